@@ -124,7 +124,7 @@ pub struct AuditEvent {
 }
 
 impl AuditEvent {
-    /// Something that was done, just now, to a kind of resource; the methods say what else is known.
+    /// Something that was done to a kind of resource; the methods say what else is known.
     #[must_use]
     pub fn new(
         id: AuditId,

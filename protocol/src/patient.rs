@@ -90,7 +90,7 @@ pub static FIELDS: &[Field] = &[
         key: "mrn",
         label: "MRN",
         short: "MRN",
-        what: "The medical record number, unique in the organization (S0-17); empty where there is none",
+        what: "The medical record number, unique in the organization; empty where there is none",
         field_type: FieldType::String,
         missing: None,
         modes: &[PhiMode::Full],
@@ -272,7 +272,10 @@ fn medicare(text: &str) -> Result<String, String> {
         [FIRST, A, AN, N, A, AN, N, A, A, N, N]
     };
     let signs: Vec<char> = fold(text).to_uppercase().chars().filter(|c| !matches!(c, '-' | ' ')).collect();
-    if signs.len() != SHAPE.len() || !SHAPE.iter().zip(&signs).all(|(is_one, sign)| is_one(*sign)) {
+    if text::odd_digit(text).is_some()
+        || signs.len() != SHAPE.len()
+        || !SHAPE.iter().zip(&signs).all(|(is_one, sign)| is_one(*sign))
+    {
         return Err(format!(
             "“{text}” is no Medicare number: it has 11 letters and digits, such as 1EG4-TE5-MK73, and none of the letters \
              S, L, O, I, B and Z. Read it off the card, or leave it empty where there is none or it is not known"
@@ -463,6 +466,8 @@ mod tests {
             "1EG4-TI5-MK73",
             "1EG4-TE5-BK73",
             "1EG4-TE5-MZ73",
+            "1EG4-TE5-MK7³",
+            "①EG4-TE5-MK73",
             "n/a",
         ] {
             let wrong = read(wrong).unwrap_err();

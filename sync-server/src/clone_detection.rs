@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copied_machine_speaks_for_two_lives_under_one_process_and_is_found() {
+    fn a_copied_machine_speaks_for_two_incarnations_under_one_process_and_is_found() {
         let scene = Scene::new();
         assert_eq!(scene.hear(10, 1, 0, incarnation(1)), None);
         assert_eq!(scene.hear(20, 1, 15, incarnation(2)), None, "the copy forked");
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_put_back_speaks_for_its_older_life_under_a_new_process() {
+    fn a_device_put_back_speaks_for_its_older_incarnation_under_a_new_process() {
         let scene = Scene::new();
         assert_eq!(scene.hear(10, 1, 0, incarnation(1)), None);
         assert_eq!(scene.hear(20, 1, 0, incarnation(2)), None);

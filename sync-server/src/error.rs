@@ -160,6 +160,7 @@ impl From<StoreError> for Refusal {
             StoreError::Conflict(field) => Self::new(ProblemKind::Conflict, said)
                 .naming(FieldError { field: field.to_owned(), detail: "is taken".to_owned() }),
             StoreError::Done => Self::new(ProblemKind::IdempotencyKeyInUse, said).retry_after(1),
+            StoreError::TooManyKeys => Self::new(ProblemKind::OverQuota, said).retry_after(3_600),
             StoreError::Changed(version) => Self::new(
                 ProblemKind::Changed,
                 "Somebody changed it since you looked; look at what it is now, and change that.",

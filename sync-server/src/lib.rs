@@ -28,6 +28,8 @@ pub mod scope;
 pub mod setup;
 pub mod stopping;
 pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod text;
 pub mod tls;
 pub mod token;
@@ -38,7 +40,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::http::listener::{self, Door};
+use crate::http::listener::{self, Acceptor};
 use crate::http::route::Listener;
 use crate::http::routes;
 use app::App;
@@ -124,12 +126,13 @@ pub async fn serve(
         stopping: stopped.clone(),
     };
     let (most, proxies) = (app.config.max_connections, app.config.trusted_proxies.clone());
-    let people_door = Door::for_people(tls.people, most, proxies.clone());
-    let devices_door = Door::for_devices(tls.devices, most, proxies, store.clone());
+    let people_acceptor = Acceptor::for_people(tls.people, most, proxies.clone());
+    let devices_acceptor = Acceptor::for_devices(tls.devices, most, proxies, store.clone());
     let people = routes::router(&app, Listener::People);
     let devices = routes::router(&app, Listener::Devices);
-    let people = tokio::spawn(listener::serve(listeners.people, people_door, people, stopped.clone()));
-    let devices = tokio::spawn(listener::serve(listeners.devices, devices_door, devices, stopped.clone()));
+    let people = tokio::spawn(listener::serve(listeners.people, people_acceptor, people, stopped.clone()));
+    let devices =
+        tokio::spawn(listener::serve(listeners.devices, devices_acceptor, devices, stopped.clone()));
     let telling = tokio::spawn(tell_until(app.clone(), stopped.clone()));
     let renewing = tokio::spawn(async move { tls.certificate.renew(hangup, stopped).await });
     ready();
@@ -150,7 +153,7 @@ pub async fn serve(
 /// How often it is looked for what was counted and is to be told.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// Tells from time to time what was counted, until the server stops.
+/// Tells from time to time what was counted, and forgets what is over, until the server stops.
 async fn tell_until(app: App, mut stopping: Stopping) {
     loop {
         tokio::select! {
@@ -159,6 +162,24 @@ async fn tell_until(app: App, mut stopping: Stopping) {
         }
         app.refusal_log.tell_over(&app.store.system()).await;
         app.read_log.tell(&app.store.system(), false).await;
+        tokio::select! {
+            () = stopping.wait() => return,
+            () = forget(&app) => {}
+        }
+    }
+}
+
+/// Forgets the idempotency keys that are over, portion by portion: others write in between.
+async fn forget(app: &App) {
+    loop {
+        match app.store.system().purge_idempotency_keys().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(fault) => {
+                tracing::warn!(%fault, "idempotency keys that are over could not be forgotten; it is tried again");
+                return;
+            }
+        }
     }
 }
 

@@ -364,7 +364,7 @@ pub enum Asker {
 }
 
 impl Asker {
-    /// Whoever the guard found, or else where the request came from.
+    /// Whoever was authenticated, or else where the request came from.
     #[must_use]
     pub fn of(extensions: &http::Extensions) -> Self {
         if let Some(asker) = extensions.get::<Self>() {

@@ -79,7 +79,7 @@ impl OrganizationScope {
 
 impl FacilityScope {
     /// The scope of a device whose key the store has looked up. None unless it is ACTIVE, or QUARANTINED: then it
-    /// may push, and the guard keeps it from reading.
+    /// may push, and authentication keeps it from reading.
     pub(crate) fn of_device(
         state: DeviceState,
         organization: OrganizationId,

@@ -33,7 +33,7 @@ pub(super) enum Queue {
         #[arg(long)]
         json: bool,
     },
-    /// Have rejected entries tried again, as they are: after somebody mended what they were refused for.
+    /// Have refused entries tried again, as they are: after somebody mended what they were refused for.
     Retry(Which),
     /// Take entries out of the system, exactly as they are sent. This is health data.
     Export {
@@ -50,7 +50,7 @@ pub(super) struct Which {
     /// Their numbers, as `queue list` gives them.
     #[arg(required_unless_present = "all", value_name = "NUMBER")]
     numbers: Vec<u64>,
-    /// Every rejected entry.
+    /// Every refused entry.
     #[arg(long, conflicts_with = "numbers")]
     all: bool,
 }

@@ -153,12 +153,6 @@ impl Seal {
         Self::from_key(&key, source)
     }
 
-    /// What the sealing key is derived from: `credential`, or the name of a hardware factor.
-    #[must_use]
-    pub fn source_name(&self) -> &'static str {
-        self.source_name
-    }
-
     /// Seals a secret under a name. It opens under that name only, so that one sealed file cannot be
     /// put in another's place.
     ///
@@ -323,7 +317,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let credential = Credential::from_bytes(b"from the TPM".to_vec());
         let seal = Seal::open_or_create(directory.path(), &factors(HERE), Some(&credential)).unwrap();
-        assert_eq!(seal.source_name(), "credential");
+        assert_eq!(seal.source_name, "credential");
         let sealed = seal.seal("a", b"secret").unwrap();
         let swapped = Seal::open_or_create(directory.path(), &factors(ELSEWHERE), Some(&credential)).unwrap();
         assert_eq!(swapped.unseal("a", &sealed).unwrap().as_slice(), b"secret");

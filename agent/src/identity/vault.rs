@@ -225,12 +225,6 @@ impl Vault {
         self.directory.join("outbox.db")
     }
 
-    /// What the sealing key is derived from, for `doctor`.
-    #[must_use]
-    pub fn seal_source(&self) -> &'static str {
-        self.seal.source_name()
-    }
-
     /// What the server granted at enrollment; none before.
     ///
     /// # Errors

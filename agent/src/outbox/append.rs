@@ -59,7 +59,7 @@ impl Outbox {
     /// a record, this one makes it under the same id.
     ///
     /// # Errors
-    /// [`OutboxError::NotRefused`] and [`OutboxError::NotItsActor`]: see there. [`OutboxError::Full`] when the disk is: nothing was saved. [`OutboxError::TooLarge`],
+    /// [`OutboxError::NotRejected`] and [`OutboxError::NotItsActor`]: see there. [`OutboxError::Full`] when the disk is: nothing was saved. [`OutboxError::TooLarge`],
     /// [`OutboxError::NotPermitted`], [`OutboxError::SavedDifferently`]: see there. After
     /// [`OutboxError::Sqlite`] the change may be durable or not: append the same form again.
     pub fn append<A: Act>(

@@ -93,7 +93,7 @@ impl Outbox {
     /// A rejected care change, to be read and corrected.
     ///
     /// # Errors
-    /// [`OutboxError::NotPermitted`] when the permit is for another place, [`OutboxError::NotRefused`] when
+    /// [`OutboxError::NotPermitted`] when the permit is for another place, [`OutboxError::NotRejected`] when
     /// it does not wait for a person.
     pub fn rejected(&self, permit: &Permit<ReadPatients>, n: u64) -> Result<RejectedChange, OutboxError> {
         self.permitted(permit)?;
@@ -119,7 +119,7 @@ impl Outbox {
     /// asked for the audit events that go with it, in the same durable transaction.
     ///
     /// # Errors
-    /// [`OutboxError::NotRefused`]; else as [`append`](Self::append).
+    /// [`OutboxError::NotRejected`]; else as [`append`](Self::append).
     pub fn retry(
         &self,
         n: u64,

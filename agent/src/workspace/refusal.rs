@@ -20,7 +20,7 @@ pub enum Refused {
     /// There is no such record about that resident.
     #[error("this entry is not on this device; it may still be loading")]
     NoSuchRecord,
-    /// No rejected change has that number any more.
+    /// No refused change has that number any more.
     #[error("this entry no longer needs attention")]
     NotRejected,
     /// Somebody else made it.

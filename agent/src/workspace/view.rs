@@ -290,7 +290,7 @@ pub struct Attention {
     pub todo: Todo,
 }
 
-/// What to do about a rejected change.
+/// What to do about a refused change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Todo {
     /// Whoever is signed in made it, and can correct it here.

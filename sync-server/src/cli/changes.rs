@@ -30,7 +30,7 @@ const REVIEW: &[&str] = &["opened_at", "kind", "resident", "to_decide", "resolve
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Change {
-    /// List a facility's rejected changes that wait for somebody.
+    /// List a facility's refused changes that wait for somebody.
     #[command(after_help = "Example:\n  carepost-server change list Riverside --flagged")]
     List {
         /// The facility, by name or id.
@@ -39,11 +39,11 @@ pub(super) enum Change {
         #[arg(long)]
         flagged: bool,
     },
-    /// Show a rejected change with its exact payload.
+    /// Show a refused change with its exact payload.
     Show(Name),
-    /// Judge a rejected change again, as of when it was made; what depended on it follows.
+    /// Judge a refused change again, as of when it was made; what depended on it follows.
     Retry(Name),
-    /// Settle a rejected change for good: it will not stand.
+    /// Settle a refused change for good: it will not stand.
     #[command(
         after_help = "Example:\n  carepost-server change discard DEVICE INCARNATION 17 --reason \"entered for a drill\""
     )]

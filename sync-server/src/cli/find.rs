@@ -9,7 +9,7 @@ use super::names::{DEVICE, FACILITY, ORGANIZATION, PATIENT, USER, is_id, items, 
 
 /// An organization by slug, else by name; or by id.
 pub(super) async fn organization_id(client: &Client, name: &str) -> anyhow::Result<String> {
-    id(name, async || ORGANIZATION.id(&client.get("/api/v1/organizations").await?, name)).await
+    id(name, async || ORGANIZATION.id(&client.all("/api/v1/organizations").await?, name)).await
 }
 
 /// A facility by name or id.

@@ -22,8 +22,9 @@ use crate::app::App;
 use crate::audit::Client;
 use crate::clone_detection::Sighting;
 use crate::error::{Answer, Refusal};
+use crate::http::idempotency;
 use crate::http::listener::{ConnectedAt, PeerAddress};
-use crate::http::route::{Authorization, Route};
+use crate::http::route::{Authorization, Listener, Route};
 use crate::http::tenant;
 use crate::operations::person::Person;
 use crate::quota::Asker;
@@ -93,7 +94,7 @@ impl Device {
 impl<S: Sync> FromRequestParts<S> for Person {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Answer<Self> {
-        // Only the guard of a route for people puts one there.
+        // Only the authentication of a route for people puts one there.
         parts.extensions.get::<Self>().cloned().ok_or_else(unauthenticated)
     }
 }
@@ -138,29 +139,47 @@ pub async fn authenticate(
         Some(person) => Some(app.quotas.attend(person.actor().user).await),
         None => None,
     };
-    let _attention = match attention.transpose() {
+    let attention = match attention.transpose() {
         Ok(attention) => attention,
         Err(refusal) => return refusal.into_response(),
     };
-    let response = next.run(Request::from_parts(parts, body)).await;
-    let kept = match (&person, &device, response.status()) {
+    let is_to_end = route.listener == Listener::People && idempotency::is_named(&parts.headers);
+    let answering = async move {
+        let _attention = attention;
+        let response = next.run(Request::from_parts(parts, body)).await;
+        let (status, why) = (response.status(), response.extensions().get::<Refusal>().cloned());
+        let kept = keep_refused(&app, route, &params, (person, device), (status, why)).await;
+        kept.map_or_else(IntoResponse::into_response, |()| response)
+    };
+    // With its turn and what is written down of it, so that nobody has more of either by hanging up.
+    if !is_to_end {
+        return answering.await;
+    }
+    tokio::spawn(answering).await.unwrap_or_else(|fault| Refusal::internal(&fault).into_response())
+}
+
+/// Who asked: a person, or a device and from where.
+type Who = (Option<Person>, Option<(DeviceIdentity, Client)>);
+
+/// Writes down who was shown the door.
+async fn keep_refused(
+    app: &App,
+    route: &Route,
+    params: &RawPathParams,
+    (person, device): Who,
+    (status, why): (StatusCode, Option<Refusal>),
+) -> Answer<()> {
+    match (&person, &device, status) {
         // What is taken may be out of the person's sight.
         (Some(person), _, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::CONFLICT) => {
-            keep_refusal(person, route, &params, response.status()).await
+            keep_refusal(person, route, params, status).await
         }
         (
             _,
             Some((known, client)),
             StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::TOO_MANY_REQUESTS,
-        ) => {
-            let why = response.extensions().get::<Refusal>().cloned();
-            keep_device_refusal(&app, client, Some(known), why.as_ref()).await
-        }
+        ) => keep_device_refusal(app, client, Some(known), why.as_ref()).await,
         (_, _, _) => Ok(()),
-    };
-    match kept {
-        Ok(()) => response,
-        Err(refusal) => refusal.into_response(),
     }
 }
 

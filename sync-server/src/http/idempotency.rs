@@ -10,8 +10,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::change::PayloadHash;
+use carepost_protocol::id::{FacilityId, PatientId};
 use carepost_protocol::wire::problem::ProblemKind;
 use http::header::{CONTENT_TYPE, ETAG};
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
@@ -22,10 +24,11 @@ use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::http::extract::{self, MAX_JSON};
 use crate::http::route::Route;
+use crate::http::tenant;
 use crate::in_progress::InProgress;
-use crate::operations::person::Person;
+use crate::operations::person::{Person, TenantClaim};
 use crate::quota::Asker;
-use crate::store::{IdempotencyState, IdempotentRequest};
+use crate::store::{IdempotencyState, IdempotentRequest, StoreError};
 
 /// The header that names a request.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -42,12 +45,24 @@ struct Asked {
     seal: Zeroizing<[u8; 32]>,
 }
 
+/// The residents whom an answer shows, and where they are. An answer that is given again is a look at them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Residents(pub Vec<(PatientId, FacilityId)>);
+
 /// An answer as it is kept.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     status: u16,
+    residents: Residents,
     etag: Option<String>,
     body: Zeroizing<String>,
+}
+
+/// Whether a request's head names a key: it goes on to its end when the client hangs up, which is when it is asked
+/// again.
+#[must_use]
+pub fn is_named(headers: &HeaderMap) -> bool {
+    headers.contains_key(IDEMPOTENCY_KEY)
 }
 
 /// The layer of a route that is done once for a key.
@@ -70,28 +85,38 @@ async fn once(app: App, route: &'static Route, request: Request, next: Next) -> 
     let bytes = extract::read(content, MAX_JSON, &mut share).await?;
     drop(share);
     let person = parts.extensions.remove::<Person>();
-    let asked = Asked::of(person.as_ref(), &key, parts.uri.path(), &bytes);
-    let begun = InProgress::begin(&app.idempotent_in_progress, asked.request.id)?;
+    // A person's is in whose key it is.
+    let place = match &person {
+        Some(_) => TenantClaim::Nothing,
+        None => tenant::claimed(&app, &parts).await?,
+    };
+    let asked = Asked::of(person.as_ref(), &key, &place, parts.uri.path(), &bytes);
+    let _begun = InProgress::begin(&app.idempotent_in_progress, asked.request.id)?;
     let by = person.as_ref().map(|person| person.actor().user);
     if let Some(sealed) = known(app.store.system().idempotency_state(asked.request, by).await?)? {
+        let (response, residents) = asked.open(sealed)?;
         if let Some(person) = &person {
-            let note = person.note(AuditEventType::ApiAccess, AuditAction::Execute, route.resource());
-            person.write(note.detail("what", "repeated")).await?;
+            seen_again(person, route, residents).await?;
         }
-        return asked.open(sealed);
+        return Ok(response);
     }
     match person {
         Some(person) => drop(parts.extensions.insert(person.idempotent(asked.request))),
         None => drop(parts.extensions.insert(asked.request)),
     }
-    let request = Request::from_parts(parts, Body::from(bytes));
-    // It goes on to its end when the client hangs up, which is when it is asked again.
-    let answering = tokio::spawn(async move {
-        let _begun = begun;
-        let response = next.run(request).await;
-        asked.keep(&app, response).await
-    });
-    answering.await.map_err(|fault| Refusal::internal(&fault))?
+    let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
+    asked.keep(&app, response).await
+}
+
+/// Writes down that an answer is given again, and who is seen by that.
+async fn seen_again(person: &Person, route: &Route, Residents(residents): Residents) -> Answer<()> {
+    let note = person.note(AuditEventType::ApiAccess, AuditAction::Execute, route.resource());
+    let look = |(patient, facility)| {
+        let note = person.note(AuditEventType::PhiAccess, AuditAction::View, "patient");
+        note.patient(patient, facility)
+    };
+    let looks = residents.into_iter().map(look);
+    person.write_all(looks.chain([note.detail("what", "repeated")]).collect()).await
 }
 
 /// The key that a request's head names; none where it names none.
@@ -117,25 +142,30 @@ fn known(state: IdempotencyState) -> Answer<Option<Vec<u8>>> {
             ProblemKind::IdempotencyKeyReused,
             "Another request was done with this key; draw a new one for each that is meant.",
         )),
-        IdempotencyState::Full => {
-            let words = "You sent too many requests with keys within a day; send them without, or wait.";
-            Err(Refusal::new(ProblemKind::OverQuota, words).retry_after(3_600))
-        }
+        IdempotencyState::Full => Err(StoreError::TooManyKeys.into()),
     }
 }
 
 impl Asked {
     /// Whoever has other rights by now asks for something else, and is not shown what the rights of before showed.
-    fn of(person: Option<&Person>, key: &str, path: &str, bytes: &[u8]) -> Self {
+    /// What is asked for is hashed with the key: without it nobody finds by trying what the password was.
+    fn of(person: Option<&Person>, key: &str, place: &TenantClaim, path: &str, bytes: &[u8]) -> Self {
         let whose = person.map(Person::principal).unwrap_or_default();
-        let hash = |what: &str| {
-            let text = Zeroizing::new(format!("{what}\0{whose}\0{key}"));
-            *PayloadHash::of(text.as_bytes()).as_bytes()
+        let hash_with = |what: &str, more: &[u8]| {
+            let text = Zeroizing::new(format!("{what}\0{whose}\0{key}\0"));
+            let text = Zeroizing::new([text.as_bytes(), more].concat());
+            *PayloadHash::of(&text).as_bytes()
         };
+        let hash = |what: &str| hash_with(what, b"");
         let mut id = [0; 16];
         id.iter_mut().zip(hash("carepost idempotency key")).for_each(|(to, from)| *to = from);
-        let request = Zeroizing::new([path.as_bytes(), b"\0", bytes].concat());
-        let request_sha256 = *PayloadHash::of(&request).as_bytes();
+        let place = match place {
+            TenantClaim::Nothing => String::new(),
+            TenantClaim::One(organization) => organization.id.to_string(),
+            TenantClaim::Nonsense(said) => format!("no organization: {said}"),
+        };
+        let request = Zeroizing::new([place.as_bytes(), b"\0", path.as_bytes(), b"\0", bytes].concat());
+        let request_sha256 = hash_with("carepost idempotency request", &request);
         let seal = Zeroizing::new(hash("carepost idempotency answer"));
         Self { request: IdempotentRequest { id, request_sha256 }, seal }
     }
@@ -148,7 +178,7 @@ impl Asked {
         }
         let (parts, content) = response.into_parts();
         let bytes = to_bytes(content, MOST).await.map_err(|fault| Refusal::internal(&fault))?;
-        let sealed = self.sealed(parts.status, parts.headers.get(ETAG), &bytes);
+        let sealed = self.sealed(&parts, &bytes);
         let kept = match sealed {
             Some(sealed) => app.store.system().keep_answer(self.request, sealed).await,
             None => Ok(()),
@@ -159,10 +189,11 @@ impl Asked {
         Ok(Response::from_parts(parts, Body::from(bytes)))
     }
 
-    fn sealed(&self, status: StatusCode, etag: Option<&HeaderValue>, bytes: &Bytes) -> Option<Vec<u8>> {
-        let etag = etag.and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+    fn sealed(&self, parts: &Parts, bytes: &Bytes) -> Option<Vec<u8>> {
+        let residents = parts.extensions.get::<Residents>().cloned().unwrap_or_default();
+        let etag = parts.headers.get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
         let body = Zeroizing::new(String::from_utf8(bytes.to_vec()).ok()?);
-        let kept = Kept { status: status.as_u16(), etag, body };
+        let kept = Kept { status: parts.status.as_u16(), residents, etag, body };
         let mut sealed = serde_json::to_vec(&kept).ok()?;
         let nonce: [u8; NONCE_LEN] = clock::random();
         self.cipher()?
@@ -172,7 +203,7 @@ impl Asked {
         Some(sealed)
     }
 
-    fn open(&self, mut sealed: Vec<u8>) -> Answer<Response> {
+    fn open(&self, mut sealed: Vec<u8>) -> Answer<(Response, Residents)> {
         let kept = self.opened(&mut sealed);
         let kept = kept.ok_or_else(|| Refusal::internal(&"a kept answer cannot be opened"))?;
         let mut response = Response::new(Body::from(kept.body.as_bytes().to_vec()));
@@ -181,7 +212,7 @@ impl Asked {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
         headers.extend(kept.etag.and_then(|tag| Some((ETAG, tag.parse().ok()?))));
-        Ok(response)
+        Ok((response, kept.residents))
     }
 
     fn opened(&self, sealed: &mut Vec<u8>) -> Option<Kept> {

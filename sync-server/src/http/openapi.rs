@@ -6,10 +6,15 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use carepost_protocol::id::PatientId;
+use carepost_protocol::patient::{FIELDS, Field};
+use carepost_protocol::record::PatientDocument;
 use carepost_protocol::wire::problem::MEDIA_TYPE;
 use http::Method;
 use serde_json::{Value, json};
+use utoipa::openapi::schema::{ArrayItems, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Components, Ref, RefOr};
 use utoipa::{Modify, OpenApi};
 
 use crate::http::api::{
@@ -22,7 +27,7 @@ use crate::http::route::{Listener, Route};
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Carepost", description = "Care records of many organizations, none of which sees another."),
-    modifiers(&Security),
+    modifiers(&Security, &PatientFields),
     paths(
         meta::health, openapi, meta::list_problems, meta::explain_problem,
         sessions::sign_in, sessions::current_session, sessions::sign_out,
@@ -138,10 +143,50 @@ impl Modify for Security {
     }
 }
 
+/// The fields of a patient, as members beside their own of the schemas that have them.
+struct PatientFields;
+
+impl Modify for PatientFields {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let Some(components) = &mut document.components else { return };
+        let is_asked_of_all = |field: &Field| field.missing.is_some();
+        let nobody = PatientDocument::new(PatientId::from_bytes([0; 16]));
+        add_fields(components, "CreatePatient", is_asked_of_all, is_asked_of_all);
+        add_fields(components, "UpdatePatient", |_| false, is_asked_of_all);
+        add_fields(components, "PatientView", |_| true, |field| field.of(&nobody).is_string());
+        // A list has its own copy of what it is a list of.
+        let list = components.schemas.get_mut("List_PatientView");
+        let Some(RefOr::T(Schema::Object(list))) = list else { return };
+        if let Some(RefOr::T(Schema::Array(items))) = list.properties.get_mut("items") {
+            let patient = Ref::from_schema_name("PatientView");
+            items.items = ArrayItems::RefOrSchema(Box::new(patient.into()));
+        }
+    }
+}
+
+/// Adds the fields that are asked for to a schema: which have to be there, and which are never null.
+fn add_fields(
+    components: &mut Components,
+    schema: &str,
+    is_required: impl Fn(&Field) -> bool,
+    is_text: impl Fn(&Field) -> bool,
+) {
+    let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(schema) else { return };
+    for field in FIELDS.iter().filter(|field| field.is_asked()) {
+        let null = [Type::String, Type::Null];
+        let types = if is_text(field) { SchemaType::new(Type::String) } else { SchemaType::from_iter(null) };
+        let says = format!("{}.", field.what);
+        let property = ObjectBuilder::new().schema_type(types).description(Some(says));
+        object.properties.insert(field.key.to_owned(), property.into());
+        object.required.extend(is_required(field).then(|| field.key.to_owned()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde_json::json;
     use utoipa::OpenApi as _;
 
     use super::Document;
@@ -163,5 +208,33 @@ mod tests {
             .collect();
         assert_eq!(described, served);
         assert_eq!(document["openapi"], "3.1.0");
+    }
+
+    #[test]
+    fn a_patients_fields_are_members_that_may_be_absent_or_null_where_that_is_so() {
+        let document = serde_json::to_value(Document::openapi()).unwrap();
+        let schemas = &document["components"]["schemas"];
+        let required = |schema: &str, field: &str| {
+            schemas[schema]["required"].as_array().into_iter().flatten().any(|it| it == field)
+        };
+        let types = |schema: &str, field: &str| schemas[schema]["properties"][field]["type"].clone();
+        for (schema, field, is_required, is_text) in [
+            ("CreatePatient", "facility_id", true, None),
+            ("CreatePatient", "name", true, Some(true)),
+            ("CreatePatient", "mrn", false, Some(false)),
+            ("UpdatePatient", "name", false, Some(true)),
+            ("UpdatePatient", "medicare", false, Some(false)),
+            ("PatientView", "name", true, Some(true)),
+            ("PatientView", "mrn", true, Some(true)),
+            ("PatientView", "room", true, Some(false)),
+        ] {
+            assert_eq!(required(schema, field), is_required, "{schema} {field}");
+            assert!(schemas[schema]["properties"].get(field).is_some(), "{schema} {field}");
+            let Some(is_text) = is_text else { continue };
+            let expected = if is_text { json!("string") } else { json!(["string", "null"]) };
+            assert_eq!(types(schema, field), expected, "{schema} {field}");
+        }
+        let listed = &schemas["List_PatientView"]["properties"]["items"]["items"];
+        assert_eq!(listed, &json!({"$ref": "#/components/schemas/PatientView"}));
     }
 }

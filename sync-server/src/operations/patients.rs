@@ -6,7 +6,7 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::MAX_REASON;
 use carepost_protocol::day::Today;
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
-use carepost_protocol::patient::{self, FIELDS, Field};
+use carepost_protocol::patient::{self, FIELDS};
 use carepost_protocol::record::{MAX_REPLACED, RecordDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
 use carepost_protocol::text::name_key;
@@ -16,9 +16,7 @@ use carepost_protocol::workflow::FieldError;
 use carepost_protocol::zone::Zone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::ToSchema;
 
 use super::Permitted;
 use super::merge::given;
@@ -38,21 +36,6 @@ const NAMED: usize = 200;
 #[serde(transparent)]
 pub struct Fields(pub Map<String, Value>);
 
-impl PartialSchema for Fields {
-    fn schema() -> RefOr<Schema> {
-        let text = SchemaType::from_iter([Type::String, Type::Null]);
-        let property = |field: &Field| {
-            ObjectBuilder::new().schema_type(text.clone()).description(Some(format!("{}.", field.what)))
-        };
-        let asked = FIELDS.iter().filter(|field| field.is_asked());
-        let object =
-            asked.fold(ObjectBuilder::new(), |object, field| object.property(field.key, property(field)));
-        object.into()
-    }
-}
-
-impl ToSchema for Fields {}
-
 /// A new patient. The `name` has to be given, the other fields where they are known.
 #[derive(Deserialize, ToSchema)]
 pub struct CreatePatient {
@@ -61,6 +44,7 @@ pub struct CreatePatient {
     pub facility_id: FacilityId,
     /// The fields.
     #[serde(flatten)]
+    #[schema(ignore)]
     pub fields: Fields,
     /// The fields whose values are unlikely and right, such as the `date_of_birth` of a child.
     #[serde(default)]
@@ -72,6 +56,7 @@ pub struct CreatePatient {
 pub struct UpdatePatient {
     /// The fields.
     #[serde(flatten)]
+    #[schema(ignore)]
     pub fields: Fields,
     /// Whether the patient is in care now. True of one who was said to be the same person as another
     /// (`replaced_by`) parts them: both are persons of their own again.
@@ -146,16 +131,20 @@ pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<P
     Ok(done(person, permit, patient).await)
 }
 
-/// One patient, and since when the patient is in care, or is not, where that is known.
+/// One patient, and since when the patient is in care, or is not, where that is known. Who is not shown the body
+/// (`is_shown`) has not seen the patient.
 pub async fn show(
     person: &Person,
     id: PatientId,
+    is_shown: bool,
 ) -> Answer<Permitted<(PatientAndRelated, Option<Timestamp>)>> {
     let (permit, patient, head) = looked_at(person, id).await?;
     viewed(person, patient.id, patient.facility_id, "patient").await?;
     let since = person.facility(patient.facility_id)?.is_active_since(&permit, patient.clone()).await?;
     let related = related(person, &permit, &patient).await?;
-    person.app.last_seen.keep(person.actor().session, id, head);
+    if is_shown {
+        person.app.last_seen.keep(person.actor().session, id, head);
+    }
     Ok((permit, (PatientAndRelated { patient, related }, since)))
 }
 
@@ -216,35 +205,35 @@ pub async fn records(person: &Person, id: PatientId, which: &Which) -> Answer<Li
 }
 
 /// Strikes out what was charted in error, and says why: it stays, marked, and a correction at a kiosk puts it back.
-/// By the same rule as on a kiosk, and as the same record: one that corrects it, without values.
+/// By the same rule as on a kiosk, and as the same record: one that corrects it, without values. Gives it with the
+/// facility.
 pub async fn strike(
     person: &Person,
     id: PatientId,
     record: RecordId,
     mut reason: String,
-) -> Answer<RecordDocument> {
+) -> Answer<(RecordDocument, FacilityId)> {
     let mut faults = FieldErrors::default();
     faults.text("reason", &mut reason, MAX_REASON);
     faults.check()?;
     let patient = person.registry()?.patient(id).await?;
     let permit = person.permit::<ManagePatients>(patient.facility_id)?;
     let noted = person.noting(note(person, AuditAction::Update, "record"))?;
-    Ok(noted.strike_record(&permit, id, record, reason).await?.record)
+    let struck = noted.strike_record(&permit, id, record, reason).await?;
+    Ok((struck.record, patient.facility_id))
 }
 
 impl Fields {
     /// Each by the key that documents have, whichever of both spellings it was given in.
     fn known(self) -> Answer<Map<String, Value>> {
-        let mut known = Map::new();
+        let (mut known, mut faults) = (Map::new(), FieldErrors::default());
         for (given, value) in self.0 {
-            let field = FIELDS.iter().filter(|field| field.is_asked());
-            let Some(field) = field.into_iter().find(|field| is_spelled(field.key, &given)) else {
-                return Err(Refusal::field(&given, "there is no such field; check how it is spelled"));
-            };
-            if known.insert(field.key.to_owned(), value).is_some() {
-                return Err(Refusal::field(&given, "it is given twice; give it once"));
-            }
+            let field = FIELDS.iter().find(|field| field.is_asked() && is_spelled(field.key, &given));
+            faults.unless(field.is_some(), &given, "there is no such field; check how it is spelled");
+            let twice = field.and_then(|field| known.insert(field.key.to_owned(), value));
+            faults.unless(twice.is_none(), &given, "it is given twice; give it once");
         }
+        faults.check()?;
         Ok(known)
     }
 }
@@ -359,4 +348,19 @@ fn note(person: &Person, action: AuditAction, what: &str) -> AuditEvent {
 /// Written before the patient is shown.
 async fn viewed(person: &Person, patient: PatientId, facility: FacilityId, what: &str) -> Answer<()> {
     person.write(note(person, AuditAction::View, what).patient(patient, facility)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn all_fields_that_are_unknown_or_given_twice_are_told_at_once() {
+        let given = json!({"colour": "red", "dateOfBirth": "1934", "date_of_birth": "1934", "shoe_size": 9});
+        let refused = Fields(given.as_object().unwrap().clone()).known().unwrap_err();
+        let named: Vec<_> = refused.problem().errors.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(named, ["colour", "date_of_birth", "shoe_size"]);
+    }
 }

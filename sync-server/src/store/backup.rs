@@ -14,7 +14,7 @@ use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::id::{DeviceId, FacilityId, IncarnationId, OrganizationId};
 use serde_json::json as object;
 
-use super::carried::AccessState;
+use super::carry_over::AccessState;
 use super::engine::{self, AccessScope, Tx, params};
 use super::handles::organization::TOKEN_LIFE;
 use super::row::{row, select};

@@ -20,6 +20,9 @@ pub enum StoreError {
     /// It was done already, by the same request.
     #[error("this request was done already; ask again for its answer")]
     Done,
+    /// The user has as many requests with keys within a day as anybody may.
+    #[error("you sent too many requests with keys within a day; send them without, or wait")]
+    TooManyKeys,
     /// It is not as whoever changes it saw it: somebody changed it since.
     #[error("it was changed meanwhile; look at what it is now, and change that")]
     Changed(Version),

@@ -42,7 +42,7 @@ fn view((device_type, phi_mode): (DeviceType, PhiMode)) -> View {
 }
 
 impl DeviceIdentity {
-    /// Its scope; none unless it is ACTIVE, or QUARANTINED: then it may push, and the guard keeps it from reading.
+    /// Its scope; none unless it is ACTIVE, or QUARANTINED: then it may push, and authentication keeps it from reading.
     #[must_use]
     pub fn scope(&self) -> Option<FacilityScope> {
         FacilityScope::of_device(self.state, self.organization, self.facility)

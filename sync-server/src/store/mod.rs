@@ -6,7 +6,7 @@
 
 mod backup;
 mod cache;
-mod carried;
+mod carry_over;
 mod column;
 mod commits;
 mod crossing;
@@ -54,7 +54,7 @@ pub use presence::Retention;
 pub use rules::audit::{AuditPlace, AuditQuery, Audited};
 pub use rules::budget::warning;
 pub use rules::changes::{ChangePlace, KeptChange};
-pub use rules::charted::ChartPlace;
+pub use rules::chart::ChartPlace;
 pub use rules::idempotency::{IdempotencyState, IdempotentRequest};
 pub use rules::older::OlderRequest;
 pub use rules::page::{AgainRequest, PageRequest};

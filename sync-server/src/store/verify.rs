@@ -11,7 +11,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde::Serialize;
 
 use super::backup::facilities;
-use super::engine::{self, AccessScope, Tx, params};
+use super::engine::{self, AccessScope, FromValue, Tx, Value, params};
 use super::row::{Stored, row, sql};
 use super::rules::push::{Chain, fork_of, link_at};
 use super::{Ambient, DatabaseKey, StoreError};
@@ -130,11 +130,26 @@ pub fn verify(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Result<Verif
 row! {
     /// A chain's end, as the device signed it.
     struct Head {
-        next_n: u64,
+        next_n: u64 = "next_n" by Number::get,
         link: Link = "head",
         signature: Vec<u8>,
         /// The number that the signature is of, while a batch is taken in portions; none is the last.
-        signed_n: Option<u64>,
+        signed_n: Option<i64>,
+    }
+}
+
+/// A number as the file has it, whoever wrote it: one below zero is no entry's, and reads as 0, which is none's either.
+struct Number(u64);
+
+impl Number {
+    const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromValue<'_> for Number {
+    fn from_value(value: Value<'_>) -> Option<Self> {
+        i64::from_value(value).map(|number| Self(u64::try_from(number).unwrap_or(0)))
     }
 }
 
@@ -175,8 +190,8 @@ fn orphans(tx: &Tx<'_>, found: &mut Verified) -> Result<()> {
     let sql = "SELECT device_id, incarnation_id, lane, min(n) FROM changes AS c
         WHERE NOT EXISTS (SELECT 1 FROM incarnations AS i WHERE i.device_id = c.device_id AND i.id = c.incarnation_id)
         GROUP BY device_id, incarnation_id, lane";
-    let rows: Vec<(DeviceId, IncarnationId, String, u64)> = tx.all(sql, params![])?;
-    for (device, incarnation, lane, n) in rows {
+    let rows: Vec<(DeviceId, IncarnationId, String, Number)> = tx.all(sql, params![])?;
+    for (device, incarnation, lane, Number(n)) in rows {
         let lane = if lane == Lane::Audit.name() { Lane::Audit } else { Lane::Care };
         let chain = Chain { device, incarnation, lane };
         Walk { chain, found }.fault(n, What::UnknownIncarnation);
@@ -208,7 +223,7 @@ impl Walk<'_> {
         let chain = self.chain;
         tx.each(sql, &chain.key(), |row| {
             any = true;
-            let (n, payload, hash, stored): (_, Option<&[u8]>, _, _) = row.read()?;
+            let (Number(n), payload, hash, stored): (_, Option<&[u8]>, _, _) = row.read()?;
             if n <= fork {
                 self.fault(n, What::BelowFork);
                 return Ok(ControlFlow::Continue(()));
@@ -257,14 +272,16 @@ impl Walk<'_> {
             None => Some(head.link),
             // The server or the device broke off within the chain's first batch: nothing is signed yet.
             Some(0) => return Ok(()),
-            Some(n) => link_at(tx, self.chain, n)?,
+            Some(n) => u64::try_from(n).ok().map(|n| link_at(tx, self.chain, n)).transpose()?.flatten(),
         };
         let is_signed = public.zip(signed).is_some_and(|(key, link)| {
             let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key);
             key.verify(link.as_bytes(), &head.signature).is_ok()
         });
         if !is_signed {
-            self.fault(head.signed_n.unwrap_or(head.next_n.saturating_sub(1)), What::Signature);
+            let last = || head.next_n.saturating_sub(1);
+            let n = head.signed_n.map_or_else(last, |n| u64::try_from(n).unwrap_or(0));
+            self.fault(n, What::Signature);
         }
         Ok(())
     }
@@ -273,8 +290,9 @@ impl Walk<'_> {
         let Chain { device, incarnation, lane } = self.chain;
         let sql = "SELECT from_n, to_n, link FROM gaps
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 ORDER BY from_n";
-        let gaps: Vec<(u64, u64, Link)> = tx.all(sql, &self.chain.key())?;
-        let missing = |(from, to, link)| (Missing { device, incarnation, lane, from, to }, link);
+        let gaps: Vec<(Number, Number, Link)> = tx.all(sql, &self.chain.key())?;
+        let missing =
+            |(Number(from), Number(to), link)| (Missing { device, incarnation, lane, from, to }, link);
         Ok(gaps.into_iter().map(missing).collect())
     }
 

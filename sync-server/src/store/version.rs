@@ -108,9 +108,8 @@ impl Versioned for User {
             self.employee_id,
             self.session_timeout_minutes,
             self.is_active,
-            self.has_pin,
             self.pin_exposed_at,
-            self.has_password
+            self.secrets
         ]))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,26 +10,22 @@ use carepost_agent::identity::DeviceKey;
 use carepost_agent_core::sync::Trouble;
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::PayloadHash;
-use carepost_protocol::device::DeviceType;
-use carepost_protocol::facility::{FacilityType, PhiMode};
-use carepost_protocol::id::{
-    AuditId, DeviceUuid, FacilityId, OrganizationId, PatientId, SessionId, UserId, WorkflowId,
-};
+use carepost_protocol::id::{AuditId, DeviceUuid, FacilityId, PatientId, UserId};
 use carepost_protocol::record::Collection;
-use carepost_protocol::role::{Actor, Role};
+use carepost_protocol::role::Role;
 use carepost_protocol::time::{ClockQuality, Timestamp};
-use carepost_protocol::unit::Units;
-use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
+use carepost_protocol::wire::enroll::Grant;
 use carepost_protocol::wire::pull::{Cursor, SyncPosition};
 use carepost_protocol::wire::push::{PushBatch, PushReceipt};
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use carepost_server::error::Refusal;
 use carepost_server::scope::{FacilityScope, OrganizationScope};
 use carepost_server::store::{
-    AgainRequest, Ambient, Batch, DatabaseKey, DeviceIdentity, NewDevice, NewFacility, NewOrganization,
-    NewPatient, NewUser, OrganizationType, Page, PageRequest, PresentedKey, Store, StoreError, View,
+    AgainRequest, Ambient, Batch, DatabaseKey, DeviceIdentity, NewPatient, Page, PageRequest, Store,
+    StoreError, View,
 };
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use carepost_server::testing;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -225,17 +221,9 @@ fn trouble(refusal: &Refusal) -> Trouble {
 }
 
 fn open(path: &Path, time: &Arc<AtomicI64>, lineage: u64) -> Result<Store> {
-    let (clock, drawn) = (Arc::clone(time), AtomicU64::new(lineage << 32));
-    let ambient = Ambient::new(
-        move || Timestamp::from_millis(clock.load(Ordering::SeqCst)),
-        move |bytes| {
-            for chunk in bytes.chunks_mut(32) {
-                let hash = PayloadHash::of(&drawn.fetch_add(1, Ordering::SeqCst).to_be_bytes());
-                chunk.copy_from_slice(&hash.as_bytes()[..chunk.len()]);
-            }
-            true
-        },
-    );
+    let clock = Arc::clone(time);
+    let now = move || Timestamp::from_millis(clock.load(Ordering::SeqCst));
+    let ambient = Ambient::new(now, testing::counted(lineage << 32));
     Ok(Store::open(path, &DatabaseKey::new([7; 32]), ambient)?)
 }
 
@@ -248,24 +236,20 @@ pub(super) fn millis(duration: Duration) -> i64 {
 }
 
 async fn furnish(store: &Store) -> Result<(Vec<Place>, Vec<Enrolled>)> {
-    let founding = NewOrganization {
-        name: "Golden Years".into(),
-        slug: "golden-years".into(),
-        organization_type: OrganizationType::AlfOperator,
-        npi: None,
-        address: None,
-        contact: None,
-        recovery_recipient: "age1example".into(),
-    };
-    let admin = user("olga", Role::OrgAdmin, None);
+    let founding = testing::organization("Golden Years", "golden-years");
+    let admin = testing::user("olga", Role::OrgAdmin, None);
     let (organization, _) = store.system().create_organization(founding, admin, event(0)).await?;
-    let scope = administrator(organization.id).context("an administrator without a scope")?;
+    let scope = testing::administrator(organization.id, None);
     let registry = store.organization(&scope);
     registry.noting(event(1)).publish_workflow(vitals()).await?;
     let (mut places, mut devices) = (Vec::new(), Vec::new());
     for number in 0..FACILITIES {
-        let facility = registry.noting(event(2)).create_facility(facility(number)).await?.id;
-        let nurse = user(&format!("nora-{number}"), Role::Rn, Some(facility));
+        let facility = registry
+            .noting(event(2))
+            .create_facility(testing::facility(&format!("House {number}")))
+            .await?
+            .id;
+        let nurse = testing::user(&format!("nora-{number}"), Role::Rn, Some(facility));
         let nurse = registry.noting(event(3)).create_user(nurse).await?.id;
         let mut patients = Vec::new();
         for bed in 0..3 {
@@ -290,13 +274,7 @@ async fn enroll(
     hardware: DeviceUuid,
 ) -> Result<Enrolled> {
     let token = *PayloadHash::of(hardware.to_string().as_bytes()).as_bytes();
-    let expected = NewDevice {
-        facility_id,
-        name: format!("Kiosk {hardware}"),
-        device_type: DeviceType::RaspberryPi,
-        device_uuid: Some(hardware),
-        token_sha256: token,
-    };
+    let expected = testing::device(facility_id, &format!("Kiosk {hardware}"), Some(hardware), token);
     store.organization(scope).noting(event(5)).expect_device(expected).await?;
     let key = Arc::new(DeviceKey::generate()?);
     let pair = EcdsaKeyPair::from_pkcs8(
@@ -305,82 +283,19 @@ async fn enroll(
         &ring::rand::SystemRandom::new(),
     )
     .map_err(|error| anyhow::anyhow!("{error}"))?;
-    let sha256 = key.public_key_sha256();
-    let presented =
-        PresentedKey { sha256, point: pair.public_key().as_ref().to_vec(), network: String::new() };
-    let request = EnrollRequest {
-        device_uuid: hardware,
-        mac_addresses: Vec::new(),
-        hostname: "hall-kiosk".into(),
-        agent_version: "0.1.0".into(),
-        token: None,
-    };
-    let EnrollResponse::Active { grant } = store.system().enroll(presented, request, Some(token)).await?
-    else {
-        bail!("a device with its token is not let in");
-    };
-    let identity = store.system().device_by_key(sha256).await?.context("an enrolled device")?;
+    let (identity, grant) = testing::enroll(store, testing::presented(&pair), hardware, token).await?;
     Ok(Enrolled { place, identity, grant, key })
 }
 
-fn administrator(organization: OrganizationId) -> Option<OrganizationScope> {
-    OrganizationScope::of_actor(&Actor {
-        user: UserId::new(Timestamp::EPOCH, [1; 10]),
-        session: SessionId::new(Timestamp::EPOCH, [1; 10]),
-        role: Role::OrgAdmin,
-        organization: Some(organization),
-        facility: None,
-    })
-}
-
-fn facility(number: u8) -> NewFacility {
-    NewFacility {
-        name: format!("House {number}"),
-        facility_type: FacilityType::Alf,
-        licensed_beds: Some(20),
-        current_census: 3,
-        phone: None,
-        phi_mode: PhiMode::Full,
-        units: Units::default(),
-        require_encryption: false,
-        time_zone: None,
-        address: None,
-    }
-}
-
-fn user(username: &str, role: Role, facility_id: Option<FacilityId>) -> NewUser {
-    NewUser {
-        facility_id,
-        username: username.to_owned(),
-        email: None,
-        display_name: format!("{username} Example"),
-        role,
-        employee_id: None,
-        session_timeout_minutes: 30,
-        password_hash: Some("$argon2id$invented".to_owned()),
-        pin_verifier: None,
-    }
-}
-
 fn patient(facility_id: FacilityId, mrn: &str, bed: u8) -> NewPatient {
-    let fields = [("mrn", mrn.to_owned()), ("name", format!("Ada Example {bed}")), ("room", bed.to_string())];
-    let fields = fields.into_iter().map(|(key, text)| (key.to_owned(), text.into())).collect();
-    NewPatient { facility_id, fields }
+    let (name, room) = (format!("Ada Example {bed}"), bed.to_string());
+    testing::patient(facility_id, [("mrn", mrn), ("name", name.as_str()), ("room", room.as_str())])
 }
 
 fn vitals() -> Workflow {
     let mark =
         Field { required: true, hard_min: Some(0.0), ..Field::new("mark", "Mark", FieldType::Integer) };
-    Workflow {
-        id: WorkflowId::new(Timestamp::EPOCH, [0; 10]),
-        key: "marks".into(),
-        label: "Marks".into(),
-        version: 0,
-        enabled: true,
-        fields: vec![mark],
-        rules: Vec::new(),
-        corrected_by: Vec::new(),
-    }
+    testing::workflow("marks", "Marks", mark)
 }
 
 fn event(number: u8) -> AuditEvent {

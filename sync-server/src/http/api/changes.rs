@@ -1,6 +1,7 @@
 //! Rejected and flagged changes: what devices sent that somebody has to look at, those that do not stand and those
 //! that stand with a flag.
 
+use axum::Extension;
 use axum::extract::{FromRequestParts, Path};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +20,7 @@ use utoipa::ToSchema;
 use super::List;
 use crate::error::{Answer, Refusal};
 use crate::http::extract::{Id, Json, Params};
+use crate::http::idempotency::Residents;
 use crate::operations::changes;
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
@@ -68,7 +70,7 @@ pub struct ChangeView {
     /// What somebody should look at, though it stands.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     flags: Vec<String>,
-    /// The number of the rejected change whose place it takes.
+    /// The number of the refused change whose place it takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     supersedes: Option<u64>,
     /// Its place in the facility's feed, where it entered it.
@@ -90,7 +92,7 @@ pub struct ChangeView {
     sha256: PayloadHash,
 }
 
-/// A rejected change with its payload, for looking at and for keeping.
+/// A refused change with its payload, for looking at and for keeping.
 #[derive(Serialize, ToSchema)]
 pub struct ExportedChange {
     /// What is known of it.
@@ -105,7 +107,7 @@ pub struct ExportedChange {
     payload_base64: Option<String>,
 }
 
-/// What came of judging a rejected change again.
+/// What came of judging a refused change again.
 #[derive(Serialize, ToSchema)]
 pub struct ReconsideredChange {
     /// The change as it is now.
@@ -197,7 +199,7 @@ pub async fn list_flagged_changes(
     List::page(found, |change| ChangeView::of(&permit, change))
 }
 
-/// A rejected change with its exact payload.
+/// A refused change with its exact payload.
 #[utoipa::path(get, path = "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}", operation_id = "export_refused_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), responses((status = 200, body = ExportedChange)))]
 pub async fn export_refused_change(
     person: Person,
@@ -213,29 +215,33 @@ pub async fn export_refused_change(
     Ok(axum::Json(ExportedChange { change, payload: raw, payload_base64: base64 }))
 }
 
-/// Judges a rejected change again, as of when it was made: the server may be newer, or somebody may have
+/// Judges a refused change again, as of when it was made: the server may be newer, or somebody may have
 /// put right what was wrong. What was refused because it depended on it follows.
 #[utoipa::path(post, path = "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/retry", operation_id = "retry_refused_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), responses((status = 200, body = ReconsideredChange)))]
 pub async fn retry_refused_change(
     person: Person,
     ChangePath { device, name }: ChangePath,
-) -> Answer<axum::Json<ReconsideredChange>> {
+) -> Answer<(Extension<Residents>, axum::Json<ReconsideredChange>)> {
     let (permit, done) = changes::retry(&person, device, name).await?;
     Ok(reconsidered(&permit, done))
 }
 
-/// Settles a rejected change for good: it will not stand.
+/// Settles a refused change for good: it will not stand.
 #[utoipa::path(post, path = "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/discard", operation_id = "discard_refused_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), request_body = DiscardChange, responses((status = 200, body = ReconsideredChange)))]
 pub async fn discard_refused_change(
     person: Person,
     ChangePath { device, name }: ChangePath,
     Json(asked): Json<DiscardChange>,
-) -> Answer<axum::Json<ReconsideredChange>> {
+) -> Answer<(Extension<Residents>, axum::Json<ReconsideredChange>)> {
     let (permit, done) = changes::discard(&person, device, name, asked.reason).await?;
     Ok(reconsidered(&permit, done))
 }
 
-fn reconsidered(permit: &Permit<ReadPatients>, it: Reconsidered) -> axum::Json<ReconsideredChange> {
+fn reconsidered(
+    permit: &Permit<ReadPatients>,
+    it: Reconsidered,
+) -> (Extension<Residents>, axum::Json<ReconsideredChange>) {
+    let shown = Residents(it.change.patient.map(|patient| (patient, it.facility)).into_iter().collect());
     let change = ChangeView::of(permit, it.change);
-    axum::Json(ReconsideredChange { change, followed: it.followed })
+    (Extension(shown), axum::Json(ReconsideredChange { change, followed: it.followed }))
 }

@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{List, Shown};
+use super::{List, Tagged};
 use crate::app::App;
 use crate::clock;
 use crate::error::Answer;
@@ -218,8 +218,8 @@ pub async fn show_device(
     State(app): State<App>,
     person: Person,
     Id(id): Id<DeviceId>,
-) -> Answer<Shown<DeviceView>> {
-    Ok(Shown::of(devices::show(&person, id).await?, |it| view(&app, it)))
+) -> Answer<Tagged<DeviceView>> {
+    Ok(Tagged::of(devices::show(&person, id).await?, |it| view(&app, it)))
 }
 
 /// Changes a device.
@@ -229,8 +229,8 @@ pub async fn update_device(
     person: Person,
     Id(id): Id<DeviceId>,
     Json(asked): Json<UpdateDevice>,
-) -> Answer<Shown<DeviceView>> {
-    Ok(Shown::of(devices::update(&person, id, asked).await?, |it| view(&app, it)))
+) -> Answer<Tagged<DeviceView>> {
+    Ok(Tagged::of(devices::update(&person, id, asked).await?, |it| view(&app, it)))
 }
 
 /// Deactivates a device: its key is refused from now on, and its streams are closed. When it is lost, the PINs
@@ -269,8 +269,8 @@ pub async fn release_device(
     State(app): State<App>,
     person: Person,
     Id(id): Id<DeviceId>,
-) -> Answer<Shown<DeviceView>> {
-    Ok(Shown::of(devices::release(&person, id).await?, |it| view(&app, it)))
+) -> Answer<Tagged<DeviceView>> {
+    Ok(Tagged::of(devices::release(&person, id).await?, |it| view(&app, it)))
 }
 
 /// A device as of now.

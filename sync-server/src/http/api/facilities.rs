@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{List, Shown};
+use super::{List, Tagged};
 use crate::app::App;
 use crate::error::Answer;
 use crate::http::extract::{Id, Json, Params};
@@ -115,9 +115,9 @@ pub async fn create_facility(
     State(app): State<App>,
     person: Person,
     Json(asked): Json<CreateFacility>,
-) -> Answer<(StatusCode, Shown<FacilityView>)> {
+) -> Answer<(StatusCode, Tagged<FacilityView>)> {
     let facility = facilities::create(&person, asked).await?;
-    Ok((StatusCode::CREATED, Shown::of(facility, |it| FacilityView::of(&app, it))))
+    Ok((StatusCode::CREATED, Tagged::of(facility, |it| FacilityView::of(&app, it))))
 }
 
 /// One facility.
@@ -126,8 +126,8 @@ pub async fn show_facility(
     State(app): State<App>,
     person: Person,
     Id(id): Id<FacilityId>,
-) -> Answer<Shown<FacilityView>> {
-    Ok(Shown::of(facilities::show(&person, id).await?, |it| FacilityView::of(&app, it)))
+) -> Answer<Tagged<FacilityView>> {
+    Ok(Tagged::of(facilities::show(&person, id).await?, |it| FacilityView::of(&app, it)))
 }
 
 /// Changes a facility.
@@ -137,8 +137,8 @@ pub async fn update_facility(
     person: Person,
     Id(id): Id<FacilityId>,
     Json(asked): Json<UpdateFacility>,
-) -> Answer<Shown<FacilityView>> {
-    Ok(Shown::of(facilities::update(&person, id, asked).await?, |it| FacilityView::of(&app, it)))
+) -> Answer<Tagged<FacilityView>> {
+    Ok(Tagged::of(facilities::update(&person, id, asked).await?, |it| FacilityView::of(&app, it)))
 }
 
 /// Reports how many residents a facility has.
@@ -148,8 +148,8 @@ pub async fn update_census(
     person: Person,
     Id(id): Id<FacilityId>,
     Json(asked): Json<UpdateCensus>,
-) -> Answer<Shown<FacilityView>> {
-    Ok(Shown::of(facilities::update_census(&person, id, asked).await?, |it| FacilityView::of(&app, it)))
+) -> Answer<Tagged<FacilityView>> {
+    Ok(Tagged::of(facilities::update_census(&person, id, asked).await?, |it| FacilityView::of(&app, it)))
 }
 
 fn proposal(address: &serde_json::Value) -> Option<Proposal> {

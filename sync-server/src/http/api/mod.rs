@@ -30,16 +30,16 @@ use crate::http::condition;
 use crate::operations::paging;
 use crate::store::{Listed, Version, Versioned};
 
-/// A thing, with its version as its ETag.
-pub struct Shown<T>(Version, T);
+/// A thing, tagged with its version (ETag).
+pub struct Tagged<T>(Version, T);
 
-impl<T> Shown<T> {
+impl<T> Tagged<T> {
     fn of<M: Versioned>(model: M, view: impl FnOnce(M) -> T) -> Self {
         Self(model.version(), view(model))
     }
 }
 
-impl<T: Serialize> IntoResponse for Shown<T> {
+impl<T: Serialize> IntoResponse for Tagged<T> {
     fn into_response(self) -> Response {
         let tag = condition::tag(self.0).map(|tag| [(ETAG, tag)]);
         (tag, axum::Json(self.1)).into_response()

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{List, Shown};
+use super::{List, Tagged};
 use crate::error::Answer;
 use crate::http::extract::{Id, Json, Params};
 use crate::operations::organizations::{
@@ -125,8 +125,8 @@ pub async fn create_organization(
 pub async fn show_organization(
     person: Person,
     Id(id): Id<OrganizationId>,
-) -> Answer<Shown<OrganizationView>> {
-    Ok(Shown::of(organizations::show(&person, id).await?, OrganizationView::from))
+) -> Answer<Tagged<OrganizationView>> {
+    Ok(Tagged::of(organizations::show(&person, id).await?, OrganizationView::from))
 }
 
 /// Changes an organization.
@@ -135,6 +135,6 @@ pub async fn update_organization(
     person: Person,
     Id(id): Id<OrganizationId>,
     Json(asked): Json<UpdateOrganization>,
-) -> Answer<Shown<OrganizationView>> {
-    Ok(Shown::of(organizations::update(&person, id, asked).await?, OrganizationView::from))
+) -> Answer<Tagged<OrganizationView>> {
+    Ok(Tagged::of(organizations::update(&person, id, asked).await?, OrganizationView::from))
 }

@@ -1,19 +1,21 @@
 //! Patients and their records: every read and write needs a permit and is written down.
 
+use axum::Extension;
 use axum::extract::{FromRequestParts, Path};
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
 use carepost_protocol::patient::FIELDS;
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
-use http::StatusCode;
 use http::request::Parts;
+use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{List, Shown};
+use super::{List, Tagged};
 use crate::error::{Answer, Refusal};
 use crate::http::extract::{Id, Json, Params};
+use crate::http::idempotency::Residents;
 use crate::operations::paging::Which;
 use crate::operations::patients::{self, Charted, CreatePatient, Fields, PatientAndRelated, UpdatePatient};
 use crate::operations::person::Person;
@@ -62,6 +64,7 @@ pub struct PatientView {
     facility_id: FacilityId,
     /// The fields, null where nothing is known; a day of birth as `YYYY-MM-DD`.
     #[serde(flatten)]
+    #[schema(ignore)]
     fields: Fields,
     /// Whether the patient is in care now.
     is_active: bool,
@@ -144,16 +147,22 @@ pub async fn list_patients(
 pub async fn create_patient(
     person: Person,
     Json(asked): Json<CreatePatient>,
-) -> Answer<(StatusCode, Shown<PatientView>)> {
+) -> Answer<(StatusCode, Extension<Residents>, Tagged<PatientView>)> {
     let (permit, known) = patients::create(&person, asked).await?;
-    Ok((StatusCode::CREATED, Shown::of(known, |known| PatientView::of(&permit, known))))
+    let shown = [&known.patient].into_iter().chain(&known.related.may_be);
+    let shown = Residents(shown.map(|it| (it.id, it.facility_id)).collect());
+    Ok((StatusCode::CREATED, Extension(shown), Tagged::of(known, |known| PatientView::of(&permit, known))))
 }
 
 /// One patient.
 #[utoipa::path(get, path = "/api/v1/patients/{patient_id}", operation_id = "show_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = PatientView)))]
-pub async fn show_patient(person: Person, Id(id): Id<PatientId>) -> Answer<Shown<PatientView>> {
-    let (permit, (known, is_active_since)) = patients::show(&person, id).await?;
-    Ok(Shown::of(known, |known| PatientView { is_active_since, ..PatientView::of(&permit, known) }))
+pub async fn show_patient(
+    person: Person,
+    method: Method,
+    Id(id): Id<PatientId>,
+) -> Answer<Tagged<PatientView>> {
+    let (permit, (known, is_active_since)) = patients::show(&person, id, method != Method::HEAD).await?;
+    Ok(Tagged::of(known, |known| PatientView { is_active_since, ..PatientView::of(&permit, known) }))
 }
 
 /// Changes who or where a patient is, and parts whoever was said to be the same person as another.
@@ -162,16 +171,16 @@ pub async fn update_patient(
     person: Person,
     Id(id): Id<PatientId>,
     Json(asked): Json<UpdatePatient>,
-) -> Answer<Shown<PatientView>> {
+) -> Answer<Tagged<PatientView>> {
     let (permit, known) = patients::update(&person, id, asked).await?;
-    Ok(Shown::of(known, |known| PatientView::of(&permit, known)))
+    Ok(Tagged::of(known, |known| PatientView::of(&permit, known)))
 }
 
 /// Discharges a patient: no longer in care here, and kept.
 #[utoipa::path(delete, path = "/api/v1/patients/{patient_id}", operation_id = "discharge_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), responses((status = 200, body = PatientView)))]
-pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<Shown<PatientView>> {
+pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<Tagged<PatientView>> {
     let (permit, known) = patients::discharge(&person, id).await?;
-    Ok(Shown::of(known, |known| PatientView::of(&permit, known)))
+    Ok(Tagged::of(known, |known| PatientView::of(&permit, known)))
 }
 
 /// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them. Of
@@ -194,7 +203,8 @@ pub async fn strike_record(
     person: Person,
     RecordPath { patient, record }: RecordPath,
     Json(asked): Json<StrikeRecord>,
-) -> Answer<(StatusCode, axum::Json<RecordDocument>)> {
-    let struck = patients::strike(&person, patient, record, asked.reason).await?;
-    Ok((StatusCode::CREATED, axum::Json(struck)))
+) -> Answer<(StatusCode, Extension<Residents>, axum::Json<RecordDocument>)> {
+    let (struck, facility) = patients::strike(&person, patient, record, asked.reason).await?;
+    let shown = Residents(vec![(struck.patient_id, facility)]);
+    Ok((StatusCode::CREATED, Extension(shown), axum::Json(struck)))
 }

@@ -1,5 +1,7 @@
 //! Requests as the people's listener takes them, on a real store.
 
+mod idempotency;
+mod lists;
 mod manners;
 mod pushes;
 mod quarantine;
@@ -10,11 +12,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
-use carepost_protocol::facility::{FacilityType, PhiMode};
-use carepost_protocol::id::{FacilityId, OrganizationId, SessionId, UserId};
-use carepost_protocol::role::{Actor, Role};
+use carepost_protocol::id::{FacilityId, OrganizationId, UserId};
+use carepost_protocol::role::Role;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::unit::Units;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use secrecy::SecretString;
@@ -31,12 +31,12 @@ use crate::http::routes::router;
 use crate::password::{Caller, Passwords};
 use crate::rate_limit::RateLimiter;
 use crate::request_rate::RequestRate;
-use crate::scope::OrganizationScope;
 use crate::stopping::Stopping;
 use crate::store::{
-    Ambient, AuditQuery, DatabaseKey, Login, NewFacility, NewOrganization, NewPatient, NewSession, NewUser,
-    OrganizationStore, OrganizationType, Store,
+    Ambient, AuditQuery, DatabaseKey, Login, NewFacility, NewPatient, NewSession, NewUser, OrganizationStore,
+    Store,
 };
+use crate::testing;
 use crate::tls::Tls;
 use crate::token;
 
@@ -61,17 +61,7 @@ fn event() -> AuditEvent {
 }
 
 fn new_user(username: &str, role: Role, facility: Option<FacilityId>, password: Option<String>) -> NewUser {
-    NewUser {
-        facility_id: facility,
-        username: username.to_owned(),
-        email: None,
-        display_name: format!("{username} Example"),
-        role,
-        employee_id: None,
-        session_timeout_minutes: 30,
-        password_hash: password,
-        pin_verifier: None,
-    }
+    NewUser { password_hash: password, ..testing::user(username, role, facility) }
 }
 
 impl Server {
@@ -82,25 +72,10 @@ impl Server {
             Store::open(&directory.path().join("server.db"), &DatabaseKey::new([7; 32]), ambient).unwrap();
         let passwords = Passwords::new().unwrap();
         let hash = passwords.hash(Caller::Stranger(None), SecretString::from(PASSWORD)).await.unwrap();
-        let new = NewOrganization {
-            name: "Alpha Care".to_owned(),
-            slug: "alpha".to_owned(),
-            organization_type: OrganizationType::AlfOperator,
-            npi: None,
-            address: None,
-            contact: None,
-            recovery_recipient: "age1example".to_owned(),
-        };
+        let new = testing::organization("Alpha Care", "alpha");
         let admin = new_user("olga", Role::OrgAdmin, None, Some(hash));
-        let (organization, user) = store.system().create_organization(new, admin, event()).await.unwrap();
-        let actor = Actor {
-            user,
-            session: SessionId::new(Timestamp::EPOCH, [0; 10]),
-            role: Role::OrgAdmin,
-            organization: Some(organization.id),
-            facility: None,
-        };
-        let registry = store.organization(&OrganizationScope::of_actor(&actor).unwrap());
+        let (organization, _) = store.system().create_organization(new, admin, event()).await.unwrap();
+        let registry = store.organization(&testing::administrator(organization.id, None));
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let files = ["tls.crt", "tls.key"].map(|name| directory.path().join(name));
         std::fs::write(&files[0], certified.cert.pem()).unwrap();
@@ -157,18 +132,7 @@ impl Server {
     }
 
     async fn facility(&self) -> FacilityId {
-        let new = NewFacility {
-            name: "Riverside".to_owned(),
-            facility_type: FacilityType::Alf,
-            licensed_beds: None,
-            current_census: 0,
-            phone: None,
-            phi_mode: PhiMode::Full,
-            require_encryption: false,
-            time_zone: None,
-            address: None,
-            units: Units::default(),
-        };
+        let new = NewFacility { licensed_beds: None, current_census: 0, ..testing::facility("Riverside") };
         self.registry.noting(event()).create_facility(new).await.unwrap().id
     }
 
@@ -264,11 +228,8 @@ async fn the_same_read_again_and_again_is_one_event_and_a_count() {
     let server = Server::new().await;
     let facility = server.facility().await;
     let nurse = server.user("nina", Role::Rn, facility).await;
-    let new = |mrn: &str| NewPatient {
-        facility_id: facility,
-        // Nobody of whom a review asks whether they are one person: the one is then shown with the other.
-        fields: object(json!({"mrn": mrn, "name": format!("Ada {mrn}")})),
-    };
+    // Nobody of whom a review asks whether they are one person: the one is then shown with the other.
+    let new = |mrn: &str| testing::patient(facility, [("mrn", mrn), ("name", &format!("Ada {mrn}"))]);
     let token = server.token(nurse).await;
     let mut ids = Vec::new();
     for mrn in ["MRN-1", "MRN-2"] {

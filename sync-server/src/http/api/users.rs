@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{List, Shown};
+use super::{List, Tagged};
 use crate::error::Answer;
 use crate::http::extract::{Id, Json, Params};
 use crate::operations::paging::Which;
@@ -119,14 +119,14 @@ pub async fn list_users(
 pub async fn create_user(
     person: Person,
     Json(asked): Json<CreateUser>,
-) -> Answer<(StatusCode, Shown<UserView>)> {
-    Ok((StatusCode::CREATED, Shown::of(users::create(&person, asked).await?, UserView::from)))
+) -> Answer<(StatusCode, Tagged<UserView>)> {
+    Ok((StatusCode::CREATED, Tagged::of(users::create(&person, asked).await?, UserView::from)))
 }
 
 /// One user.
 #[utoipa::path(get, path = "/api/v1/users/{user_id}", operation_id = "show_user", tag = "users", security(("session" = [])), params(("user_id" = UserId, Path)), responses((status = 200, body = UserView)))]
-pub async fn show_user(person: Person, Id(id): Id<UserId>) -> Answer<Shown<UserView>> {
-    Ok(Shown::of(users::show(&person, id).await?, UserView::from))
+pub async fn show_user(person: Person, Id(id): Id<UserId>) -> Answer<Tagged<UserView>> {
+    Ok(Tagged::of(users::show(&person, id).await?, UserView::from))
 }
 
 /// Changes a user. What was charted before is judged by what was so then.
@@ -135,8 +135,8 @@ pub async fn update_user(
     person: Person,
     Id(id): Id<UserId>,
     Json(asked): Json<UpdateUser>,
-) -> Answer<Shown<UserView>> {
-    Ok(Shown::of(users::update(&person, id, asked).await?, UserView::from))
+) -> Answer<Tagged<UserView>> {
+    Ok(Tagged::of(users::update(&person, id, asked).await?, UserView::from))
 }
 
 /// Sets a user's PIN.

@@ -7,9 +7,9 @@
 //! that of the devices whose keys are known, or that of everybody else. The second does not take from the
 //! first: who holds no device's key cannot shut out who does.
 
-mod places;
-mod progress;
+mod connection_limits;
 mod proxy;
+mod write_timeout;
 
 use std::future::Future;
 use std::io;
@@ -36,8 +36,8 @@ use crate::network::client_network;
 use crate::stopping::Stopping;
 use crate::store::Store;
 use crate::tls::PeerKey;
-use places::{Holder, Line, Place, Room};
-use progress::{Patient, Streams, Watched, measured};
+use connection_limits::{Holder, Line, Place, Room};
+use write_timeout::{Patient, Streams, Watched, measured};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -70,8 +70,8 @@ pub struct PeerAddress(pub SocketAddr);
 pub struct ConnectedAt(pub Instant);
 
 /// Who may come in, and how many.
-pub struct Door {
-    acceptor: TlsAcceptor,
+pub struct Acceptor {
+    tls: TlsAcceptor,
     proxies: Vec<IpNet>,
     /// Connections that trusted proxies pass on, until they have said whose they are.
     proxied: Arc<Room>,
@@ -83,7 +83,7 @@ pub struct Door {
     unproxied: Seldom,
 }
 
-impl Door {
+impl Acceptor {
     /// For people and programs: so many connections, at most a quarter of them from one address.
     #[must_use]
     pub fn for_people(tls: Arc<ServerConfig>, most: usize, proxies: Vec<IpNet>) -> Self {
@@ -106,7 +106,7 @@ impl Door {
         devices: Option<(Arc<Room>, Store)>,
     ) -> Self {
         Self {
-            acceptor: TlsAcceptor::from(tls),
+            tls: TlsAcceptor::from(tls),
             proxies,
             proxied: Room::passing(most / 4, most / 4),
             // A building full of kiosks comes back at once, from one address.
@@ -129,7 +129,7 @@ impl Door {
         let (line, block) = (Arc::<Line>::default(), Holder::Block(client_network(address.ip())));
         let shaking = self.place(&self.handshakes, block, &line)?;
         let stream = tokio::select! {
-            shaken = shake_hands(&self.acceptor, stream) => shaken?,
+            shaken = shake_hands(&self.tls, stream) => shaken?,
             () = line.ended() => return None,
         };
         let certificates = stream.get_ref().1.peer_certificates();
@@ -250,8 +250,8 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves `router` on `listener` until `stopping`, then lets open requests finish for a while.
-pub async fn serve(listener: TcpListener, door: Door, router: Router, mut stopping: Stopping) {
-    let door = Arc::new(door);
+pub async fn serve(listener: TcpListener, acceptor: Acceptor, router: Router, mut stopping: Stopping) {
+    let acceptor = Arc::new(acceptor);
     // Each connection holds a sender; when the last is gone, all have ended.
     let (connected, mut all_ended) = mpsc::channel::<()>(1);
     loop {
@@ -268,11 +268,11 @@ pub async fn serve(listener: TcpListener, door: Door, router: Router, mut stoppi
                 continue;
             }
         };
-        let (door, router, stopping) = (Arc::clone(&door), router.clone(), stopping.clone());
+        let (acceptor, router, stopping) = (Arc::clone(&acceptor), router.clone(), stopping.clone());
         let connected = connected.clone();
         tokio::spawn(async move {
             // What follows is a task of its own: a handshake's state is not carried for a connection's life.
-            if let Some(guest) = door.admit(stream, address).await {
+            if let Some(guest) = acceptor.admit(stream, address).await {
                 speak(guest, router, stopping, connected);
             }
         });
@@ -404,7 +404,7 @@ mod tests {
             ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let tls = tls.with_no_client_auth().with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
         // One place for those that have not said whose they are.
-        let door = Door::for_people(Arc::new(tls), 4, vec!["127.0.0.1/32".parse().unwrap()]);
+        let acceptor = Acceptor::for_people(Arc::new(tls), 4, vec!["127.0.0.1/32".parse().unwrap()]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (client, mut silent) = connection(&listener).await;
         let (_other_client, mut other) = connection(&listener).await;
@@ -412,8 +412,8 @@ mod tests {
         let both = async {
             tokio::select! {
                 biased;
-                ended = door.client_of(&mut silent, address) => assert_eq!(ended, None),
-                _ = door.client_of(&mut other, address) => panic!("neither has said anything"),
+                ended = acceptor.client_of(&mut silent, address) => assert_eq!(ended, None),
+                _ = acceptor.client_of(&mut other, address) => panic!("neither has said anything"),
             }
         };
         // Less than the patience with a silent proxy.

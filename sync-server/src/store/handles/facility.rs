@@ -17,7 +17,7 @@ use carepost_protocol::wire::push::PushReceipt;
 use crate::scope::FacilityScope;
 use crate::store::engine::{AccessScope, Tx, params};
 use crate::store::listed::Listed;
-use crate::store::rules::charted::{self, ChartPlace};
+use crate::store::rules::chart::{self, ChartPlace};
 use crate::store::rules::feed_writer::{self, count_on};
 use crate::store::rules::older::{self, OlderRequest};
 use crate::store::rules::page::{self, AgainRequest, PageRequest};
@@ -133,7 +133,7 @@ impl FacilityStore {
         if permit.resource() != Resource::Facility(self.scope.organization(), self.scope.facility()) {
             return Err(StoreError::NotFound("patient"));
         }
-        let read = move |tx: &Tx<'_>| charted::page(tx, patient, after, most);
+        let read = move |tx: &Tx<'_>| chart::page(tx, patient, after, most);
         self.store.read(AccessScope::Facility(self.scope), read).await
     }
 
@@ -193,7 +193,7 @@ impl FacilityStore {
     ) -> Result<BTreeMap<RecordId, RecordId>> {
         self.permitted(permit)?;
         let read = move |tx: &Tx<'_>| {
-            let struck = records.into_iter().map(|id| Ok((id, charted::struck_by(tx, id)?)));
+            let struck = records.into_iter().map(|id| Ok((id, chart::struck_by(tx, id)?)));
             let struck = struck.collect::<Result<Vec<_>>>()?.into_iter();
             Ok(struck.filter_map(|(id, by)| Some((id, by?))).collect())
         };

@@ -73,6 +73,15 @@ impl SystemStore {
         self.write(move |tx| idempotency::keep_answer(tx, request, sealed)).await
     }
 
+    /// Forgets a portion of the requests that were to be done once and are not known any more; whether there may be
+    /// more.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn purge_idempotency_keys(&self) -> Result<bool> {
+        self.write(idempotency::purge).await
+    }
+
     /// Whether the database answers, and no write has failed for want of room within a minute.
     ///
     /// # Errors
@@ -344,14 +353,14 @@ impl SystemStore {
         self.write(move |tx| audit::append(tx, &events)).await
     }
 
-    pub(in crate::store) async fn read<T: Send + 'static>(
+    async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.store.read(SYSTEM, work).await
     }
 
-    pub(in crate::store) async fn write<T: Send + 'static>(
+    async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {

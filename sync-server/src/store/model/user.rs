@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use carepost_protocol::change::PayloadHash;
 use carepost_protocol::id::{BadgeId, FacilityId, OrganizationId, SessionId, UserId};
 use carepost_protocol::role::{Actor, Role};
 use carepost_protocol::time::Timestamp;
@@ -36,6 +37,8 @@ row! {
         pub pin_exposed_at: Option<Timestamp>,
         /// Whether a password is set.
         pub has_password: bool = "password_hash IS NOT NULL",
+        /// What tells PIN and password from those that are set anew: their verifiers, hashed.
+        pub(in crate::store) secrets: PayloadHash = "pin_verifier, password_hash" by secrets,
         /// When the user last did something with the server.
         pub last_activity_at: Option<Timestamp>,
         /// Until when sign-in is locked.
@@ -43,6 +46,10 @@ row! {
         /// When the user was created.
         pub created_at: Timestamp,
     }
+}
+
+fn secrets((pin_verifier, password_hash): (Option<String>, Option<String>)) -> PayloadHash {
+    PayloadHash::of(format!("{pin_verifier:?} {password_hash:?}").as_bytes())
 }
 
 #[derive(Clone, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use carepost_protocol::record::{Collection, RecordDocument};
 use carepost_protocol::time::Timestamp;
 
 use super::feed_writer::FeedEnd;
-use super::{charted, review};
+use super::{chart, review};
 use crate::store::StoreError;
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};
@@ -271,7 +271,7 @@ fn thread_of(tx: &Tx<'_>, record: &Held) -> Result<Option<Thread>> {
     while let Some(Held { id, seq, .. }) = thread.members.get(at) {
         let (id, seq) = (*id, *seq);
         at += 1;
-        for child in charted::corrections(tx, id, LONGEST + 1)? {
+        for child in chart::corrections(tx, id, LONGEST + 1)? {
             if thread.members.iter().any(|known| known.id == child) {
                 continue;
             }

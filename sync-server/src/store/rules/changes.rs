@@ -8,7 +8,7 @@ use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::heartbeat::{ChangeName, MAX_REFUSED, SettledChange, Settlement};
 use carepost_protocol::wire::push::Rejection;
 
-use super::charted::stands;
+use super::chart::stands;
 use super::review;
 use super::review::ReviewPlace;
 use crate::store::StoreError;

@@ -12,8 +12,8 @@ use crate::store::engine::{AccessScope, Tx, params};
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// How many requests of one user are known.
 const MOST: u64 = 10_000;
-/// How many that are over are forgotten with each that is answered: more than come.
-const FORGOTTEN_AT_ONCE: i64 = 64;
+/// How many that are over are forgotten in one transaction.
+const FORGOTTEN_AT_ONCE: u64 = 500;
 
 /// A request that is to be done once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +51,23 @@ pub(in crate::store) fn state(
         Some(_) => return Ok(IdempotencyState::Reused),
         None => {}
     }
-    let Some(user) = user else { return Ok(IdempotencyState::New) };
+    let is_full = user.map(|user| is_full(tx, user)).transpose()?;
+    Ok(if is_full == Some(true) { IdempotencyState::Full } else { IdempotencyState::New })
+}
+
+/// Whether a user has as many as anybody may. System access.
+fn is_full(tx: &Tx<'_>, user: UserId) -> Result<bool, StoreError> {
     let all = "SELECT count(id) FROM system_idempotency_keys WHERE user_id = ?1 AND created_at > ?2";
-    let all = tx.first::<u64>(all, params![user, since])?;
-    Ok(if all.is_some_and(|all| all >= MOST) { IdempotencyState::Full } else { IdempotencyState::New })
+    let all = tx.first::<u64>(all, params![user, tx.now().before(KNOWN_FOR)])?;
+    Ok(all.is_some_and(|all| all >= MOST))
+}
+
+/// Forgets a portion of those that are over; whether there may be more. System access.
+pub(in crate::store) fn purge(tx: &Tx<'_>) -> Result<bool, StoreError> {
+    let over = "DELETE FROM system_idempotency_keys WHERE id IN (SELECT id FROM system_idempotency_keys
+        WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2)";
+    let forgotten = tx.execute(over, params![tx.now().before(KNOWN_FOR), FORGOTTEN_AT_ONCE])?;
+    Ok(forgotten >= FORGOTTEN_AT_ONCE)
 }
 
 /// Keeps the answer of a request that was done, where it wrote anything. System access.
@@ -63,9 +76,6 @@ pub(in crate::store) fn keep_answer(
     request: IdempotentRequest,
     sealed: Vec<u8>,
 ) -> Result<(), StoreError> {
-    let over = "DELETE FROM system_idempotency_keys WHERE id IN (SELECT id FROM system_idempotency_keys
-        WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2)";
-    tx.execute(over, params![tx.now().before(KNOWN_FOR), FORGOTTEN_AT_ONCE])?;
     let kept = "UPDATE system_idempotency_keys SET answer = ?2 WHERE id = ?1";
     tx.execute(kept, params![request.id, sealed]).map(drop)
 }
@@ -73,7 +83,8 @@ pub(in crate::store) fn keep_answer(
 /// Records that a request is done, in the transaction that does it.
 ///
 /// # Errors
-/// [`StoreError::Done`] where another has done it meanwhile: then this does nothing.
+/// [`StoreError::Done`] where another has done it meanwhile, [`StoreError::TooManyKeys`] for a user who was not known
+/// when that was asked, as at a sign-in: then this does nothing.
 pub(in crate::store) fn record(
     tx: &Tx<'_>,
     request: Option<IdempotentRequest>,
@@ -97,6 +108,9 @@ pub(in crate::store) fn record(
     tx.execute(over, params![request.id, now.before(KNOWN_FOR)])?;
     if tx.exists(known, params![request.id])? {
         return Err(StoreError::Done);
+    }
+    if matches!(tx.access(), AccessScope::System(_)) && is_full(tx, user)? {
+        return Err(StoreError::TooManyKeys);
     }
     tx.execute(insert, params![request.id, user, request.request_sha256, now]).map(drop)
 }

@@ -5,7 +5,7 @@ pub(super) mod archive;
 pub(super) mod audit;
 pub(super) mod budget;
 pub(super) mod changes;
-pub(super) mod charted;
+pub(super) mod chart;
 pub(super) mod enrollment;
 pub(super) mod feed_writer;
 pub(super) mod horizon;

@@ -55,6 +55,37 @@ pub(in crate::store) fn bring(tx: &Tx<'_>) -> Result<bool, StoreError> {
     Ok(moved >= PORTION)
 }
 
+/// The superseded versions of one workflow as the feeds have them, in the scope of its organization: read once for all
+/// feeds. Without a body is what the feeds have no more.
+pub(in crate::store) fn of(
+    tx: &Tx<'_>,
+    workflow: &Workflow,
+) -> Result<Vec<(WorkflowId, Option<String>)>, StoreError> {
+    let sql = "SELECT body FROM workflows WHERE key = ?1 AND ?2 - version BETWEEN 1 AND ?3";
+    let found = tx.all::<Workflow>(sql, params![workflow.key, workflow.version, KEPT + 1])?;
+    let document = |form: Workflow| {
+        let id = WorkflowId::of_version(&form.key, form.version);
+        let is_kept = workflow.version - form.version <= KEPT;
+        Ok((id, if is_kept { body(form)? } else { None }))
+    };
+    found.into_iter().map(document).collect()
+}
+
+/// Brings these into the feed of the facility whose scope this is, where they are not in it, or out of it.
+pub(in crate::store) fn bring_these(
+    tx: &Tx<'_>,
+    versions: &[(WorkflowId, Option<String>)],
+) -> Result<(), StoreError> {
+    let held = "SELECT 1 FROM documents WHERE collection = 'workflows' AND id = ?1 AND body IS NOT NULL";
+    let mut feed = FeedEnd::open(tx)?;
+    for (id, body) in versions {
+        if tx.exists(held, params![id])? != body.is_some() {
+            feed.put(tx, Collection::Workflows, id.as_bytes(), None, body.as_deref())?;
+        }
+    }
+    feed.close(tx)
+}
+
 /// A superseded version as a document.
 fn body(form: Workflow) -> Result<Option<String>, StoreError> {
     let body = json(&Workflow { enabled: false, ..form })?;

@@ -492,10 +492,10 @@ async fn archiving_and_reading_a_chart_look_at_no_other_documents() {
     let tenant = world.tenant("alpha").await;
     for (index, sql) in [
         ("PRIMARY KEY (facility_id=? AND seq>?)", archive::OLDEST),
-        ("documents_by_patient", charted::HELD),
+        ("documents_by_patient", chart::HELD),
         ("archive_shown", older::THREADS),
         ("archive_by_thread", older::CORRECTIONS_OF),
-        ("archive_by_patient", charted::ARCHIVED),
+        ("archive_by_patient", chart::ARCHIVED),
     ] {
         let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
         let steps = world

@@ -16,7 +16,7 @@ pub(super) async fn open_reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDo
 }
 
 pub(super) async fn head(world: &World, tenant: &Tenant) -> u64 {
-    world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap().end.head
+    world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap().end.head
 }
 
 async fn room(world: &World, tenant: &Tenant) -> Option<String> {

@@ -33,31 +33,31 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
 use carepost_protocol::device::{Deactivation, DeviceType};
-use carepost_protocol::facility::{FacilityType, PhiMode};
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{
-    AssignmentId, AuditId, DeviceUuid, FacilityId, IncarnationId, OrganizationId, PatientId, RecordId,
-    ReviewId, SessionId, UserId, WorkflowId,
+    AssignmentId, AuditId, DeviceUuid, FacilityId, IncarnationId, PatientId, RecordId, ReviewId, SessionId,
+    UserId, WorkflowId,
 };
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Permit, ReadPatients, Resource, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
-use carepost_protocol::unit::Units;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_protocol::wire::heartbeat::ChangeName;
 use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::{PushBatch, PushReceipt, RejectionCode, VerdictRun};
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::handles::organization;
 use super::rules::{
-    archive, audit, budget, changes, charted, enrollment, feed_writer, older, patient, push, review, revoked,
+    archive, audit, budget, changes, chart, enrollment, feed_writer, older, patient, push, review, revoked,
     sign_in,
 };
 use super::*;
+use crate::testing::{self, administrator, facility as new_facility, presented, user as new_user};
 
 /// 2026-05-01T08:00:00Z.
 const START: i64 = 1_777_622_400_000;
@@ -66,6 +66,8 @@ const START: i64 = 1_777_622_400_000;
 struct World {
     store: Store,
     clock: Arc<AtomicI64>,
+    /// How often randomness is to be had from now on.
+    draws: Arc<AtomicI64>,
     ambient: Ambient,
     directory: tempfile::TempDir,
 }
@@ -108,22 +110,16 @@ impl World {
 
     fn built(max_pages: Option<u32>, tick: i64) -> Self {
         let clock = Arc::new(AtomicI64::new(START));
-        let (now, drawn) = (Arc::clone(&clock), AtomicU64::new(1));
+        let draws = Arc::new(AtomicI64::new(i64::MAX));
+        let (now, left, draw) = (Arc::clone(&clock), Arc::clone(&draws), testing::counted(1));
         let ambient = Ambient::new(
             move || Timestamp::from_millis(now.fetch_add(tick, Ordering::SeqCst)),
-            move |bytes| {
-                for chunk in bytes.chunks_mut(32) {
-                    let n = drawn.fetch_add(1, Ordering::SeqCst);
-                    let hash = PayloadHash::of(&n.to_be_bytes());
-                    chunk.copy_from_slice(&hash.as_bytes()[..chunk.len()]);
-                }
-                true
-            },
+            move |bytes| draw(bytes) && left.fetch_sub(1, Ordering::SeqCst) > 0,
         );
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("server.db");
         let store = Store::open_limited(&path, &key(), ambient.clone(), max_pages).unwrap();
-        Self { store, clock, ambient, directory }
+        Self { store, clock, draws, ambient, directory }
     }
 
     /// A file beside the database.
@@ -145,13 +141,8 @@ impl World {
 
     async fn tenant(&self, slug: &str) -> Tenant {
         let new = NewOrganization {
-            name: format!("{slug} Care"),
-            slug: slug.to_owned(),
-            organization_type: OrganizationType::AlfOperator,
-            npi: None,
             address: Some(json!({"city": "Springfield"})),
-            contact: None,
-            recovery_recipient: "age1example".to_owned(),
+            ..testing::organization(&format!("{slug} Care"), slug)
         };
         let (organization, _) = self
             .store
@@ -183,15 +174,9 @@ impl World {
             .expect_device(expected(tenant.facility.facility(), n, token))
             .await
             .unwrap();
-        let random = ring::rand::SystemRandom::new();
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-        let key =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).unwrap();
-        let presented = presented(&key);
-        let sha256 = presented.sha256;
-        let answer = self.store.system().enroll(presented, enroll_request(n), Some(token)).await.unwrap();
-        let EnrollResponse::Active { grant } = answer else { panic!("{answer:?}") };
-        let identity = self.store.system().device_by_key(sha256).await.unwrap().unwrap();
+        let key = testing::key();
+        let hardware = DeviceUuid::from_bytes([n; 16]);
+        let (identity, grant) = testing::enroll(&self.store, presented(&key), hardware, token).await.unwrap();
         let incarnation = IncarnationId::new(self.now(), [n; 10]);
         let head = Link::genesis(identity.device(), incarnation, Lane::Care);
         Kiosk { identity, assignment: grant.assignment_id, key, incarnation, sent: 0, head }
@@ -370,17 +355,6 @@ fn documents(page: &Page) -> usize {
     page.lines.iter().filter(|byte| **byte == b'\n').count() - 1
 }
 
-fn administrator(organization: OrganizationId, limit: Option<FacilityId>) -> OrganizationScope {
-    let actor = Actor {
-        user: UserId::new(Timestamp::EPOCH, [1; 10]),
-        session: SessionId::new(Timestamp::EPOCH, [1; 10]),
-        role: if limit.is_some() { Role::FacilityAdmin } else { Role::OrgAdmin },
-        organization: Some(organization),
-        facility: limit,
-    };
-    OrganizationScope::of_actor(&actor).unwrap()
-}
-
 /// Invented; each has an id of its own.
 fn event(world: &World) -> AuditEvent {
     let (now, random) = (world.now(), world.ambient.random().unwrap());
@@ -391,37 +365,8 @@ fn event(world: &World) -> AuditEvent {
     AuditEvent { endpoint: Some("/api/v1/patients".into()), ..event }
 }
 
-fn new_facility(name: &str) -> NewFacility {
-    NewFacility {
-        name: name.to_owned(),
-        facility_type: FacilityType::Alf,
-        licensed_beds: Some(48),
-        current_census: 44,
-        phone: None,
-        phi_mode: PhiMode::Full,
-        require_encryption: false,
-        time_zone: None,
-        address: None,
-        units: Units::default(),
-    }
-}
-
-fn new_user(username: &str, role: Role, facility_id: Option<FacilityId>) -> NewUser {
-    NewUser {
-        facility_id,
-        username: username.to_owned(),
-        email: None,
-        display_name: format!("{username} Example"),
-        role,
-        employee_id: None,
-        session_timeout_minutes: 30,
-        password_hash: Some("$argon2id$invented".to_owned()),
-        pin_verifier: None,
-    }
-}
-
 fn new_patient(facility_id: FacilityId, mrn: &str) -> NewPatient {
-    NewPatient { facility_id, fields: object(json!({"mrn": mrn, "name": format!("Ada {mrn}")})) }
+    testing::patient(facility_id, [("mrn", mrn), ("name", &format!("Ada {mrn}"))])
 }
 
 fn object(fields: Value) -> Map<String, Value> {
@@ -436,41 +381,15 @@ fn vitals(min: f64) -> Workflow {
         hard_max: Some(250.0),
         ..Field::new("pulse", "Pulse", FieldType::Integer)
     };
-    Workflow {
-        id: WorkflowId::new(Timestamp::EPOCH, [0; 10]),
-        key: "vitals".into(),
-        label: "Vitals".into(),
-        version: 0,
-        enabled: true,
-        fields: vec![pulse],
-        rules: Vec::new(),
-        corrected_by: Vec::new(),
-    }
+    testing::workflow("vitals", "Vitals", pulse)
 }
 
 fn expected(facility_id: FacilityId, n: u8, token_sha256: [u8; 32]) -> NewDevice {
-    NewDevice {
-        facility_id,
-        name: format!("Kiosk {n}"),
-        device_type: DeviceType::RaspberryPi,
-        device_uuid: Some(DeviceUuid::from_bytes([n; 16])),
-        token_sha256,
-    }
-}
-
-fn presented(key: &EcdsaKeyPair) -> PresentedKey {
-    let point = key.public_key().as_ref().to_vec();
-    PresentedKey { sha256: *PayloadHash::of(&point).as_bytes(), point, network: "192.0.2.1".to_owned() }
+    testing::device(facility_id, &format!("Kiosk {n}"), Some(DeviceUuid::from_bytes([n; 16])), token_sha256)
 }
 
 fn enroll_request(n: u8) -> EnrollRequest {
-    EnrollRequest {
-        device_uuid: DeviceUuid::from_bytes([n; 16]),
-        mac_addresses: vec!["02:00:5e:10:00:01".into()],
-        hostname: "hall-kiosk".into(),
-        agent_version: "0.1.0".into(),
-        token: None,
-    }
+    testing::enroll_request(DeviceUuid::from_bytes([n; 16]))
 }
 
 /// A nurse's permit to read in a tenant's facility.

@@ -8,6 +8,7 @@ use super::bounds::push_all;
 use super::*;
 use crate::feed::Wake;
 use crate::store::engine::params;
+use crate::store::{IdempotencyState, IdempotentRequest};
 
 /// A batch is taken in portions. Whoever breaks off after one of them finds the chain whole, and goes on.
 #[tokio::test]
@@ -103,6 +104,43 @@ async fn many_that_depended_on_a_refused_change_follow_in_portions() {
         told.iter().filter_map(|event| event.event.details.get("followed").and_then(Value::as_u64)).collect();
     assert!(followed.len() > 5, "{followed:?}");
     assert_eq!(followed.iter().sum::<u64>(), 400);
+}
+
+/// Where that breaks off after the first portion, the change stands, and its key says that it was done.
+#[tokio::test]
+async fn a_change_that_stands_is_answered_as_that_though_what_depended_on_it_breaks_off() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let registry = world.store.organization(&tenant.organization);
+    let facility = Some(tenant.facility.facility());
+    let carl = registry.noting(event(&world)).create_user(new_user("carl", Role::Family, facility)).await;
+    let (carl, now) = (carl.unwrap().id, world.now());
+    let bea = PatientId::from(kiosk.made(1, now));
+    let admission = kiosk.admission(&tenant, json!({"name": "Bea Example"}), now);
+    let about_bea = Change { patient: Some(bea), ..kiosk.vitals(&tenant, 72, now) };
+    push_all(&world, &mut kiosk, &[Change { actor: carl, ..admission }, about_bea]).await;
+    let promoted = move |tx: &Tx<'_>| {
+        let sql = "UPDATE user_terms SET from_at = 0, role = 'rn' WHERE user_id = ?1";
+        tx.execute(sql, params![carl])
+    };
+    world.store.write(AccessScope::Organization(tenant.organization), promoted).await.unwrap();
+    let request = IdempotentRequest { id: [3; 16], request_sha256: [4; 32] };
+    let mut draws = 0;
+    let again = loop {
+        let noted = registry.noting(AuditEvent { user_id: Some(tenant.nurse), ..event(&world) });
+        world.draws.store(draws, Ordering::SeqCst);
+        let again =
+            noted.idempotent(Some(request)).retry_change(kiosk.identity.device(), kiosk.named(1)).await;
+        world.draws.store(i64::MAX, Ordering::SeqCst);
+        match again {
+            Err(StoreError::NoRandomness) => draws += 1,
+            again => break again.unwrap(),
+        }
+    };
+    assert_eq!((again.change.settlement, again.followed), (Some(Settlement::Applied), 0));
+    let state = world.store.system().idempotency_state(request, None).await.unwrap();
+    assert_eq!(state, IdempotencyState::Done(None));
 }
 
 /// A portion ends with a number. Two incarnations of a device may have given it to different entries.

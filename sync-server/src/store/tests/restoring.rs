@@ -77,6 +77,12 @@ impl Scene {
         restored
     }
 
+    /// Takes the backup anew.
+    fn back_up(&self) {
+        backup(&self.world.file("server.db"), &key(), &self.world.ambient, &self.world.file("copy.db"))
+            .unwrap();
+    }
+
     async fn staff(&self, facility: FacilityId) -> Vec<UserDocument> {
         let scope = self.tenant.organization.enter(facility).unwrap();
         let found = documents(&self.world, &scope, Collection::Users).await;
@@ -243,6 +249,68 @@ async fn users_and_devices_have_the_names_that_they_were_given_since() {
 }
 
 #[tokio::test]
+async fn an_address_that_somebody_gave_up_is_whose_it_is_now() {
+    let mut scene = scene().await;
+    let here = scene.tenant.facility.facility();
+    let write = async |scene: &Scene, user, email: &str| {
+        let email = Some(Some(email.to_owned()));
+        scene.patch(user, UserPatch { email, ..UserPatch::default() }).await;
+    };
+    write(&scene, scene.ben, "desk@example.test").await;
+    scene.back_up();
+    write(&scene, scene.ben, "ben@example.test").await;
+    let new =
+        NewUser { email: Some("desk@example.test".to_owned()), ..new_user("dora", Role::Rn, Some(here)) };
+    let dora = scene.registry().noting(event(&scene.world)).create_user(new).await.unwrap().id;
+    let carried = scene.put_back(|_| {}).carried.unwrap();
+    assert!(carried.iter().any(|line| line == "user ben: another e-mail address"), "{carried:#?}");
+    assert!(carried.iter().any(|line| line == "user dora: new since, and switched off"), "{carried:#?}");
+    for (id, email) in [(scene.ben, "ben@example.test"), (dora, "desk@example.test")] {
+        assert_eq!(scene.registry().user(id).await.unwrap().email.as_deref(), Some(email));
+    }
+}
+
+#[tokio::test]
+async fn whose_new_name_is_anothers_has_the_old_one_or_is_given_one() {
+    const USERS: &str = concat!("ba", "se_users");
+    let mut scene = scene().await;
+    let Scene { ben, cora, .. } = scene;
+    let here = scene.tenant.facility.facility();
+    let rename = async |scene: &Scene, id, username: &str| {
+        scene.patch(id, UserPatch { username: Some(username.to_owned()), ..UserPatch::default() }).await;
+    };
+    // The backup alone has Olaf and Petra. Since, Ben has Cora's name, she has Olaf's, and Nina Petra's.
+    for name in ["olaf", "petra"] {
+        let new = new_user(name, Role::Rn, Some(here));
+        scene.registry().noting(event(&scene.world)).create_user(new).await.unwrap();
+    }
+    scene.back_up();
+    let bare = crate::store::engine::without_walls(&scene.world.file("server.db"), &key());
+    bare.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+    bare.execute_batch(&format!("DELETE FROM {USERS} WHERE username IN ('olaf', 'petra')")).unwrap();
+    drop(bare);
+    rename(&scene, cora, "olaf").await;
+    rename(&scene, ben, "cora").await;
+    rename(&scene, scene.tenant.nurse, "petra").await;
+
+    let carried = scene.put_back(|_| {}).carried.unwrap();
+    for name in ["olaf", "petra"] {
+        let sentence =
+            format!("user {name}: the backup has another of that name; give one with `user rename");
+        assert!(carried.iter().any(|line| line.starts_with(&sentence)), "{carried:#?}");
+    }
+    let signs_in = async |scene: &Scene, name: &str| {
+        scene.world.store.system().credentials("alpha", name).await.unwrap().map(|known| known.user)
+    };
+    assert_eq!(signs_in(&scene, "nina").await, Some(scene.tenant.nurse), "under the old name");
+    assert_eq!(signs_in(&scene, "cora").await, Some(ben));
+    // Cora's old name is Ben's. Once he has another, she is given hers.
+    rename(&scene, ben, "ben").await;
+    rename(&scene, cora, "cora").await;
+    assert_eq!(signs_in(&scene, "cora").await, Some(cora));
+}
+
+#[tokio::test]
 async fn of_two_windows_the_shorter_stays() {
     for (then, since, stays) in [
         (Some(30), Some(7), Some(7)),
@@ -257,8 +325,7 @@ async fn of_two_windows_the_shorter_stays() {
             scene.registry().noting(event(&scene.world)).update_facility(here, patch).await.unwrap();
         };
         keep(&scene, then).await;
-        backup(&scene.world.file("server.db"), &key(), &scene.world.ambient, &scene.world.file("copy.db"))
-            .unwrap();
+        scene.back_up();
         keep(&scene, since).await;
         scene.put_back(|_| {});
         assert_eq!(scene.registry().facility(here).await.unwrap().record_days, stays, "{then:?} {since:?}");
@@ -290,8 +357,7 @@ async fn a_restore_gives_no_token_more_than_the_three_days_that_it_had() {
         tx.execute("UPDATE devices SET token_expires_at = ?1 WHERE token_sha256 IS NOT NULL", params![later])
     };
     scene.world.store.write(AccessScope::Facility(scene.tenant.facility), lent).await.unwrap();
-    backup(&scene.world.file("server.db"), &key(), &scene.world.ambient, &scene.world.file("copy.db"))
-        .unwrap();
+    scene.back_up();
     // The scene has taken an hour.
     scene.world.pass(71 * 3_600);
     scene.put_back(|_| {});

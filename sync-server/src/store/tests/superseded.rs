@@ -109,12 +109,19 @@ async fn what_an_earlier_server_left_out_comes_when_a_device_is_heard_and_once()
     let before = end().await.cursor;
     world.store.write(AccessScope::Facility(tenant.facility), superseded::bring).await.unwrap();
     assert_eq!(end().await.cursor, before, "nothing moves");
-    // What is published next brings what is missing too.
+    // What is published next brings what is missing of its own form, and of no other.
     world.store.write(AccessScope::Facility(tenant.facility), leave_out).await.unwrap();
+    for min in [2.0, 3.0] {
+        let (key, label) = ("pulses".to_owned(), "Pulses".to_owned());
+        world.publish(&tenant, Workflow { key, label, ..vitals(min) }).await;
+    }
+    let mut forms = world.forms(&tenant.facility).await;
+    forms.sort_unstable();
+    assert_eq!(forms, [(1, false), (2, true), (2, true)], "the first of the vitals is still missing");
     world.publish(&tenant, vitals(30.0)).await;
     let mut forms = world.forms(&tenant.facility).await;
     forms.sort_unstable();
-    assert_eq!(forms, [(1, false), (2, false), (3, true)]);
+    assert_eq!(forms, [(1, false), (1, false), (2, false), (2, true), (3, true)]);
 }
 
 #[tokio::test]

@@ -127,6 +127,26 @@ async fn whoever_edits_drops_swaps_or_cuts_off_rows_is_found() {
                 vec![(Lane::Care, 4, Missing)],
             ),
             (
+                format!("{own} n = -2 WHERE {parent} AND n = 2"),
+                vec![(Lane::Care, 0, BelowFork), (Lane::Care, 3, Missing)],
+            ),
+            (
+                format!("UPDATE {HEADS} SET next_n = -1 WHERE lane = 'audit'"),
+                vec![(Lane::Audit, 3, Head)],
+            ),
+            (
+                format!("UPDATE {HEADS} SET signed_n = -1 WHERE lane = 'audit'"),
+                vec![(Lane::Audit, 0, Signature)],
+            ),
+            (
+                format!("UPDATE {GAPS} SET from_n = -5, to_n = -5"),
+                vec![(Lane::Care, 4, Missing), (Lane::Care, 6, Missing)],
+            ),
+            (
+                format!("UPDATE {INCARNATIONS} SET fork_care = -1 WHERE parent_id IS NOT NULL"),
+                vec![(Lane::Care, 4, Missing)],
+            ),
+            (
                 format!("DELETE FROM {INCARNATIONS} WHERE parent_id IS NOT NULL"),
                 vec![(Lane::Care, 4, UnknownIncarnation)],
             ),

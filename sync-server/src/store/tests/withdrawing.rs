@@ -6,6 +6,7 @@ use std::time::Duration;
 use carepost_protocol::role::ManagePatients;
 
 use super::*;
+use crate::store::{IdempotencyState, IdempotentRequest};
 
 pub(super) fn may_manage(tenant: &Tenant) -> Permit<ManagePatients> {
     let actor = Actor {
@@ -69,6 +70,42 @@ async fn a_flood_is_withdrawn_in_portions_each_with_its_event_and_once() {
     let again = withdraw(&world, &tenant, &lost, since).await;
     assert_eq!((again, documents(&world, &tenant).await), (Withdrawal::default(), before));
     assert!(world.verified().is_whole(), "{:?}", world.verified());
+}
+
+#[tokio::test]
+async fn a_withdrawal_that_breaks_off_goes_on_with_the_same_key_and_is_done_with_its_last_portion() {
+    const MANY: u64 = 450;
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut lost, since, made) = (world.kiosk(&tenant, 1).await, world.now(), world.now());
+    let changes: Vec<_> = (0..MANY).map(|_| lost.vitals(&tenant, 60, made)).collect();
+    world.push(&mut lost, &changes).await.unwrap();
+    deactivate(&world, &tenant, &lost).await;
+    let (registry, permit) = (world.store.organization(&tenant.organization), may_manage(&tenant));
+    let (device, request) =
+        (lost.identity.device(), IdempotentRequest { id: [3; 16], request_sha256: [4; 32] });
+    let noted = || {
+        let noted = registry.noting(AuditEvent { user_id: Some(tenant.nurse), ..event(&world) });
+        noted.idempotent(Some(request))
+    };
+    let state = async || world.store.system().idempotency_state(request, None).await.unwrap();
+    let left = async || registry.withdrawal(device, since).await.unwrap().records;
+    // It breaks off later each time, until the first portion is committed and the second is not.
+    let mut draws = 1;
+    while left().await == MANY {
+        let noted = noted();
+        world.draws.store(draws, Ordering::SeqCst);
+        let broken = noted.withdraw_device(&permit, device, since).await;
+        world.draws.store(i64::MAX, Ordering::SeqCst);
+        assert!(matches!(broken, Err(StoreError::NoRandomness)), "{broken:?}");
+        draws *= 2;
+    }
+    let rest = left().await;
+    assert!(rest > 0);
+    assert_eq!(state().await, IdempotencyState::New, "it is not done");
+    let done = noted().withdraw_device(&permit, device, since).await.unwrap();
+    assert_eq!((done.records, done.more, left().await), (rest, false, 0));
+    assert_eq!(state().await, IdempotencyState::Done(None));
 }
 
 #[tokio::test]

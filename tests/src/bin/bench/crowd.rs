@@ -18,7 +18,7 @@ use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
 use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, MirrorState, QueueState, ReaderState};
 use carepost_protocol::wire::pull::SyncPosition;
-use carepost_server::http::listener::{Door, serve};
+use carepost_server::http::listener::{Acceptor, serve};
 use carepost_server::stopping::Stopping;
 use carepost_server::tls::Tls;
 use carepost_tests::api::text;
@@ -225,7 +225,7 @@ pub(crate) async fn bare(state: &Path, port: u16) -> Result<()> {
     let answer = any(move |_body: Bytes| async move { ([("content-type", "application/json")], reply) });
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     let (_stop, stopping) = Stopping::channel();
-    let door = Door::for_people(tls.devices, 1_000, Vec::new());
+    let door = Acceptor::for_people(tls.devices, 1_000, Vec::new());
     serve(listener, door, Router::new().fallback(answer), stopping).await;
     Ok(())
 }

@@ -6,26 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use carepost_host::sqlcipher;
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
-use carepost_protocol::device::DeviceType;
-use carepost_protocol::facility::{FacilityType, PhiMode};
 use carepost_protocol::hex::hex;
-use carepost_protocol::id::{
-    AssignmentId, AuditId, DeviceUuid, IncarnationId, OrganizationId, PatientId, SessionId, UserId,
-    WorkflowId,
-};
+use carepost_protocol::id::{AssignmentId, AuditId, DeviceUuid, IncarnationId, PatientId, SessionId, UserId};
 use carepost_protocol::record::Collection;
-use carepost_protocol::role::{Actor, Role};
-use carepost_protocol::time::{ClockQuality, Timestamp};
-use carepost_protocol::unit::Units;
-use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
+use carepost_protocol::role::Role;
+use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::push::{PushBatch, PushReceipt};
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use carepost_server::scope::{FacilityScope, OrganizationScope};
 use carepost_server::store::{
-    Ambient, Batch, DatabaseKey, DeviceIdentity, NewDevice, NewFacility, NewOrganization, NewPatient,
-    NewUser, OrganizationType, PageRequest, PresentedKey, Store, StoreError, View,
+    Ambient, Batch, DatabaseKey, DeviceIdentity, PageRequest, Store, StoreError, View,
 };
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use carepost_server::testing::{self, presented};
+use ring::signature::EcdsaKeyPair;
 use rusqlite::OpenFlags;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -77,47 +70,16 @@ pub fn is_sound(directory: &Path) -> bool {
 pub async fn found(
     store: &Store,
 ) -> Result<(OrganizationScope, FacilityScope, UserId, PatientId), StoreError> {
-    let new = NewOrganization {
-        name: "Rosewood".to_owned(),
-        slug: "rosewood".to_owned(),
-        organization_type: OrganizationType::AlfOperator,
-        npi: None,
-        address: None,
-        contact: None,
-        recovery_recipient: "age1example".to_owned(),
-    };
-    let user = |username: &str, role, facility_id| NewUser {
-        facility_id,
-        username: username.to_owned(),
-        email: None,
-        display_name: username.to_owned(),
-        role,
-        employee_id: None,
-        session_timeout_minutes: 30,
-        password_hash: None,
-        pin_verifier: None,
-    };
-    let (organization, _) =
-        store.system().create_organization(new, user("olga", Role::OrgAdmin, None), event()).await?;
-    let scope = administrator(organization.id);
+    let admin = testing::user("olga", Role::OrgAdmin, None);
+    let new = testing::organization("Rosewood", "rosewood");
+    let (organization, _) = store.system().create_organization(new, admin, event()).await?;
+    let scope = testing::administrator(organization.id, None);
     let registry = store.organization(&scope);
-    let facility = NewFacility {
-        name: "Riverside".to_owned(),
-        facility_type: FacilityType::Alf,
-        licensed_beds: Some(48),
-        current_census: 44,
-        phone: None,
-        phi_mode: PhiMode::Full,
-        require_encryption: false,
-        time_zone: None,
-        address: None,
-        units: Units::default(),
-    };
+    let facility = testing::facility("Riverside");
     let facility = registry.noting(event()).create_facility(facility).await?.id;
-    let nurse = registry.noting(event()).create_user(user("nina", Role::Rn, Some(facility))).await?.id;
-    let fields = [("mrn", "M1"), ("name", "Ada Example")];
-    let fields = fields.into_iter().map(|(key, text)| (key.to_owned(), text.into())).collect();
-    let patient = NewPatient { facility_id: facility, fields };
+    let nurse =
+        registry.noting(event()).create_user(testing::user("nina", Role::Rn, Some(facility))).await?.id;
+    let patient = testing::patient(facility, [("mrn", "M1"), ("name", "Ada Example")]);
     let patient = registry.noting(event()).create_patient(patient).await?.id;
     registry.noting(event()).publish_workflow(vitals()).await?;
     Ok((scope, scope.enter(facility).unwrap(), nurse, patient))
@@ -128,28 +90,11 @@ impl Kiosk {
     pub async fn enroll(store: &Store, changes: u32) -> Self {
         let (organization, facility, nurse, patient) = found(store).await.unwrap();
         let token = [3; 32];
-        let expected = NewDevice {
-            facility_id: facility.facility(),
-            name: "Hall".to_owned(),
-            device_type: DeviceType::RaspberryPi,
-            device_uuid: Some(DeviceUuid::from_bytes([1; 16])),
-            token_sha256: token,
-        };
+        let hardware = DeviceUuid::from_bytes([1; 16]);
+        let expected = testing::device(facility.facility(), "Hall", Some(hardware), token);
         store.organization(&organization).noting(event()).expect_device(expected).await.unwrap();
-        let random = ring::rand::SystemRandom::new();
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-        let key =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).unwrap();
-        let request = EnrollRequest {
-            device_uuid: DeviceUuid::from_bytes([1; 16]),
-            mac_addresses: Vec::new(),
-            hostname: "hall-kiosk".into(),
-            agent_version: "0.1.0".into(),
-            token: None,
-        };
-        let answer = store.system().enroll(presented(&key), request, Some(token)).await.unwrap();
-        let EnrollResponse::Active { grant } = answer else { panic!("{answer:?}") };
-        let identity = store.system().device_by_key(presented(&key).sha256).await.unwrap().unwrap();
+        let key = testing::key();
+        let (identity, grant) = testing::enroll(store, presented(&key), hardware, token).await.unwrap();
         let incarnation = IncarnationId::new(at(0), [1; 10]);
         let changes = (0..changes).map(|number| {
             let change = charted(nurse, patient, grant.assignment_id, number);
@@ -204,33 +149,7 @@ pub fn verdicts(receipt: &PushReceipt) -> Vec<(Verdict, u64)> {
 }
 
 fn ambient() -> Ambient {
-    let drawn = AtomicU64::new(1);
-    Ambient::new(
-        || at(100),
-        move |bytes| {
-            for chunk in bytes.chunks_mut(32) {
-                let hash = PayloadHash::of(&drawn.fetch_add(1, Ordering::SeqCst).to_be_bytes());
-                chunk.copy_from_slice(&hash.as_bytes()[..chunk.len()]);
-            }
-            true
-        },
-    )
-}
-
-fn administrator(organization: OrganizationId) -> OrganizationScope {
-    let actor = Actor {
-        user: UserId::new(Timestamp::EPOCH, [1; 10]),
-        session: SessionId::new(Timestamp::EPOCH, [1; 10]),
-        role: Role::OrgAdmin,
-        organization: Some(organization),
-        facility: None,
-    };
-    OrganizationScope::of_actor(&actor).unwrap()
-}
-
-fn presented(key: &EcdsaKeyPair) -> PresentedKey {
-    let point = key.public_key().as_ref().to_vec();
-    PresentedKey { sha256: *PayloadHash::of(&point).as_bytes(), point, network: String::new() }
+    Ambient::new(|| at(100), testing::counted(1))
 }
 
 fn charted(actor: UserId, patient: PatientId, assignment: AssignmentId, number: u32) -> Change {
@@ -257,16 +176,7 @@ fn charted(actor: UserId, patient: PatientId, assignment: AssignmentId, number: 
 
 fn vitals() -> Workflow {
     let pulse = Field { required: true, ..Field::new("pulse", "Pulse", FieldType::Integer) };
-    Workflow {
-        id: WorkflowId::new(Timestamp::EPOCH, [0; 10]),
-        key: "vitals".into(),
-        label: "Vitals".into(),
-        version: 0,
-        enabled: true,
-        fields: vec![pulse],
-        rules: Vec::new(),
-        corrected_by: Vec::new(),
-    }
+    testing::workflow("vitals", "Vitals", pulse)
 }
 
 /// Each has an id of its own.
@@ -274,12 +184,11 @@ fn event() -> AuditEvent {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut id = [0; 16];
     id[8..].copy_from_slice(&NEXT.fetch_add(1, Ordering::SeqCst).to_be_bytes());
-    AuditEvent {
-        id: AuditId::from_bytes(id),
-        event_type: AuditEventType::PhiAccess,
-        action: AuditAction::Create,
-        timestamp: at(100),
-        patient_id: None,
-        ..crate::device::audit()
-    }
+    AuditEvent::new(
+        AuditId::from_bytes(id),
+        (at(100), ClockQuality::Synced),
+        AuditEventType::PhiAccess,
+        AuditAction::Create,
+        "fixture",
+    )
 }

@@ -1,4 +1,4 @@
-//! What needs a person: rejected entries, corrections, residents.
+//! What needs a person: refused entries, corrections, residents.
 
 use carepost_protocol::change::{ChangeKind, Verdict};
 use carepost_protocol::record::{PatientDocument, RecordDocument};

@@ -28,19 +28,22 @@ async fn narrow() -> (Server, Kiosk) {
 
 /// Sends so many changes from that one on; none that makes a document.
 async fn push(kiosk: &Kiosk, first_n: u64, count: u64) -> (StatusCode, Value) {
+    let changes = vec![json!({}); usize::try_from(first_n - 1 + count).unwrap()];
+    push_from(kiosk, first_n, &changes).await
+}
+
+/// Sends a lane's changes from that number on.
+pub(super) async fn push_from(kiosk: &Kiosk, first_n: u64, changes: &[Value]) -> (StatusCode, Value) {
     let incarnation = IncarnationId::new(Timestamp::EPOCH, [1; 10]);
-    let mut link = Link::genesis(kiosk.device, incarnation, Lane::Care);
-    for n in 1..first_n {
-        link = link.next(n, &PayloadHash::of(b"{}"));
-    }
-    let previous = link;
-    for n in first_n..first_n + count {
-        link = link.next(n, &PayloadHash::of(b"{}"));
-    }
-    let signature = kiosk.key.sign(&ring::rand::SystemRandom::new(), link.as_bytes()).unwrap();
-    let changes = vec![json!({}); usize::try_from(count).unwrap()];
+    let (before, sent) = changes.split_at(usize::try_from(first_n - 1).unwrap());
+    let chain = |link: Link, (n, change): (u64, &Value)| {
+        link.next(n, &PayloadHash::of(change.to_string().as_bytes()))
+    };
+    let previous = (1..).zip(before).fold(Link::genesis(kiosk.device, incarnation, Lane::Care), chain);
+    let head = (first_n..).zip(sent).fold(previous, chain);
+    let signature = kiosk.key.sign(&ring::rand::SystemRandom::new(), head.as_bytes()).unwrap();
     let batch = json!({"lane": "care", "incarnation": incarnation, "first_n": first_n, "previous": previous,
-        "head": link, "signature": hex(signature.as_ref()), "changes": changes});
+        "head": head, "signature": hex(signature.as_ref()), "changes": sent});
     kiosk.ask(Some(Process(1, 0)), Method::POST, "/api/v1/sync/push", &batch).await
 }
 

@@ -3,23 +3,23 @@
 use std::time::{Duration, Instant};
 
 use carepost_protocol::change::{Lane, Link};
-use carepost_protocol::device::{DeviceState, DeviceType};
+use carepost_protocol::device::DeviceState;
 use carepost_protocol::hex::hex;
-use carepost_protocol::id::{BootId, DeviceId, DeviceUuid, IncarnationId};
+use carepost_protocol::id::{AssignmentId, BootId, DeviceId, DeviceUuid, IncarnationId};
 use carepost_protocol::wire::BOOT_HEADER;
-use carepost_protocol::wire::enroll::EnrollRequest;
 use http::Method;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 
 use super::*;
 use crate::http::listener::ConnectedAt;
 use crate::quota::Kind;
-use crate::store::{FacilityPatch, NewDevice, PresentedKey};
+use crate::store::{FacilityPatch, PresentedKey};
 use crate::tls::PeerKey;
 
 pub(super) struct Kiosk {
     router: axum::Router,
     pub(super) device: DeviceId,
+    pub(super) assignment: AssignmentId,
     peer: PeerKey,
     pub(super) key: EcdsaKeyPair,
     began: Instant,
@@ -38,26 +38,21 @@ impl Kiosk {
         let peer = PeerKey::of(certificate.der()).unwrap();
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pair.serialize_der(), &random);
         let token = token::sha256("cpd_example");
-        let new = NewDevice {
-            facility_id: facility,
-            name: "Hall kiosk".to_owned(),
-            device_type: DeviceType::RaspberryPi,
-            device_uuid: None,
-            token_sha256: token,
-        };
+        let new = testing::device(facility, "Hall kiosk", None, token);
         let device = server.registry.noting(event()).expect_device(new).await.unwrap().id;
         let presented =
             PresentedKey { sha256: *peer.sha256(), point: peer.point().to_vec(), network: String::new() };
-        let request = EnrollRequest {
-            device_uuid: DeviceUuid::from_bytes([1; 16]),
-            mac_addresses: Vec::new(),
-            hostname: "hall-kiosk".to_owned(),
-            agent_version: "0.1.0".to_owned(),
-            token: None,
-        };
-        server.app.store.system().enroll(presented, request, Some(token)).await.unwrap();
+        let hardware = DeviceUuid::from_bytes([1; 16]);
+        let (_, grant) = testing::enroll(&server.app.store, presented, hardware, token).await.unwrap();
         let router = router(&server.app, Listener::Devices);
-        Self { router, device, peer, key: key.unwrap(), began: Instant::now() }
+        Self {
+            router,
+            device,
+            assignment: grant.assignment_id,
+            peer,
+            key: key.unwrap(),
+            began: Instant::now(),
+        }
     }
 
     pub(super) async fn ask(

@@ -24,8 +24,8 @@ pub struct Reconsidered {
 impl Noted {
     /// Judges a rejected change again, as of when it was made; when it stands now, those that had been
     /// refused because it did not are judged again too, in order: in portions, each a commit of its own with
-    /// an event of its own, so that others write in between. Where that breaks off, those that are left
-    /// still wait, and are tried again by themselves.
+    /// an event of its own, so that others write in between. Where that breaks off, the change stands
+    /// all the same: those that are left wait among the rejected, as before.
     ///
     /// # Errors
     /// [`super::StoreError::NotFound`]; [`super::StoreError::Invalid`] when it is settled already.
@@ -55,7 +55,13 @@ impl Noted {
                 }
                 Ok(Followed { stand, on })
             });
-            let Followed { stand, on: next } = portion.await?;
+            let Followed { stand, on: next } = match portion.await {
+                Ok(followed) => followed,
+                Err(fault) => {
+                    tracing::warn!(%fault, "not all that depended on a change that stands now is judged again: the rest waits among the rejected");
+                    break;
+                }
+            };
             done.followed += stand;
             on = next;
         }

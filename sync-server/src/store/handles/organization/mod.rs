@@ -31,7 +31,7 @@ pub(in crate::store) use devices::TOKEN_LIFE;
 pub(in crate::store) use facilities::merged;
 pub use records::Struck;
 pub(in crate::store) use users::{
-    document as user_document, insert_user, publish_all as publish_users, withhold_expired_pins,
+    document as user_document, insert_user, parked_key, publish_all as publish_users, withhold_expired_pins,
 };
 #[cfg(test)]
 pub(in crate::store) use withdrawal::LOOK_UPS as WITHDRAWN_BY;

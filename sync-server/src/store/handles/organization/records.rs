@@ -12,7 +12,7 @@ use super::{Noted, Result, StoreError, Subject, Tx};
 use crate::store::column::json;
 use crate::store::engine::params;
 use crate::store::rules::feed_writer::FeedEnd;
-use crate::store::rules::{archive, charted, patient as patients};
+use crate::store::rules::{archive, chart, patient as patients};
 
 /// What strikes out another record, and where.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,7 +68,7 @@ fn strike(
     let of_hers = patients::replaced(tx, patient)?;
     let is_hers =
         |record: &RecordDocument| [patient].iter().chain(&of_hers).any(|of| *of == record.patient_id);
-    let found = charted::find(tx, id)?.filter(is_hers);
+    let found = chart::find(tx, id)?.filter(is_hers);
     let struck = found.ok_or(StoreError::NotFound("record"))?;
     if !lets_correct(tx, &struck, actor)? {
         return Err(StoreError::NotTheirs);
@@ -76,10 +76,10 @@ fn strike(
     if struck.entered_in_error {
         return Err(invalid("it strikes out another: a correction of it at a kiosk puts that back"));
     }
-    if charted::struck_by(tx, id)?.is_some() {
+    if chart::struck_by(tx, id)?.is_some() {
         return Err(invalid("it is struck out already"));
     }
-    if !charted::corrections(tx, id, 1)?.is_empty() {
+    if !chart::corrections(tx, id, 1)?.is_empty() {
         return Err(invalid("it was corrected since: strike out the correction, which is what counts"));
     }
     let mut feed = FeedEnd::open(tx)?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::hex::hex;
 use carepost_protocol::id::{FacilityId, UserId};
 use carepost_protocol::pin;
 use carepost_protocol::record::{Collection, UserDocument};
@@ -184,7 +185,8 @@ fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Resu
             email_key = CASE WHEN email IS NOT DISTINCT FROM ?3 THEN email_key ELSE ?4 END,
             display_name = ?5, role = ?6,
             employee_id = ?7, session_timeout_minutes = ?8, is_active = ?9, username = ?10,
-            username_key = CASE WHEN username = ?10 THEN username_key ELSE ?11 END WHERE id = ?1",
+            username_key = CASE WHEN username = ?10 AND username_key <> ?12 THEN username_key ELSE ?11 END
+            WHERE id = ?1",
         params![
             id,
             after.facility_id,
@@ -197,6 +199,7 @@ fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Resu
             after.is_active,
             after.username,
             fold(&after.username),
+            parked_key(id),
         ],
     )?;
     let standing = |user: &User| (user.role, user.facility_id, user.is_active);
@@ -215,6 +218,11 @@ fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Resu
     }
     publish(tx, id)?;
     user(tx, id)
+}
+
+/// The key of a user whose name is another's now, until another is given: no name has it.
+pub(in crate::store) fn parked_key(id: UserId) -> String {
+    format!("parked {}", hex(id.as_bytes()))
 }
 
 fn check_username(username: &str) -> Result<()> {

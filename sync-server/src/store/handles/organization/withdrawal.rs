@@ -8,7 +8,7 @@ use std::time::Duration;
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::device::DeviceState;
-use carepost_protocol::id::{DeviceId, IncarnationId, PatientId, RecordId};
+use carepost_protocol::id::{DeviceId, IncarnationId, PatientId, RecordId, UserId};
 use carepost_protocol::merge::Mark;
 use carepost_protocol::record::{Collection, ReviewKind};
 use carepost_protocol::role::{Actor, ManagePatients, Permit};
@@ -21,13 +21,13 @@ use super::devices::device;
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::clock;
 use crate::scope::OrganizationScope;
-use crate::store::Device;
 use crate::store::engine::params;
 use crate::store::row::{Stored, row, sql};
-use crate::store::rules::charted::{self, stands};
+use crate::store::rules::chart::{self, stands};
 use crate::store::rules::feed_writer::FeedEnd;
 use crate::store::rules::review::{self, About};
-use crate::store::rules::{archive, patient};
+use crate::store::rules::{archive, idempotency, patient};
+use crate::store::{Device, IdempotentRequest};
 
 /// How many changes one commit takes out at most, and how many it looks at.
 const PORTION: u64 = 200;
@@ -95,6 +95,7 @@ impl Withdrawal {
         self.edits += other.edits;
         self.decisions += other.decisions;
         self.pins += other.pins;
+        self.more |= other.more;
         other.stays.iter().for_each(|one| self.name(*one));
     }
 
@@ -197,12 +198,12 @@ impl OrganizationStore {
 impl Noted {
     /// Takes out what a deactivated device sent since then: in portions, each a commit of its own with an event of
     /// its own, between which others write. Where that breaks off, or says that there is more, the same again goes
-    /// on from there.
+    /// on from there: what is to be done once is done with the last portion.
     ///
     /// # Errors
     /// As [`OrganizationStore::withdrawal`].
     pub async fn withdraw_device(
-        self,
+        mut self,
         permit: &Permit<ManagePatients>,
         id: DeviceId,
         since: Timestamp,
@@ -210,22 +211,21 @@ impl Noted {
         let actor = *permit.actor();
         let (registry, event) = (self.registry.clone(), self.event.clone());
         let (scope, began) = (registry.scope, registry.store.now());
+        let once = (self.idempotent.take(), self.event.user_id);
         let told = event.clone();
         let first = self.write(move |tx| {
-            let portion = portion(tx, &actor, id, since, FROM_THE_LATEST)?;
+            let mut portion = portion(tx, &actor, id, since, FROM_THE_LATEST)?;
+            portion.end(tx, began, once)?;
             portion.tell(tx, scope, &told)?;
             Ok(portion)
         });
         let first = first.await?;
         let (mut done, mut on) = (first.done, first.on);
-        while let Some(place) = on {
-            if registry.store.now().since(began) >= A_WHILE {
-                done.more = true;
-                break;
-            }
+        while let Some(place) = on.filter(|_| !done.more) {
             let mut event = event.clone();
             let next = registry.write(move |tx| {
-                let portion = portion(tx, &actor, id, since, place)?;
+                let mut portion = portion(tx, &actor, id, since, place)?;
+                portion.end(tx, began, once)?;
                 if portion.done.taken_out() > 0 {
                     portion.tell(tx, scope, &event)?;
                     event.id = clock::audit_id(tx.now(), tx.random()?);
@@ -253,6 +253,18 @@ impl Subject for Portion {
 }
 
 impl Portion {
+    /// Says whether the request ends with this portion though there is more. Where it ends, it is done.
+    fn end(
+        &mut self,
+        tx: &Tx<'_>,
+        began: Timestamp,
+        (request, by): (Option<IdempotentRequest>, Option<UserId>),
+    ) -> Result<()> {
+        self.done.more = self.on.is_some() && tx.now().since(began) >= A_WHILE;
+        let is_last = self.on.is_none() || self.done.more;
+        idempotency::record(tx, request.filter(|_| is_last), by)
+    }
+
     /// Writes down for each resident what is taken out about them.
     fn tell(&self, tx: &Tx<'_>, scope: OrganizationScope, event: &AuditEvent) -> Result<()> {
         for (patient, (entries, admissions)) in &self.of {
@@ -390,7 +402,7 @@ impl Taking<'_> {
         if by_device || tx.exists(BY_OFFICE, params![id])? {
             return Ok(false);
         }
-        let Some(record) = charted::find(tx, id)? else { return Ok(false) };
+        let Some(record) = chart::find(tx, id)? else { return Ok(false) };
         self.settle(tx, change)?;
         let strikes = super::records::strikes(tx, self.actor, record.clone(), self.reason.clone())?;
         archive::withdraw(tx, &mut self.feed, &record, &strikes)?;
@@ -398,7 +410,7 @@ impl Taking<'_> {
         self.close_review(tx, ReviewKind::Amendments, Collection::Records, id)?;
         // What it corrected is as it was before.
         match change.target {
-            Some(target) if charted::corrections(tx, target, 2)?.len() < 2 => {
+            Some(target) if chart::corrections(tx, target, 2)?.len() < 2 => {
                 self.close_review(tx, ReviewKind::Amendments, Collection::Records, target)
             }
             Some(_) | None => Ok(()),

@@ -119,11 +119,12 @@ fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
     )?;
     // All of them in one commit: a schema is everybody's at once, and what it costs is as much as there are
     // facilities, at the rare word of the organization's own administrator.
+    let superseded = superseded::of(tx, &workflow)?;
     let facilities: Vec<FacilityId> = tx.all("SELECT id FROM facilities", params![])?;
     for facility in facilities {
         tx.within_facility(facility, |tx| {
             // Before what takes its place: a device that hears no more than half of this has it all the same.
-            while superseded::bring(tx)? {}
+            superseded::bring_these(tx, &superseded)?;
             put(tx, Collection::Workflows, workflow.id.as_bytes(), None, Some(&body))
         })?;
     }

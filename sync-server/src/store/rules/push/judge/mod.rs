@@ -115,7 +115,7 @@ pub(in crate::store) const LOOK_UPS: [(&str, &str); 9] = [
     ("patients_by_birthday", crate::store::rules::patient::OF_DAY),
     ("patients_numbered", crate::store::rules::patient::HELD),
     ("patients_unasked", crate::store::rules::patient::UNASKED),
-    ("changes_correcting", crate::store::rules::charted::CORRECTIONS),
+    ("changes_correcting", crate::store::rules::chart::CORRECTIONS),
     ("changes_waiting", retry::WAITING),
 ];
 

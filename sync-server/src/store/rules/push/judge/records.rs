@@ -15,7 +15,7 @@ use crate::store::column::json;
 use crate::store::engine::{Tx, params};
 use crate::store::row::{row, select};
 use crate::store::rules::review::{self, About};
-use crate::store::rules::{archive, charted, patient};
+use crate::store::rules::{archive, chart, patient};
 
 row! {
     /// A version of a workflow, and the latest one.
@@ -71,7 +71,7 @@ impl Judge {
         let mut verdict = Verdict::Applied;
         if let Some(parent) = amends {
             let most = usize::try_from(MAX_COUNTED).unwrap_or(usize::MAX);
-            let mut beside: Vec<_> = charted::corrections(tx, parent, most)?;
+            let mut beside: Vec<_> = chart::corrections(tx, parent, most)?;
             if !beside.is_empty() {
                 beside.push(record);
                 let about =
@@ -159,7 +159,7 @@ impl Judge {
     /// Whether whoever made a correction may make it: by the form's latest version, or by the one that it names, where
     /// the device may not have heard of the latest.
     fn lets_correct(&mut self, tx: &Tx<'_>, change: &Change, target: RecordId) -> Result<bool> {
-        let author = charted::find(tx, target)?;
+        let author = chart::find(tx, target)?;
         let is_own = author.is_none_or(|record| record.recorded_by == change.actor);
         let roles = self.roles(change);
         let (Some(key), Some(version)) = (&change.workflow, change.schema_version) else { return Ok(true) };

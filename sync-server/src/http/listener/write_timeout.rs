@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::places::{Busy, Line};
+use super::connection_limits::{Busy, Line};
 use crate::feed::Ends;
 
 /// How long a peer may take for the next piece of an answer.

@@ -5,13 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use carepost_protocol::hex::hex;
 use carepost_protocol::id::{BadgeId, FacilityId, OrganizationId, UserId};
 use carepost_protocol::record::Collection;
 
 use super::StoreError;
 use super::engine::{AccessScope, ToValue, Tx, Value, params};
-use super::handles::organization::{publish_badges, publish_users, rekey_badges, remove_badge};
+use super::handles::organization::{parked_key, publish_badges, publish_users, rekey_badges, remove_badge};
 use super::row::{columns, sql};
 use super::rules::feed_writer::put;
 use crate::scope::OrganizationScope;
@@ -143,6 +142,7 @@ const USERS: Table = Table {
     off: "UPDATE users SET is_active = 0 WHERE id = ?1",
     told: &[
         ("username", "renamed"),
+        ("email", "another e-mail address"),
         ("display_name", "another name that people see"),
         ("is_active", "switched off"),
         ("facility_id", "another facility"),
@@ -422,30 +422,59 @@ impl Table {
     }
 }
 
-/// Gives users the names that they were given since. One may have another's old name, so all give up theirs first.
+/// What is one user's alone in an organization, and can be given to another: how it is given up and set.
+struct Own {
+    columns: [&'static str; 2],
+    give_up: &'static str,
+    set: &'static str,
+    /// What is said where it is another's in the backup.
+    taken: &'static str,
+}
+
+const OWN: [Own; 2] = [
+    Own {
+        columns: ["username", "username_key"],
+        give_up: "UPDATE users SET username_key = ?2 WHERE id = ?1",
+        set: "UPDATE users SET username = ?2, username_key = ?3 WHERE id = ?1",
+        taken: "the backup has another of that name; give one with `user rename",
+    },
+    Own {
+        columns: ["email", "email_key"],
+        give_up: "UPDATE users SET email = NULL, email_key = NULL WHERE id = ?1 AND ?2 IS NOT NULL",
+        set: "UPDATE users SET email = ?2, email_key = ?3 WHERE id = ?1",
+        taken: "the backup has another with that e-mail address; give one by the API, to user `",
+    },
+];
+
+/// Gives users the names and e-mail addresses that they were given since. One may have another's old one, so all give
+/// up theirs first. Whose new one is another's has the old one again, unless that is another's by now.
 fn rename_users(tx: &Tx<'_>, theirs: &Rows, ours: &Rows, said: &mut Vec<String>) -> Result<()> {
-    let (park, rename) = (
-        "UPDATE users SET username_key = ?2 WHERE id = ?1",
-        "UPDATE users SET username = ?2, username_key = ?3 WHERE id = ?1",
-    );
-    let is_renamed = |(id, row): &(&[u8; 16], &Vec<Column>)| {
-        ours.get(*id).is_some_and(|was| {
-            ["username", "username_key"].iter().any(|column| USERS.of(was, column) != USERS.of(row, column))
-        })
-    };
-    let renamed: Vec<_> = theirs.iter().filter(is_renamed).collect();
-    for (id, _) in &renamed {
-        tx.execute(park, params![id, hex(*id)])?;
-    }
-    for (id, row) in renamed {
-        let (username, key) = (USERS.of(row, "username"), USERS.of(row, "username_key"));
-        match tx.savepoint(|tx| tx.execute(rename, params![id, username, key])) {
-            Err(fault) if fault.is_constraint() => said.push(format!(
-                "user {}: the backup has another of that name; give one with `user rename {}`",
-                name(row),
-                UserId::from_bytes(*id)
-            )),
-            done => drop(done?),
+    for own in OWN {
+        let renamed: Vec<_> = theirs
+            .iter()
+            .filter_map(|(id, row)| Some((id, row, ours.get(id)?)))
+            .filter(|(_, row, was)| own.columns.iter().any(|it| USERS.of(was, it) != USERS.of(row, it)))
+            .collect();
+        for (id, ..) in &renamed {
+            tx.execute(own.give_up, params![*id, parked_key(UserId::from_bytes(**id))])?;
+        }
+        let set = |id: &[u8; 16], row: &[Column]| {
+            let [text, key] = own.columns.map(|column| USERS.of(row, column));
+            match tx.savepoint(|tx| tx.execute(own.set, params![id, text, key])) {
+                Err(fault) if fault.is_constraint() => Ok(false),
+                done => done.map(|_| true),
+            }
+        };
+        let mut homeless = Vec::new();
+        for (id, row, was) in renamed {
+            if !set(id, row)? {
+                said.push(format!("user {}: {} {}`", name(row), own.taken, UserId::from_bytes(*id)));
+                homeless.push((id, was));
+            }
+        }
+        // Once all who could have got theirs.
+        for (id, was) in homeless {
+            set(id, was)?;
         }
     }
     Ok(())

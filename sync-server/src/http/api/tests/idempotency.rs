@@ -1,0 +1,131 @@
+//! Requests with an idempotency key.
+
+use std::time::{Duration, Instant};
+
+use http::header::{CONTENT_TYPE, ETAG};
+use http::{HeaderName, Method};
+
+use super::manners::{NOBODY, Office, allowed, nowhere};
+use super::*;
+
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+#[tokio::test]
+async fn every_post_takes_a_key_and_no_other_request_does() {
+    let office = Office::new().await;
+    for route in allowed() {
+        let told = office.ask(&route.method, &nowhere(route), &[(KEY, "short")], b"{}").await;
+        assert_eq!((told.status, told.field()), (422, "idempotency-key"), "{}", route.operation);
+        let told = office.ask(&route.method, &nowhere(route), &[(KEY, NOBODY)], b"{}").await;
+        let is_taken = told.field() != "idempotency-key";
+        assert_eq!(is_taken, route.method == Method::POST, "{}: {}", route.operation, told.text);
+    }
+}
+
+#[tokio::test]
+async fn a_request_with_a_key_is_done_once_and_answered_the_same_whatever_it_holds() {
+    let office = Office::new().await;
+    let device = json!({"facility_id": office.facility, "device_name": "Hall", "device_type": "TABLET"});
+    let user = json!({"username": "uma", "role": "auditor"});
+    let who = json!({"organization": "alpha", "username": "olga", "password": PASSWORD});
+    for (at, (path, body)) in
+        [("/api/v1/devices", &device), ("/api/v1/users", &user), ("/api/v1/sessions", &who)]
+            .into_iter()
+            .enumerate()
+    {
+        let key = format!("a key that is drawn {at}");
+        let headers = [(KEY, key.as_str())];
+        let (one, other) = tokio::join!(office.post(path, &headers, body), office.post(path, &headers, body));
+        let [first, second] = if one.status == 201 { [one, other] } else { [other, one] };
+        assert_eq!(first.status, 201, "{}", first.text);
+        let is_same = second.status == 201 && second.text == first.text;
+        assert!(is_same || second.status == 409, "{}", second.text);
+        let again = office.post(path, &headers, body).await;
+        assert_eq!((again.status, &again.text), (201, &first.text));
+        assert_eq!(again.headers["idempotency-replayed"], "true");
+        assert_eq!(again.headers.get(ETAG), first.headers.get(ETAG));
+        let told = office.post(path, &headers, &json!({"username": "other"})).await;
+        assert_eq!((told.status, &told.body["type"]), (422, &json!("/problems/idempotency-key-reused")));
+    }
+    // A sign-in for another organization is another request, though its bytes are the same.
+    let key = [(KEY, "a key of who signs in here"), (HeaderName::from_static("x-organization-id"), NOBODY)];
+    let who = json!({"username": "olga", "password": PASSWORD});
+    let path = "/org/alpha/api/v1/sessions";
+    assert_eq!(office.post(path, &key[..1], &who).await.status, 201);
+    assert_eq!(office.post(path, &key[..1], &who).await.status, 201);
+    for (path, headers) in [("/api/v1/sessions", &key[..1]), (path, &key[..])] {
+        let told = office.post(path, headers, &who).await;
+        assert_eq!((told.status, &told.body["type"]), (422, &json!("/problems/idempotency-key-reused")));
+    }
+    let devices = office.get(&format!("/api/v1/facilities/{}/devices", office.facility)).await.body;
+    assert_eq!(devices["items"].as_array().unwrap().len(), 1);
+    // What did nothing is judged anew, and another person's key is another key.
+    let key = [(KEY, "another key that is drawn")];
+    let taken = json!({"username": "uma", "role": "auditor"});
+    assert_eq!(office.post("/api/v1/users", &key, &taken).await.status, 409);
+    let next = json!({"username": "vera", "role": "auditor"});
+    assert_eq!(office.post("/api/v1/users", &key, &next).await.status, 201);
+    let other = office.server.token(office.server.user("olaf", Role::OrgAdmin, office.facility).await).await;
+    let third = json!({"username": "wanda", "role": "auditor"}).to_string();
+    let told = office.ask_as(Some(&other), &Method::POST, "/api/v1/users", &key, third.as_bytes()).await;
+    assert_eq!(told.status, 201, "{}", told.text);
+}
+
+#[tokio::test]
+async fn whom_an_answer_shows_is_seen_again_when_it_is_given_again() {
+    let office = Office::new().await;
+    let key = [(KEY, "a key that is drawn once")];
+    let body = json!({"facility_id": office.facility, "name": "Ada Example"});
+    let first = office.post("/api/v1/patients", &key, &body).await;
+    assert_eq!(first.status, 201, "{}", first.text);
+    let looks = async || {
+        let mut events = office.server.events(AuditEventType::PhiAccess).await;
+        events.retain(|event| event.action == AuditAction::View);
+        events
+    };
+    assert_eq!(looks().await.len(), 0);
+    for _ in 0..3 {
+        assert_eq!(office.post("/api/v1/patients", &key, &body).await.text, first.text);
+    }
+    let looks = looks().await;
+    assert_eq!(looks.len(), 1, "and the others are counted");
+    let whose = looks[0].patient_id.map(|id| id.to_string());
+    assert_eq!((whose.as_deref(), looks[0].facility_id), (first.body["id"].as_str(), Some(office.facility)));
+}
+
+#[tokio::test]
+async fn who_hangs_up_on_a_request_with_a_key_has_it_under_way_and_is_written_down_all_the_same() {
+    let office = Office::new().await;
+    let users = json!({"username": "uma", "role": "auditor"}).to_string();
+    let mut bodies = Vec::new();
+    for n in 0..4 {
+        let (send, sent) = tokio::sync::oneshot::channel::<String>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let body = futures_util::stream::once(async move {
+            begin.send(()).unwrap();
+            sent.await
+        });
+        let mut request = Request::post("/api/v1/users")
+            .header(CONTENT_TYPE, "application/json")
+            .header("authorization", format!("Bearer {}", office.token))
+            .header(KEY, format!("a key that is drawn {n}"))
+            .body(Body::from_stream(body))
+            .unwrap();
+        request.extensions_mut().insert(PeerAddress(SocketAddr::from(([192, 0, 2, 1], 50_000))));
+        let asking = tokio::spawn(office.server.router.clone().oneshot(request));
+        begun.await.unwrap();
+        asking.abort();
+        assert!(asking.await.unwrap_err().is_cancelled(), "the client hangs up");
+        bodies.push(send);
+    }
+    assert_eq!(office.get("/api/v1/users").await.status, 429, "four are under way");
+    bodies.into_iter().for_each(|body| body.send(users.clone()).unwrap());
+    // One of them is done; the others find the name taken.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let is_written = |event: &AuditEvent| event.details.get("status") == Some(&json!(409));
+    while !office.server.events(AuditEventType::ApiAccess).await.iter().any(is_written) {
+        assert!(Instant::now() < deadline, "nobody wrote down that it was refused");
+        tokio::task::yield_now().await;
+    }
+    assert!(office.get("/api/v1/users").await.text.contains("uma"));
+}

@@ -1,0 +1,173 @@
+//! Lists: walked by ROUTES, so that none that comes later forgets its pages.
+
+use std::collections::BTreeSet;
+
+use carepost_protocol::change::{Change, ChangeKind};
+use carepost_protocol::id::{PatientId, SessionId};
+use carepost_protocol::record::Collection;
+use carepost_protocol::time::ClockQuality;
+use http::Method;
+
+use super::manners::{Office, routes};
+use super::pushes::push_from;
+use super::quarantine::Kiosk;
+use super::*;
+use crate::http::route::{Parameter, Route};
+
+/// An office that has two of everything that there is a list of.
+struct Scene {
+    office: Office,
+    /// A session of the platform's.
+    platform: String,
+    /// Who has badges.
+    user: String,
+    /// About whom something was charted.
+    patient: String,
+}
+
+async fn scene() -> Scene {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    let facility = server.registry.facilities().await.unwrap().remove(0).id;
+    let platform = platform(&server).await;
+    let nina = server.user("nina", Role::Rn, facility).await;
+    let token = server.token(server.user("carla", Role::OrgAdmin, facility).await).await;
+    let office = Office { server, token, facility };
+    let post = async |path: &str, body: Value| {
+        let told = office.post(path, &[], &body).await;
+        assert_eq!(told.status, 201, "{path}: {}", told.text);
+        told.body["id"].as_str().unwrap_or_default().to_owned()
+    };
+    post("/api/v1/facilities", json!({"name": "Hillside", "facility_type": "ALF"})).await;
+    let device = json!({"facility_id": facility, "device_name": "Ward", "device_type": "TABLET"});
+    post("/api/v1/devices", device).await;
+    for uid in ["04a1b2c3", "04a1b2c5"] {
+        post("/api/v1/badges", json!({"user_id": nina, "uid": uid})).await;
+    }
+    for (key, label) in [("vitals", "Vitals"), ("pulses", "Pulses")] {
+        let fields = json!([{"key": "pulse", "label": "Pulse", "type": "integer"}]);
+        post("/api/v1/workflows", json!({"key": key, "label": label, "fields": fields})).await;
+    }
+    // Two of each name, so that two reviews ask whether they are one.
+    let mut patient = String::new();
+    for name in ["Ada Example", "Ada Example", "Bea Sample", "Bea Sample"] {
+        patient = post("/api/v1/patients", json!({"facility_id": facility, "name": name})).await;
+    }
+    chart(&kiosk, nina, patient.parse().unwrap()).await;
+    Scene { office, platform, user: nina.to_string(), patient }
+}
+
+/// A session of a platform administrator, and another organization.
+async fn platform(server: &Server) -> String {
+    let system = server.app.store.system();
+    let new = testing::organization("Beta Care", "beta");
+    system.create_organization(new, testing::user("otto", Role::OrgAdmin, None), event()).await.unwrap();
+    let user = system.create_platform_admin("root", "Root Example", "$argon2id$invented").await.unwrap();
+    let token = "cps_platform".to_owned();
+    let new = NewSession {
+        user,
+        organization: None,
+        token_sha256: token::sha256(&token),
+        expires_at: clock::now().plus_millis(60_000),
+    };
+    let login = Login::of_platform("root", "192.0.2.1".to_owned());
+    system.create_session(login, new, event()).await.unwrap();
+    token
+}
+
+/// A device sends two entries, which are flagged because its clock is not set, and two that are rejected.
+async fn chart(kiosk: &Kiosk, nurse: UserId, patient: PatientId) {
+    let at = clock::now();
+    let entry = Change {
+        actor: nurse,
+        session: SessionId::new(at, [3; 10]),
+        assignment: kiosk.assignment,
+        kind: ChangeKind::Create,
+        collection: Collection::Records,
+        record: None,
+        base_seq: None,
+        patient: Some(patient),
+        workflow: Some("vitals".to_owned()),
+        schema_version: Some(1),
+        fields: object(json!({"pulse": 72})),
+        confirmed: Vec::new(),
+        reason: None,
+        entered_in_error: false,
+        recorded_at: at,
+        clock_quality: ClockQuality::Unset,
+        supersedes: None,
+    };
+    let entry = serde_json::to_value(entry).unwrap();
+    let changes = [entry.clone(), entry, json!({}), json!({})];
+    let (status, receipt) = push_from(kiosk, 1, &changes).await;
+    assert_eq!((status, receipt["next_n"].as_u64()), (StatusCode::OK, Some(5)), "{receipt}");
+}
+
+fn is_list(route: &Route) -> bool {
+    ["list_", "search_"].iter().any(|verb| route.operation.starts_with(verb))
+}
+
+/// What tells the items of a list from one another, in its order, read by pages of so many.
+async fn pages(office: &Office, token: &str, path: &str, limit: usize) -> Vec<String> {
+    let (mut names, mut next) = (Vec::new(), String::new());
+    loop {
+        let told =
+            office.ask_as(Some(token), &Method::GET, &format!("{path}?limit={limit}{next}"), &[], b"").await;
+        assert_eq!(told.status, 200, "{path}: {}", told.text);
+        let items = told.body["items"].as_array().unwrap();
+        assert!(items.len() <= limit, "{path}");
+        let name =
+            |item: &Value| ["id", "incarnation_id", "n", "type"].map(|key| item[key].to_string()).join(" ");
+        names.extend(items.iter().map(name));
+        let Some(place) = told.body["next"].as_str() else { return names };
+        next = format!("&page={place}");
+    }
+}
+
+#[tokio::test]
+async fn every_list_is_read_by_pages_each_item_once() {
+    let Scene { office, platform, user, patient } = scene().await;
+    let own = |kind: Parameter| match kind {
+        Parameter::Facility => office.facility.to_string(),
+        Parameter::User => user.clone(),
+        Parameter::Patient => patient.clone(),
+        other => panic!("a list of {other:?}: say here which"),
+    };
+    for route in routes().filter(|route| is_list(route)) {
+        let path = route.path_with(own);
+        let is_platforms = route.operation == "list_organizations";
+        let token = if is_platforms { &platform } else { &office.token };
+        let whole = pages(&office, token, &path, 1_000).await;
+        assert!(whole.len() > 1, "{}: say above what it lists", route.operation);
+        let one_by_one = pages(&office, token, &path, 1).await;
+        // That a log is read is in the log.
+        assert!(one_by_one.ends_with(&whole), "{}: {one_by_one:#?}", route.operation);
+        let different: BTreeSet<_> = one_by_one.iter().collect();
+        assert_eq!(different.len(), one_by_one.len(), "{}", route.operation);
+    }
+}
+
+#[tokio::test]
+async fn a_page_begins_behind_the_item_at_which_the_one_before_ended() {
+    let office = Office::new().await;
+    for name in ["Lakeside", "Hillside", "Brookside"] {
+        let body = json!({"name": name, "facility_type": "ALF"});
+        assert_eq!(office.post("/api/v1/facilities", &[], &body).await.status, 201);
+    }
+    let first = office.get("/api/v1/facilities?limit=3").await.body;
+    let names = |page: &Value| -> Vec<Value> {
+        page["items"].as_array().unwrap().iter().map(|it| it["name"].clone()).collect()
+    };
+    assert_eq!(names(&first), ["Brookside", "Hillside", "Lakeside"]);
+    let next = format!("/api/v1/facilities?limit=3&page={}", first["next"].as_str().unwrap());
+    let last = office.get(&next).await.body;
+    assert_eq!((names(&last), last.get("next")), (vec![json!("Riverside")], None));
+    // Where the item at which a page ended is elsewhere now, that is said. One that was renamed across the end of a
+    // page meanwhile is read twice, or not.
+    let lakeside = format!("/api/v1/facilities/{}", first["items"][2]["id"].as_str().unwrap());
+    assert_eq!(office.put(&lakeside, &[], &json!({"name": "Abbey"})).await.status, 200);
+    for page in [next.as_str(), "/api/v1/facilities?page=Wzcs"] {
+        let told = office.get(page).await;
+        assert_eq!((told.status, told.field()), (422, "page"), "{}", told.text);
+    }
+}
