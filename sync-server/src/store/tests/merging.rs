@@ -119,7 +119,7 @@ async fn a_field_that_is_in_no_column_of_its_own_is_kept_merged_and_mirrored_as_
     let moved = object(json!({"room": "30"}));
     registry.noting(event(&world)).update_patient(tenant.patient, moved).await.unwrap();
     assert_eq!(number().await.as_deref(), Some("1EG4-TE5-MK72"), "a save of others leaves it");
-    let page = world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap();
+    let page = world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap();
     assert!(String::from_utf8(page.lines).unwrap().contains(r#""medicare":"1EG4-TE5-MK72""#));
     let none = object(json!({"medicare": null}));
     registry.noting(event(&world)).update_patient(tenant.patient, none).await.unwrap();
