@@ -32,7 +32,7 @@ impl Today {
 pub enum DayError {
     /// It does not read as one.
     Unread,
-    /// It reads as one that there is not; in words that say so.
+    /// It reads as one that there is not, or that is not whole; in words that say so.
     NoSuch(String),
 }
 
@@ -55,18 +55,26 @@ pub fn parse_date(text: &str) -> Result<String, DayError> {
     whole(&folded(text)?).map(stored)
 }
 
-/// `YYYY-MM-DDTHH:MM` from that, from `YYYY-MM-DD HH:MM` or from `MM/DD/YYYY HH:MM AM`; with its offset where it
-/// has one: `2026-11-01T01:30-05:00`.
+/// `YYYY-MM-DDTHH:MM` from that, from `YYYY-MM-DD HH:MM`, `MM/DD/YYYY HHMM` or `MM/DD/YYYY HH:MM AM`; with its offset
+/// where it has one: `2026-11-01T01:30-05:00`.
 ///
 /// # Errors
 /// When it is no time, or there is no such day or time of day.
 pub fn parse_datetime(text: &str) -> Result<String, DayError> {
     let text = folded(text)?;
-    let (day, clock) = text.split_once(['t', ' ']).ok_or(DayError::Unread)?;
+    let (day, clock) = text.split_once(['t', ' ']).unwrap_or((&text, ""));
     let day = stored(whole(day)?);
-    let at = clock.find(|c: char| !c.is_ascii_digit() && c != ':').unwrap_or(clock.len());
-    let (clock, half) = clock.split_at(at);
-    let (hour, minute) = clock.split_once(':').ok_or(DayError::Unread)?;
+    let clock = time_of_day(clock).map_err(|error| DayError::NoSuch(error.or(TIME_RULE)))?;
+    Ok(format!("{day}T{clock}"))
+}
+
+/// `HH:MM` of a folded text, with its offset where it has one.
+fn time_of_day(text: &str) -> Result<String, DayError> {
+    let at = text.find(|c: char| !c.is_ascii_digit() && c != ':').unwrap_or(text.len());
+    let (clock, half) = text.split_at(at);
+    // 1430, as it is written in charts.
+    let run_together = || clock.split_at_checked(2).filter(|_| clock.len() == 4);
+    let (hour, minute) = clock.split_once(':').or_else(run_together).ok_or(DayError::Unread)?;
     let (hour, minute) = (digits(hour, 2)?, digits(minute, 2)?);
     let (hours, later, offset) = match half.trim() {
         "am" | "a.m." => (1..=12, 0, String::new()),
@@ -78,9 +86,10 @@ pub fn parse_datetime(text: &str) -> Result<String, DayError> {
         return Err(DayError::NoSuch(NO_SUCH_TIME.to_owned()));
     }
     let hour = if *hours.end() == 12 { hour % 12 + later } else { hour };
-    Ok(format!("{day}T{hour:02}:{minute:02}{offset}"))
+    Ok(format!("{hour:02}:{minute:02}{offset}"))
 }
 
+const TIME_RULE: &str = "finish the time: give it after the day, such as 14:30 or 02:30 PM";
 const NO_SUCH_TIME: &str = "there is no such time of day: give one such as 14:30 or 02:30 PM";
 
 /// A birthday as far as it is known: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`, from those, from `MM/DD/YYYY` or from
@@ -237,6 +246,34 @@ mod tests {
         ] {
             assert!(birthday(wrong, today).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_time_is_read_however_it_is_written_and_a_half_typed_one_says_what_is_missing() {
+        for (given, kept) in [
+            ("05/01/2026 14:30", "2026-05-01T14:30"),
+            ("5/1/2026  1430", "2026-05-01T14:30"),
+            ("05/01/2026 0230 PM", "2026-05-01T14:30"),
+            ("05/01/2026 2:30pm", "2026-05-01T14:30"),
+            ("2026-05-01T14:30-05:00", "2026-05-01T14:30-05:00"),
+        ] {
+            assert_eq!(parse_datetime(given).as_deref(), Ok(kept), "{given}");
+        }
+        for half in [
+            "05/01/2026",
+            "2026-05-01T",
+            "05/01/2026 14",
+            "05/01/2026 14:",
+            "05/01/2026 143",
+            "05/01/2026 PM",
+        ] {
+            assert_eq!(parse_datetime(half), Err(DayError::NoSuch(TIME_RULE.to_owned())), "{half}");
+        }
+        for half in ["", "05/", "05/01", "05/01/26 14:30", "14:30", "1430"] {
+            assert_eq!(parse_datetime(half), Err(DayError::Unread), "{half}");
+        }
+        let none = Err(DayError::NoSuch(NO_SUCH_TIME.to_owned()));
+        assert_eq!(parse_datetime("05/01/2026 2560"), none);
     }
 
     #[test]

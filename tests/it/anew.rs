@@ -2,14 +2,17 @@
 //! button or one command.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use carepost_tests::api::text;
+use carepost_tests::browser::Browser;
 use carepost_tests::children::run;
 use carepost_tests::kiosk::{Badges, Kiosk};
 use carepost_tests::scene::{Scene, vitals};
 use carepost_tests::world::items;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_token_is_said_and_the_code_lets_the_device_in_all_the_same() -> Result<()> {
@@ -102,6 +105,40 @@ async fn a_deactivated_device_says_only_that_and_enrolls_anew_by_one_button_with
     assert!(out.contains("Never sent"), "{out}{error}");
     assert!(!aside.join("mirror.db").exists(), "what the server can give again is not kept");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_a_deactivated_device_comes_to_its_new_code_by_itself() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let hall = scene.kiosk("hall").await?;
+    revoke(&scene, "hall").await?;
+    hall.says(&["This device is no longer in use"]).await?;
+    let page = Browser::open(1280, 800).await?;
+    page.goto(&hall.address()).await?;
+    // A page whose style and script are refused stands as it is: whoever asks meanwhile waits.
+    let refused = async {
+        let mut again = tokio::time::interval(Duration::from_millis(50));
+        loop {
+            again.tick().await;
+            if let Err(error) = TcpStream::connect(("127.0.0.1", hall.port)).await {
+                return error;
+            }
+        }
+    };
+    let pressed = async {
+        page.touch_words("Enroll this device anew").await?;
+        hall.pairing_code().await
+    };
+    let code = tokio::select! {
+        code = pressed => code?,
+        error = refused => bail!("the page is refused: {error}"),
+    };
+    page.sees(&["Set up this device", &code]).await?;
+    let look = page.script("return getComputedStyle(document.querySelector('.stage')).display").await?;
+    assert_eq!(look, "flex", "it has its style");
+    scene.facility.enroll(&hall).await?;
+    page.sees(&["Tap your badge"]).await?;
+    page.close().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

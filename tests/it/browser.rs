@@ -166,6 +166,13 @@ async fn she_sees_what_is_not_as_it_seems_before_she_decides() -> Result<()> {
     let twin = json!({"facility_id": scene.facility.id, "mrn": "TWIN-1", "name": name, "room": "399"});
     admin.post("/api/v1/patients", &twin).await?;
     page.sees(&["1 entry needs a look"]).await?;
+    show(&format!("/residents/{id}/chart/vitals")).await?;
+    page.sees(&["needs a look", name, "Save"]).await?;
+    page.resize(PI.0, PI.1).await?;
+    let stays = page.script(STAYS).await?;
+    let quarter = f64::from(PI.1) / 4.0;
+    assert!(stays.as_f64().is_some_and(|height| height <= quarter), "{stays} pixels stay of {}", PI.1);
+    page.resize(WALL.0, WALL.1).await?;
     page.touch("[id='to/reviews']").await?;
     page.sees(&["Is this one person?", "Two different people"]).await?;
     album.keep_each(&page, "reviews").await?;
@@ -209,6 +216,42 @@ async fn she_sees_what_is_not_as_it_seems_before_she_decides() -> Result<()> {
     page.close().await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_typed_day_or_time_comes_back_as_it_was_typed_and_is_never_saved_as_none() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let fields = json!([{"key": "seen_at", "label": "Seen at", "type": "datetime"},
+        {"key": "next_on", "label": "Next on", "type": "date"}]);
+    let rounds = json!({"key": "rounds", "label": "Rounds", "fields": fields});
+    scene.facility.organization.admin.post("/api/v1/workflows", &rounds).await?;
+    let kiosk = scene.kiosk("hall").await?;
+    let (name, id) = scene.resident()?;
+    let page = Browser::open(WALL.0, WALL.1).await?;
+    page.goto(&kiosk.address()).await?;
+    kiosk.sign_in(&scene.nora).await?;
+    page.sees(&[name]).await?;
+    page.touch(&format!("#r-{id}")).await?;
+    page.touch("#chart-rounds").await?;
+    page.fill("[name=seen_at]", "05/01/2026").await?;
+    page.fill("[name=next_on]", "05/").await?;
+    page.sees(&["Unfinished answers are kept"]).await?;
+    locks_and_returns(&page, &kiosk, &scene.nora).await?;
+    let token = page.script("return document.querySelector('[name=_token]').value").await?;
+    page.touch_words("Save").await?;
+    page.sees(&["Not saved yet", "2 answers need correcting"]).await?;
+    for (field, typed, words) in
+        [("seen_at", "05/01/2026", "finish the time"), ("next_on", "05/", "give a date such as")]
+    {
+        holds(&page, field, typed).await?;
+        let fault = page.script(&beside(field, ".fault")).await?;
+        let said = fault.as_str().is_some_and(|said| said.to_lowercase().contains(words));
+        assert!(said, "beside {field}: {fault}");
+    }
+    assert_eq!(page.script("return document.querySelector('[name=_token]').value").await?, token);
+    assert_eq!(page.script("return document.querySelector('[autofocus]').name").await?, json!("seen_at"));
+    assert!(scene.facility.records(id).await?.is_empty(), "it is not saved");
+    page.close().await
+}
+
 /// What is typed is kept: she comes back to it, it is listed, and she discards it.
 async fn comes_back_to_what_she_typed(
     page: &Browser,
@@ -219,17 +262,7 @@ async fn comes_back_to_what_she_typed(
     page.touch("#chart-vitals").await?;
     page.fill("[name=pulse]", "88").await?;
     page.sees(&["Unfinished answers are kept"]).await?;
-    kiosk.tap(&nora.uid).await?;
-    page.sees(&["Tap your badge"]).await?;
-    // A tap too soon after the last is none.
-    until("her form again", PATIENCE, || async {
-        if page.text().await?.contains("Tap your badge") {
-            kiosk.tap(&nora.uid).await?;
-        }
-        let text = page.text().await?;
-        if text.contains("You began this earlier") { Ok(()) } else { bail!("{text}") }
-    })
-    .await?;
+    locks_and_returns(page, kiosk, nora).await?;
     holds(page, "pulse", "88").await?;
     album.keep_each(page, "unfinished-form").await?;
     page.touch(".back").await?;
@@ -247,6 +280,21 @@ async fn comes_back_to_what_she_typed(
     page.touch("#discard").await?;
     page.sees(&["Discarded: Vitals"]).await?;
     page.touch(".back").await
+}
+
+/// Her badge locks the screen, and opens it on the form that she had begun.
+async fn locks_and_returns(page: &Browser, kiosk: &Kiosk, nora: &Nurse) -> Result<()> {
+    kiosk.tap(&nora.uid).await?;
+    page.sees(&["Tap your badge"]).await?;
+    // A tap too soon after the last is none.
+    until("her form again", PATIENCE, || async {
+        if page.text().await?.contains("Tap your badge") {
+            kiosk.tap(&nora.uid).await?;
+        }
+        let text = page.text().await?;
+        if text.contains("You began this earlier") { Ok(()) } else { bail!("{text}") }
+    })
+    .await
 }
 
 /// Somebody is found, and would be admitted again.
@@ -307,6 +355,15 @@ const CUT: &str = "
     }).map(it => it.id || it.innerText);
     scrolled.forEach(([it, left, top]) => it.scrollTo({left, top, behavior: 'instant'}));
     return cut";
+
+/// How much of a page that was scrolled to its end its head still takes; none where the resident's name or the lock is
+/// not seen there.
+const STAYS: &str = "
+    document.querySelectorAll('html, main').forEach(it => it.scrollTo({top: 1e6, behavior: 'instant'}));
+    const at = it => it.getBoundingClientRect();
+    const seen = it => it.contains(document.elementFromPoint(at(it).left + 9, at(it).top + at(it).height / 2));
+    if (![...document.querySelectorAll('.resident h1, .lock')].every(seen)) return null;
+    return Math.max(...[...document.querySelectorAll('.state, .who, .resident')].map(it => at(it).bottom))";
 
 const MARK: &str = "return document.querySelector('.entries .mark').innerText.trim()";
 

@@ -208,6 +208,19 @@ async fn a_pcscd_that_refuses_is_told_from_one_that_is_not_there() -> Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_takes_a_running_agents_word_for_its_reader() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let hall = scene.kiosk_with("hall", Badges::Pcsc, "").await?;
+    hall.reader_ready().await?;
+    // The agent reaches its pcscd, and this command none.
+    let environment = [("PCSCLITE_CSOCK_NAME", scene.folder_of("no-pcscd").display().to_string())];
+    let config = hall.config().display().to_string();
+    let (_, said, _) = run("carepost-agent", &["--config", &config, "doctor"], &environment).await?;
+    ensure!(said.contains("ready for a badge") && !said.contains("pcscd does not answer"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_says_good_news_once_and_leaves_the_time_to_the_journal() -> Result<()> {
     let scene = Scene::new(1).await?;
     let mut hall = scene.kiosk_with("hall", Badges::None, "").await?;

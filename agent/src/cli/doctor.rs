@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::disk::disk;
 use super::finding::{Finding, Verdict, finding};
-use super::running_agent::running_agent;
+use super::running_agent::{reader_of_running, running_agent};
 use super::set_aside::set_aside;
 use super::state_copy::StateCopy;
 use super::status::REVOKED;
@@ -45,7 +45,7 @@ pub(super) fn doctor(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     let (found, server_time) = runtime.block_on(server(config, &clock));
     findings.extend(found);
     findings.push(time(clock.uncorrected(), clock.floor(), server_time));
-    findings.push(runtime.block_on(reader(config)));
+    findings.push(reader(config, &runtime));
     runtime.shutdown_timeout(Duration::from_secs(1));
     if json {
         let checks: Vec<_> = findings
@@ -324,11 +324,16 @@ fn is_in_use(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
 }
 
-async fn reader(config: &Config) -> Finding {
+/// What the running agent says of its reader, which it may reach in another way than this command; else how it is.
+fn reader(config: &Config, runtime: &tokio::runtime::Runtime) -> Finding {
     if config.badge.source == BadgeSource::None {
         return finding("reader", Verdict::Well, "none, as configured");
     }
-    let source = match crate::run::badges(config) {
+    if let Some(state) = vault::is_held(&config.state_dir).then(|| reader_of_running(config)).flatten() {
+        return reader_finding(state);
+    }
+    let _inside = runtime.enter();
+    let (source, mut events) = match crate::run::badges(config) {
         Ok(Some(badges)) => badges,
         Ok(None) => return finding("reader", Verdict::Well, "none, as configured"),
         Err(error) if is_in_use(&error) => {
@@ -336,34 +341,37 @@ async fn reader(config: &Config) -> Finding {
         }
         Err(error) => return finding("reader", Verdict::Wrong, format!("{error:#}")),
     };
-    let (source, mut events) = source;
-    let state = tokio::time::timeout(PATIENCE, async {
-        while let Some(event) = events.recv().await {
-            if let BadgeEvent::Reader(state) = event {
-                return Some(state);
+    let state = runtime.block_on(async {
+        let heard = async {
+            while let Some(event) = events.recv().await {
+                if let BadgeEvent::Reader(state) = event {
+                    return Some(state);
+                }
             }
-        }
-        None
+            None
+        };
+        tokio::time::timeout(PATIENCE, heard).await.ok().flatten()
     });
-    let state = state.await.ok().flatten();
     drop(source);
-    match state {
-        Some(ReaderState::Ready) => finding("reader", Verdict::Well, "ready for a badge"),
-        Some(ReaderState::Missing | ReaderState::None) => {
-            finding("reader", Verdict::Wrong, "pcscd runs, but no reader is plugged in")
+    reader_finding(state.unwrap_or(ReaderState::ServiceDown))
+}
+
+fn reader_finding(state: ReaderState) -> Finding {
+    let (verdict, words) = match state {
+        ReaderState::Ready => (Verdict::Well, "ready for a badge"),
+        ReaderState::Missing | ReaderState::None => {
+            (Verdict::Wrong, "pcscd runs, but no reader is plugged in")
         }
-        Some(ReaderState::ServiceDown) | None if pcsc::is_there() => finding(
-            "reader",
+        ReaderState::ServiceDown if pcsc::is_there() => (
             Verdict::Wrong,
-            "pcscd is there and refuses this user: put carepost-pcscd.rules into /usr/share/polkit-1/rules.d and \
+            "pcscd is there and refuses this user or the agent's: put carepost-pcscd.rules into /usr/share/polkit-1/rules.d and \
              restart polkit and pcscd, or run this as the agent's own user",
         ),
-        Some(ReaderState::ServiceDown) | None => finding(
-            "reader",
-            Verdict::Wrong,
-            "pcscd does not answer: install and start it, or set badge.source to \"none\"",
-        ),
-    }
+        ReaderState::ServiceDown => {
+            (Verdict::Wrong, "pcscd does not answer: install and start it, or set badge.source to \"none\"")
+        }
+    };
+    finding("reader", verdict, words)
 }
 
 #[cfg(test)]

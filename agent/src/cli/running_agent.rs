@@ -1,5 +1,7 @@
 //! The check of a running agent: what it says of itself, for the doctor, who cannot look at what it has open.
 
+use carepost_protocol::wire::heartbeat::ReaderState;
+
 use super::finding::{Finding, Verdict, finding};
 use super::status::{ask, ills, text};
 use crate::config::Config;
@@ -30,4 +32,10 @@ pub(super) fn running_agent(config: &Config) -> Finding {
         (false, false) => finding("agent", Verdict::Wrong, ills),
         (false, true) => finding("agent", Verdict::Well, "enrolled, and nothing needs attention"),
     }
+}
+
+/// How that agent's badge reader is; none where it does not say, or was started without one.
+pub(super) fn reader_of_running(config: &Config) -> Option<ReaderState> {
+    let reader = serde_json::from_value(ask(config).ok()?.get("reader")?.clone()).ok();
+    reader.filter(|reader| *reader != ReaderState::None)
 }

@@ -55,7 +55,8 @@ pub enum NotServed {
     Listener(#[from] io::Error),
 }
 
-/// Serves the pages over HTTP/1.1 until `shutdown` is done. The places are for processes of `user`, and for
+/// Serves the pages over HTTP/1.1 until `shutdown` is done. Who connects from then on is not this one's: whoever kept
+/// what listens may serve them. The places are for processes of `user`, and for
 /// those whose user cannot be told.
 ///
 /// # Errors

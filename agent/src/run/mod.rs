@@ -19,7 +19,7 @@ mod sync;
 mod uplink;
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,8 @@ const STATUS_TICK: Duration = Duration::from_secs(15);
 /// When the configuration, the state directory or the kiosk's port cannot be used.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     log::start();
-    while run_once(config)? == After::Anew {
+    let mut listening = None;
+    while run_once(config, &mut listening)? == After::Anew {
         tracing::info!("this device enrolls anew, with a new key");
     }
     systemd::stopping();
@@ -75,20 +76,20 @@ enum After {
     Anew,
 }
 
-fn run_once(config: &Config) -> anyhow::Result<After> {
+fn run_once(config: &Config, listening: &mut Option<StdListener>) -> anyhow::Result<After> {
     // One thread is enough for a kiosk; files and PINs have blocking threads, a few of them.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(8)
         .thread_keep_alive(Duration::from_secs(2))
         .build()?;
-    let ended = runtime.block_on(agent(config));
+    let ended = runtime.block_on(agent(config, listening));
     // A PIN check or a reader that hangs must not keep the service from stopping.
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
 }
 
-async fn agent(config: &Config) -> anyhow::Result<After> {
+async fn agent(config: &Config, listening: &mut Option<StdListener>) -> anyhow::Result<After> {
     let state = Arc::new(StateDir::open(config)?);
     let reader = match config.badge.source {
         BadgeSource::None => ReaderState::None,
@@ -108,9 +109,7 @@ async fn agent(config: &Config) -> anyhow::Result<After> {
     let device = Arc::new(Device::new(enrolled, reader, Arc::clone(&state.clock)));
 
     let (stop, stopped) = watch::channel(false);
-    let listener = TcpListener::bind(config.kiosk.listen)
-        .await
-        .map_err(|error| not_listening(config.kiosk.listen, &error))?;
+    let listener = listener(config, listening).map_err(|error| not_listening(config.kiosk.listen, &error))?;
     let bound = listener.local_addr()?;
     let doorway = doorway(config, &state, bound)?;
     let user = doorway.user;
@@ -142,6 +141,17 @@ async fn agent(config: &Config) -> anyhow::Result<After> {
         let _ = tokio::time::timeout(Duration::from_secs(3), &mut served).await;
     }
     ended
+}
+
+/// The kiosk's listener. What listens is kept while the agent begins once more: whoever asks meanwhile waits. A page
+/// that came before, and whose style and script were refused, would stay so: a kiosk has no button to load it again.
+fn listener(config: &Config, listening: &mut Option<StdListener>) -> std::io::Result<TcpListener> {
+    let kept = match listening {
+        Some(kept) => kept,
+        None => listening.insert(StdListener::bind(config.kiosk.listen)?),
+    };
+    kept.set_nonblocking(true)?;
+    TcpListener::from_std(kept.try_clone()?)
 }
 
 /// Why the kiosk's address cannot be had, and what helps.

@@ -1,6 +1,6 @@
 //! The questions of a form, each with the way in which it is answered.
 
-use carepost_protocol::day::parse_datetime;
+use carepost_protocol::day::{self, parse_date, parse_datetime};
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use carepost_protocol::zone::{Reading, Zone};
 
@@ -63,6 +63,11 @@ pub(crate) struct Choice {
 
 impl FieldView {
     pub(crate) fn new(at: usize, field: &Field, answer: &str, fault: Option<&FieldError>) -> Self {
+        let value = if field.field_type == FieldType::Date {
+            parse_date(answer).map_or_else(|_| answer.to_owned(), |date| day::shown(&date))
+        } else {
+            answer.to_owned()
+        };
         Self {
             id: format!("f{at}"),
             key: field.key.clone(),
@@ -70,7 +75,7 @@ impl FieldView {
             required: field.required,
             hint: hint(field),
             unit: field.unit.clone(),
-            value: answer.to_owned(),
+            value,
             control: control(field, answer),
             fault: fault.map(|fault| fault.detail.clone()),
             twice: Vec::new(),
@@ -81,7 +86,8 @@ impl FieldView {
     /// A question for a time, asked and answered in the form's zone.
     pub(crate) fn timed(self, form: &FormPage, field: &Field, answer: &str) -> Self {
         // However it was typed: what is asked about it has to stand beside the time that it was taken for.
-        let value = parse_datetime(answer).map_or_else(|_| answer.to_owned(), |time| form.zone.wall(&time));
+        let wall = parse_datetime(answer).map(|time| form.zone.wall(&time)).ok();
+        let shown = wall.as_deref().and_then(|wall| wall.split_once('T'));
         let said = form.answers.iter().find(|(key, _)| key.strip_prefix(OFFSET) == Some(&field.key));
         let said = said.map_or(answer, |(_, text)| text);
         let zone = form.zone.name().map(|name| format!("Time zone: {name}"));
@@ -91,9 +97,8 @@ impl FieldView {
                 .chain(Some(self.hint).filter(|hint| !hint.is_empty()))
                 .collect::<Vec<_>>()
                 .join(". "),
-            control: control(field, &value),
-            twice: twice(&form.zone, &value, said),
-            value,
+            twice: wall.as_deref().map(|wall| twice(&form.zone, wall, said)).unwrap_or_default(),
+            value: shown.map_or(self.value, |(day, clock)| format!("{} {clock}", day::shown(day))),
             ..self
         }
     }
@@ -131,11 +136,9 @@ fn control(field: &Field, answer: &str) -> Control {
     match field.field_type {
         FieldType::String if is_long(field, answer) => Control::Area,
         FieldType::String => line("text", "text"),
-        // A browser drops a day that it did not write itself: such an answer stays as text.
-        FieldType::Date if answer.is_empty() || has_shape(answer, "0000-00-00") => line("date", "text"),
-        FieldType::Datetime if answer.is_empty() || has_shape(answer, "0000-00-00T00:00") => {
-            line("datetime-local", "text")
-        }
+        // Not the browser's own controls: one that is half filled in sends nothing, so that it would be saved as no
+        // answer and would be in no draft; and their calendars are too small for gloves. Text is kept as it is typed,
+        // and what is missing is said, as for a date of birth.
         FieldType::Date | FieldType::Datetime => line("text", "text"),
         // The number pads of phones have no minus sign.
         FieldType::Integer | FieldType::Number if field.min.is_some_and(|min| min < 0.0) => {
@@ -173,7 +176,7 @@ fn choices<'a>(
         .collect()
 }
 
-/// What is usual, or suggested: an answer is only what somebody gives.
+/// What is usual, or suggested, and how a day or time is typed: an answer is only what somebody gives.
 fn hint(field: &Field) -> String {
     let unit = field.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
     let usual = match (field.min, field.max) {
@@ -183,19 +186,19 @@ fn hint(field: &Field) -> String {
         (None, None) => None,
     };
     let suggested = field.default.as_deref().map(|default| format!("Suggested: {default}"));
-    usual.into_iter().chain(suggested).collect::<Vec<_>>().join(". ")
+    let typed = match field.field_type {
+        FieldType::Date => Some("Such as 05/01/2026".to_owned()),
+        FieldType::Datetime => Some("Such as 05/01/2026 14:30".to_owned()),
+        FieldType::String
+        | FieldType::Integer
+        | FieldType::Number
+        | FieldType::Boolean
+        | FieldType::Select => None,
+    };
+    usual.into_iter().chain(suggested).chain(typed).collect::<Vec<_>>().join(". ")
 }
 
 fn is_long(field: &Field, answer: &str) -> bool {
     let last = field.key.rsplit('_').next().unwrap_or_default();
     LONG_TEXTS.contains(&last) || answer.contains('\n') || answer.chars().count() > 80
-}
-
-/// Whether a text has a digit where the shape has one, and the shape's own sign elsewhere.
-fn has_shape(text: &str, shape: &str) -> bool {
-    text.len() == shape.len()
-        && text
-            .bytes()
-            .zip(shape.bytes())
-            .all(|(is, asked)| is == asked || (asked == b'0' && is.is_ascii_digit()))
 }

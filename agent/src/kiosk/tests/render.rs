@@ -145,7 +145,7 @@ async fn every_type_of_field_has_its_control() {
         form(FormView::fresh(form_page(&[("oxygen", "yes"), ("position", "Standing"), ("pulse", "72")])))
             .await;
     for part in [
-        r#"name="taken_at" type="datetime-local""#,
+        r#"name="taken_at" type="text" inputmode="text""#,
         r#"name="pulse" type="text" inputmode="numeric" value="72" aria-required="true""#,
         "20 to 250 bpm",
         r#"<span class="unit">bpm</span>"#,
@@ -154,7 +154,7 @@ async fn every_type_of_field_has_its_control() {
         r#"<select id="f4" name="arm""#,
         r#"name="oxygen" value="yes" checked"#,
         r#"name="oxygen" value="">"#,
-        r#"name="seen_on" type="date""#,
+        r#"name="seen_on" type="text" inputmode="text""#,
         r#"name="taken_by_device" type="text" inputmode="text""#,
         r#"<textarea id="f8" name="notes""#,
         r#"name="change" type="text" inputmode="text""#,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use carepost_protocol::day::parse_datetime;
+use carepost_protocol::day::{parse_date, parse_datetime};
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::zone::Zone;
 
@@ -284,8 +284,8 @@ impl Forms {
     }
 }
 
-/// The answers that somebody gave, in the order of their keys, as a page shows and a browser sends them: with times
-/// on the wall and one kind of line break. Not what the form carries along.
+/// The answers that somebody gave, in the order of their keys, in one form, however they
+/// were typed: with days as they are stored, times on the wall and one kind of line break. Not what the form carries along.
 pub(super) fn given<'a>(answers: &'a Typed, zone: &Zone) -> BTreeMap<&'a str, String> {
     let given =
         answers.iter().filter(|(key, text)| !CARRIED.contains(&key.as_str()) && !text.trim().is_empty());
@@ -293,7 +293,8 @@ pub(super) fn given<'a>(answers: &'a Typed, zone: &Zone) -> BTreeMap<&'a str, St
 }
 
 fn as_sent(text: &str, zone: &Zone) -> String {
-    parse_datetime(text).map_or_else(|_| text.replace("\r\n", "\n"), |time| zone.wall(&time))
+    let day_or_time = parse_datetime(text).map(|time| zone.wall(&time)).or_else(|_| parse_date(text));
+    day_or_time.unwrap_or_else(|_| text.replace("\r\n", "\n"))
 }
 
 /// What of some answers was typed: what differs from what their form had filled in, with what it carries along. What was

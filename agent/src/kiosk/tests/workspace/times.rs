@@ -65,7 +65,7 @@ async fn an_hour_that_does_not_exist_is_refused_and_the_one_that_comes_twice_is_
     let skipped = device.answer("2026-03-08T02:30", "").await;
     assert_eq!(skipped.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(skipped.body.contains("there is no such time"), "{}", skipped.body);
-    assert!(skipped.body.contains(r#"value="2026-03-08T02:30""#), "what was typed stays: {}", skipped.body);
+    assert!(skipped.body.contains(r#"value="03/08/2026 02:30""#), "what was typed stays: {}", skipped.body);
 
     for typed in ["2026-11-01T01:30", "11/01/2026 01:30 AM"] {
         let asked = device.answer(typed, "").await;
@@ -157,10 +157,52 @@ async fn a_time_that_comes_twice_is_corrected_and_resumed_as_it_was_said() {
     let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
     let correct = page.split("href=\"").find(|rest| rest.contains("/correct/")).unwrap();
     let form = open(&device.pages, correct.split('"').next().unwrap()).await.body;
-    assert!(
-        form.contains(r#"type="datetime-local" value="2026-11-01T01:30""#) && form.contains(chosen),
-        "{form}"
-    );
+    assert!(form.contains(r#"value="11/01/2026 01:30""#) && form.contains(chosen), "{form}");
+}
+
+#[tokio::test]
+async fn a_half_typed_day_or_time_is_kept_and_never_saved_as_no_answer() {
+    let device = Device::new();
+    device.stand_in(Some("America/Chicago"), 101);
+    device.sign_in(ANNA);
+    let sheet = device.form(4).await;
+    let half = "taken_at=05/01/2026&pulse=72&position=Sitting&seen_on=05/01/";
+    assert_eq!(device.keep(&sheet, half).await.status, StatusCode::NO_CONTENT);
+    device.agent.lock();
+    device.tap(ANNA);
+    let sheet = device.form(4).await;
+    let refused = device.send(&sheet, half).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    for words in ["Taken at: finish the time", "Seen on: give a date such as"] {
+        assert!(refused.body.contains(words), "no {words:?} in {}", refused.body);
+    }
+    for html in [&sheet.html, &refused.body] {
+        for typed in [r#"value="05/01/2026""#, r#"value="05/01/""#] {
+            assert!(html.contains(typed), "no {typed} in {html}");
+        }
+    }
+    assert!(refused.body.contains(&sheet.token) && device.times().is_empty(), "{}", refused.body);
+}
+
+#[tokio::test]
+async fn days_and_times_that_are_left_as_a_form_shows_them_are_nothing_typed() {
+    let device = Device::new();
+    device.stand_in(Some("America/Chicago"), 101);
+    device.sign_in(ANNA);
+    let answers = "taken_at=05/01/2026+1430&pulse=72&position=Sitting&seen_on=2026-05-01";
+    let sheet = device.form(4).await;
+    let saved = device.send(&sheet, answers).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
+    let correct = page.split("href=\"").find(|rest| rest.contains("/correct/")).unwrap();
+    let path = correct.split('"').next().unwrap();
+    let correct = Sheet::of(path, open(&device.pages, path).await.body);
+    let shown = ["05/01/2026 14:30", "05/01/2026"].map(|shown| format!(r#"value="{shown}""#));
+    assert!(shown.iter().all(|shown| correct.html.contains(shown)), "{}", correct.html);
+    let left = "taken_at=05/01/2026+14:30&pulse=72&position=Sitting&seen_on=05/01/2026";
+    assert_eq!(device.keep(&correct, left).await.status, StatusCode::RESET_CONTENT);
+    let again = device.send(&correct, &format!("{left}&_reason=None")).await;
+    assert!(again.body.contains("Nothing was changed"), "{}", again.body);
 }
 
 #[tokio::test]
