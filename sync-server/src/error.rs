@@ -2,7 +2,7 @@
 
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::Denied;
-use carepost_protocol::text::{TextError, line, name};
+use carepost_protocol::text::{TextError, line, name, person_name};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::workflow::FieldError;
@@ -256,7 +256,7 @@ impl FieldErrors {
         self.read(field, text, most, line);
     }
 
-    /// The same of a name, which has a letter or a digit.
+    /// The same of a name of a place, a thing or a sign-in, which has a letter or a digit.
     pub fn name(&mut self, field: &str, text: &mut String, most: usize) {
         self.read(field, text, most, name);
     }
@@ -265,6 +265,18 @@ impl FieldErrors {
     pub fn maybe_name(&mut self, field: &str, text: Option<&mut String>, most: usize) {
         if let Some(text) = text {
             self.name(field, text, most);
+        }
+    }
+
+    /// The same of a person's name, which has a letter.
+    pub fn person_name(&mut self, field: &str, text: &mut String, most: usize) {
+        self.read(field, text, most, person_name);
+    }
+
+    /// As [`Self::person_name`] where one is given.
+    pub fn maybe_person_name(&mut self, field: &str, text: Option<&mut String>, most: usize) {
+        if let Some(text) = text {
+            self.person_name(field, text, most);
         }
     }
 

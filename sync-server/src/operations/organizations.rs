@@ -255,7 +255,7 @@ impl TryFrom<UpdateOrganization> for OrganizationPatch {
 impl FirstAdmin {
     fn check(&mut self, faults: &mut FieldErrors) {
         faults.name("admin.username", &mut self.username, 100);
-        faults.maybe_name("admin.display_name", self.display_name.as_mut(), 200);
+        faults.maybe_person_name("admin.display_name", self.display_name.as_mut(), 200);
         faults.maybe_text("admin.email", self.email.as_mut(), 254);
         if let Err(fault) = check_password(self.password.expose_secret()) {
             faults.unless(false, "admin.password", fault);
