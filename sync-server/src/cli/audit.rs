@@ -45,7 +45,7 @@ pub(super) struct Search {
     /// Whose word: what the server saw, or what devices say.
     #[arg(long, value_parser = one_of(SOURCES))]
     source: Option<String>,
-    /// At most so many; 1,000 at once.
+    /// At most so many: 1 to 1,000.
     #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = count)]
     limit: u32,
     /// The next page, as the one before says.
