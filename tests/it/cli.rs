@@ -213,7 +213,16 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     assert_eq!(terminal.does(&nell).await?["date_of_birth"], "2025-01-02");
 
     let first = terminal.does(&create("Ada Amberly", "R-1", "1941-03-04")).await?;
-    let (code, said, _) = terminal.types(&create("Ada Amberley", "R-2", "1941-03-04")).await?;
+    // So is whoever may be somebody who is known, by name, and discharged or not.
+    let second = create("Ada Amberley", "R-2", "1941-03-04");
+    let (code, _, said) = terminal.types(&second).await?;
+    assert!(code == 1 && said.contains("Ada Amberly (MRN R-1, ") && said.contains("--confirmed"), "{said}");
+    terminal.does(&["patient", "discharge", "R-1", "--yes"]).await?;
+    let (code, _, said) = terminal.types(&second).await?;
+    let readmit = format!("patient readmit {}", first["id"].as_str().context("an id")?);
+    assert!(code == 1 && said.contains(&readmit), "{said}");
+    terminal.does(&["patient", "readmit", "R-1"]).await?;
+    let (code, said, _) = terminal.types(&[&second[..], &["--confirmed"]].concat()).await?;
     let asked =
         "A review asks whether this is the same person as Ada Amberly (MRN R-1). Decide it at a kiosk";
     assert!(code == 0 && said.contains(asked), "{said}");
@@ -342,7 +351,8 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     assert_eq!(terminal.does(&unnumbered).await?["mrn"], "");
 
     // Who is to be looked at, by name.
-    terminal.does(&["patient", "create", "Ada Amberly", "--mrn", "A-1", "--facility", "Riverside"]).await?;
+    let twin = ["patient", "create", "Ada Amberly", "--mrn", "A-1", "--facility", "Riverside", "--confirmed"];
+    terminal.does(&twin).await?;
     let (_, reviews, _) = terminal.types(&["review", "list", "Riverside"]).await?;
     let asked =
         "Ada Amberly (MRN A-1)  is it one person with Ada Amberly (MRN RS-1000, born 1930-01-01, room 101)?";

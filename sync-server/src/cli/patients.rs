@@ -1,11 +1,14 @@
 //! Patients: admitting, listing, discharging, readmitting, and parting two who were taken for one person.
 
+use std::io::IsTerminal as _;
+
 use anyhow::bail;
 use carepost_protocol::patient::{FIELDS, Field};
+use carepost_protocol::wire::problem::ProblemKind;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::client::Client;
+use super::client::{Client, ClientError};
 use super::confirm::Confirm;
 use super::find::{facility_id, patient_id, replaced_id};
 use super::names::{PATIENT, items, text};
@@ -77,7 +80,8 @@ pub(super) struct CreatePatient {
     facility: String,
     #[command(flatten)]
     fields: Fields,
-    /// What is asked about as unlikely, such as the day of birth of a child, is right.
+    /// What is asked about is right: an unlikely day of birth, such as a child's, and that it is another person than
+    /// whom the facility knows.
     #[arg(long)]
     confirmed: bool,
 }
@@ -124,15 +128,7 @@ pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> an
         Patient::List { facility, discharged, all } => {
             return list(client, facility.as_deref(), (!all).then_some(!discharged), json).await;
         }
-        Patient::Create(new) => {
-            let facility = facility_id(client, &new.facility).await?;
-            let confirmed: &[&str] = if new.confirmed { &["date_of_birth"] } else { &[] };
-            let mut body = new.fields.0;
-            body.insert("name".to_owned(), new.name.into());
-            body.insert("facility_id".to_owned(), facility.into());
-            body.insert("confirmed".to_owned(), json!(confirmed));
-            client.post("/api/v1/patients", &Value::from(body)).await?
-        }
+        Patient::Create(new) => create(client, new).await?,
         Patient::Show { patient } => client.get(&path(&patient_id(client, &patient).await?)).await?,
         Patient::Discharge { patient, confirm } => {
             let path = path(&patient_id(client, &patient).await?);
@@ -166,6 +162,30 @@ pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> an
     let mut words = show::table(&shown, &columns(&["is_active", "id", SAME]));
     words.extend(asked(&thing));
     Ok(Output::Found { whole: true, thing, words })
+}
+
+/// Admits somebody. Where that may be somebody who is known, whoever sits at a terminal is asked.
+async fn create(client: &Client, new: CreatePatient) -> anyhow::Result<Value> {
+    let facility = facility_id(client, &new.facility).await?;
+    let mut confirmed = if new.confirmed { vec!["date_of_birth", "name"] } else { Vec::new() };
+    let mut body = new.fields.0;
+    body.insert("name".to_owned(), new.name.as_str().into());
+    body.insert("facility_id".to_owned(), facility.into());
+    body.insert("confirmed".to_owned(), json!(confirmed));
+    let done = client.post("/api/v1/patients", &Value::from(body.clone())).await;
+    let known = match done.as_ref().err().and_then(|fault| fault.downcast_ref()) {
+        Some(ClientError::Refused(problem)) if problem.kind() == Some(ProblemKind::KnownResident) => {
+            problem.detail.clone()
+        }
+        _ => return done,
+    };
+    if !std::io::stdin().is_terminal() {
+        return done;
+    }
+    Confirm::ASKS.ask(&format!("admit {} as another person than is known. {known}", new.name))?;
+    confirmed.push("name");
+    body.insert("confirmed".to_owned(), json!(confirmed));
+    client.post("/api/v1/patients", &Value::from(body)).await
 }
 
 /// The fields, the number by which people are told apart first, and these.

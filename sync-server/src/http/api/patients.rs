@@ -141,8 +141,8 @@ pub async fn list_patients(
     List::page(found, |known| PatientView::of(&permit, known))
 }
 
-/// Admits a patient. One who may be another of the facility is admitted all the same: `may_be` says who, and a review
-/// asks at its kiosks.
+/// Admits a patient. One who may be another of the facility, in care or not, is refused (409, `known-resident`) and
+/// named, until `confirmed` names `name`: then `may_be` says who, and a review asks at its kiosks.
 #[utoipa::path(post, path = "/api/v1/patients", operation_id = "create_patient", tag = "patients", security(("session" = [])), request_body = CreatePatient, responses((status = 201, body = PatientView)))]
 pub async fn create_patient(
     person: Person,

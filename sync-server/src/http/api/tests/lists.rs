@@ -51,7 +51,9 @@ async fn scene() -> Scene {
     // Two of each name, so that two reviews ask whether they are one.
     let mut patient = String::new();
     for name in ["Ada Example", "Ada Example", "Bea Sample", "Bea Sample"] {
-        patient = post("/api/v1/patients", json!({"facility_id": facility, "name": name})).await;
+        patient =
+            post("/api/v1/patients", json!({"facility_id": facility, "name": name, "confirmed": ["name"]}))
+                .await;
     }
     chart(&kiosk, nina, patient.parse().unwrap()).await;
     Scene { office, platform, user: nina.to_string(), patient }
