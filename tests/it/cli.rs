@@ -182,6 +182,9 @@ async fn a_patient_is_discharged_after_a_question_and_readmitted_by_number_or_na
         (&["--discharged"], true, false),
         (&["--all"], true, true),
         (&["--all", "--facility", "riverside"], true, false),
+        (&["--all", "--find", "amb adá"], true, false),
+        (&["--all", "--find", "l-1"], false, true),
+        (&["--find", "r-1"], false, false),
         (&["--facility", "Lakeside", "--discharged"], false, false),
     ] {
         let words = [&["patient", "list"], asked].concat();
@@ -253,6 +256,11 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     assert!(row(&list, "R-2").contains("Ada Amberly (MRN R-1, born 1941-03-04)"), "{list}");
     let (_, list, _) = terminal.types(&["patient", "list"]).await?;
     assert!(row(&list, "R-1").contains("Ada Amberley (MRN R-2, born 1941-03-04)"), "{list}");
+    // By what she was called she is found as who she is now.
+    let (_, list, _) = terminal.types(&["patient", "list", "--find", "amberley"]).await?;
+    assert!(row(&list, "R-1").contains("Ada Amberly"), "{list}");
+    let (_, list, _) = terminal.types(&["patient", "list", "--find", "nell"]).await?;
+    assert!(row(&list, "R-1").is_empty() && row(&list, "R-9").contains("Nell Example"), "{list}");
     let (_, shown, _) = terminal.types(&["patient", "show", id]).await?;
     assert!(shown.contains("Ada Amberly (MRN R-1"), "{shown}");
     let (code, _, said) = terminal.types(&["patient", "readmit", id]).await?;

@@ -27,7 +27,9 @@ pub(super) enum Patient {
     )]
     Create(CreatePatient),
     /// List the patients in care.
-    #[command(after_help = "Example:\n  carepost-server patient list --facility Riverside --discharged")]
+    #[command(
+        after_help = "Examples:\n  carepost-server patient list --facility Riverside --discharged\n  carepost-server patient list --all --find \"amb ada\""
+    )]
     List {
         /// Those of this facility, by name or id; of all unless given.
         #[arg(long)]
@@ -38,6 +40,9 @@ pub(super) enum Patient {
         /// Those who were discharged as well.
         #[arg(long, conflicts_with = "discharged")]
         all: bool,
+        /// Those whose name, room or medical record number begins so, in any order of words.
+        #[arg(long, value_name = "TEXT")]
+        find: Option<String>,
     },
     /// Show a patient: who it is, who is the same person, and who may be. Of two who may be one, the one who was
     /// admitted, or given the other's number, last says so.
@@ -125,8 +130,8 @@ impl FromArgMatches for Fields {
 
 pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> anyhow::Result<Output> {
     let thing = match patient {
-        Patient::List { facility, discharged, all } => {
-            return list(client, facility.as_deref(), (!all).then_some(!discharged), json).await;
+        Patient::List { facility, discharged, all, find } => {
+            return list(client, facility.as_deref(), (!all).then_some(!discharged), find, json).await;
         }
         Patient::Create(new) => create(client, new).await?,
         Patient::Show { patient } => client.get(&path(&patient_id(client, &patient).await?)).await?,
@@ -204,13 +209,16 @@ async fn list(
     client: &Client,
     facility: Option<&str>,
     in_care: Option<bool>,
+    find: Option<String>,
     json: bool,
 ) -> anyhow::Result<Output> {
     let facility = match facility {
         Some(facility) => Some(facility_id(client, facility).await?),
         None => None,
     };
-    let asked = [("facility_id", facility.clone()), ("is_active", in_care.map(|it| it.to_string()))];
+    let find = find.map(|typed| escaped(&typed));
+    let asked =
+        [("facility_id", facility.clone()), ("is_active", in_care.map(|it| it.to_string())), ("find", find)];
     let asked = asked.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
     let path = format!("/api/v1/patients?{}", asked.collect::<Vec<_>>().join("&"));
     let thing = client.all(&path).await?;
@@ -227,6 +235,11 @@ async fn list(
     }
     let words = show::table(&shown, &columns(LISTED));
     Ok(Output::Found { whole: true, thing, words })
+}
+
+/// A text as a URL has it.
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 fn is_in_care(patient: &Value) -> bool {

@@ -6,10 +6,10 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::MAX_REASON;
 use carepost_protocol::day::Today;
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
-use carepost_protocol::patient::{self, FIELDS};
+use carepost_protocol::patient::{self, FIELDS, MAX_NAME};
 use carepost_protocol::record::{MAX_REPLACED, PatientDocument, RecordDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
-use carepost_protocol::text::name_key;
+use carepost_protocol::text::{Sought, name_key};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
@@ -93,20 +93,36 @@ pub struct Charted {
 }
 
 /// The patients the asker sees, by name, by pages: of one facility where one is given, and those who are in care, or
-/// those who are not, where that is.
+/// those who are not, where that is, and those who are found by a text, as on a kiosk, where one is.
 pub async fn list(
     person: &Person,
     facility: Option<FacilityId>,
     is_active: Option<bool>,
+    mut find: Option<String>,
     which: &Which,
 ) -> Answer<Permitted<Page<PatientAndRelated>>> {
+    let mut faults = FieldErrors::default();
+    faults.maybe_text("find", find.as_mut(), MAX_NAME);
+    faults.check()?;
     let permit = person.permit_of_organization()?;
     let patients = person.registry()?.patients(facility).await?;
     let mut replaced = replaced(&patients);
     let anchor = |patient: &Patient| {
         Anchor::behind(patient.id, &format!("{} {}", name_key(&patient.name), patient.mrn))
     };
-    let wanted = |patient: &Patient| is_active.is_none_or(|is_active| is_active == patient.is_active);
+    let found = find.as_deref().map(|typed| {
+        let sought = Sought::new(typed);
+        let found = patients.iter().filter(|patient| patient::is_found(patient, &sought));
+        found.map(|patient| patient.id).collect::<BTreeSet<_>>()
+    });
+    // Whose place somebody took is found as who that is now.
+    let is_found = |id: PatientId| {
+        let took = replaced.get(&id).into_iter().flatten();
+        found.as_ref().is_none_or(|found| [&id].into_iter().chain(took).any(|id| found.contains(id)))
+    };
+    let wanted = |patient: &Patient| {
+        is_active.is_none_or(|is_active| is_active == patient.is_active) && is_found(patient.id)
+    };
     let Listed { items, next } = which.of(patients, anchor, wanted)?;
     let named: Vec<_> = items.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
     let note = note(person, AuditAction::View, "patient").facility(facility);
