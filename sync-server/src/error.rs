@@ -167,6 +167,7 @@ impl From<StoreError> for Refusal {
             )
             .showing(None, version),
             StoreError::Admitted(_) => StoreError::Conflict("mrn").into(),
+            StoreError::Issued(_) => StoreError::Conflict("badge").into(),
             StoreError::NotTheirs => Self::new(ProblemKind::Forbidden, said),
             StoreError::Invalid { field, detail } => Self::field(field, detail),
             StoreError::WrongCode => Self::new(ProblemKind::Invalid, said),

@@ -139,7 +139,7 @@ pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> an
             let path = path(&patient_id(client, &patient).await?);
             let known = client.get(&path).await?;
             if !is_in_care(&known) {
-                bail!("nothing was done: {}", standing(&known));
+                bail!("nothing was done: {}", standing(&client.by_clock(known).await));
             }
             confirm.ask(&leaving(&known))?;
             client.delete(&path).await?
@@ -148,7 +148,7 @@ pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> an
             let path = path(&patient_id(client, &patient).await?);
             let known = client.get(&path).await?;
             if is_in_care(&known) || text(&known, "replaced_by").is_some() {
-                bail!("nothing was done: {}", standing(&known));
+                bail!("nothing was done: {}", standing(&client.by_clock(known).await));
             }
             client.put(&path, &json!({"is_active": true})).await?
         }
