@@ -281,6 +281,27 @@ impl FieldErrors {
         }
     }
 
+    /// The username and the name that people see, which is the username unless given: whoever signs in with a number
+    /// has a name besides.
+    pub fn user_names(
+        &mut self,
+        fields: [&str; 2],
+        username: &mut String,
+        display_name: Option<&mut String>,
+    ) {
+        let [field, displayed] = fields;
+        self.name(field, username, 100);
+        match display_name {
+            Some(name) => self.person_name(displayed, name, 200),
+            None => {
+                let is_number =
+                    username.contains(char::is_alphanumeric) && !username.contains(char::is_alphabetic);
+                let words = "the username has no letter: give the name, as people know it";
+                self.unless(!is_number, displayed, words);
+            }
+        }
+    }
+
     fn read(
         &mut self,
         field: &str,

@@ -212,8 +212,7 @@ pub(super) async fn review(client: &Client, review: Review, json: bool) -> anyho
     // Nobody is looked up whom nobody is shown.
     if !json && !items(&thing).is_empty() {
         let patients = client.all(&format!("/api/v1/patients?facility_id={id}")).await?;
-        let mut rows: Vec<_> = items(&thing).iter().map(|review| row(review, items(&patients))).collect();
-        rows.iter_mut().for_each(|row| row["facility_id"] = id.as_str().into());
+        let rows: Vec<_> = items(&thing).iter().map(|review| row(&id, review, items(&patients))).collect();
         words = show::table(&client.by_clock(json!({ "items": rows })).await, REVIEW);
         words.push_str("\nDecide them at a kiosk of the facility, under \"Needs a look\".");
     }
@@ -221,7 +220,7 @@ pub(super) async fn review(client: &Client, review: Review, json: bool) -> anyho
 }
 
 /// A review as people read it.
-fn row(review: &Value, patients: &[Value]) -> Value {
+fn row(facility: &str, review: &Value, patients: &[Value]) -> Value {
     let who = |id: Option<&Value>| {
         let known = id.and_then(|id| patients.iter().find(|patient| patient.get("id") == Some(id)));
         known.map_or_else(|| id.and_then(Value::as_str).unwrap_or("-").to_owned(), |it| PATIENT.described(it))
@@ -238,7 +237,7 @@ fn row(review: &Value, patients: &[Value]) -> Value {
         _ => "something that this command does not know: update carepost-server".to_owned(),
     };
     json!({
-        "opened_at": review.get("opened_at"), "kind": review.get("kind"), "resident": who(review.get("patient_id")),
+        "facility_id": facility, "opened_at": review.get("opened_at"), "kind": review.get("kind"), "resident": who(review.get("patient_id")),
         "to_decide": to_decide, "resolved_at": review.pointer("/resolved/at"),
         "resolved_by": review.pointer("/resolved/by"), "id": review.get("id"),
     })

@@ -180,7 +180,7 @@ async fn create(client: &Client, new: CreatePatient) -> anyhow::Result<Value> {
     let done = client.post("/api/v1/patients", &Value::from(body.clone())).await;
     let known = match done.as_ref().err().and_then(|fault| fault.downcast_ref()) {
         Some(ClientError::Refused(problem)) if problem.kind() == Some(ProblemKind::KnownResident) => {
-            problem.detail.clone()
+            problem.detail.trim_end_matches('.').replace(" (`confirmed`)", "")
         }
         _ => return done,
     };

@@ -4,7 +4,7 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{FacilityId, UserId};
 use carepost_protocol::pin;
 use carepost_protocol::role::{Denied, Role};
-use carepost_protocol::text::{TextError, name_key, person_name};
+use carepost_protocol::text::name_key;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -139,14 +139,9 @@ impl TryFrom<CreateUser> for NewUser {
     type Error = Refusal;
     fn try_from(mut asked: CreateUser) -> Answer<Self> {
         let mut faults = FieldErrors::default();
-        faults.name("username", &mut asked.username, 100);
+        let names = ["username", "display_name"];
+        faults.user_names(names, &mut asked.username, asked.display_name.as_mut());
         faults.maybe_text("email", asked.email.as_mut(), 200);
-        faults.maybe_person_name("display_name", asked.display_name.as_mut(), 200);
-        // Whoever signs in with a number has a name besides.
-        let is_number = matches!(person_name(&asked.username, 100), Err(TextError::NoLetter))
-            && asked.username.contains(char::is_alphanumeric);
-        let words = "the username has no letter: give the name, as people know it";
-        faults.unless(asked.display_name.is_some() || !is_number, "display_name", words);
         faults.maybe_text("employee_id", asked.employee_id.as_mut(), 100);
         timeout(&mut faults, asked.session_timeout_minutes);
         faults.check()?;
