@@ -52,7 +52,7 @@ pub static FIELDS: &[Field] = &[
         missing: Some(NO_NAME),
         modes: &[PhiMode::Full],
         most: MAX_NAME,
-        form: |name, _| text::name(&name, MAX_NAME).map_err(|error| error.to_string()),
+        form: |name, _| text::person_name(&name, MAX_NAME).map_err(|error| error.to_string()),
         is_known: |given, known| words(given) == words(known),
         get: |resident| Value::from(resident.name.as_str()),
         set: |resident, value| resident.name = text(value).unwrap_or_default(),
@@ -355,6 +355,7 @@ mod tests {
         let wrong: Vec<_> = read(wrong).unwrap_err().into_iter().map(|fault| fault.field).collect();
         assert_eq!(wrong, ["date_of_birth", "is_active", "mrn", "name", "room"]);
         assert_eq!(read(json!({"name": "  "})).unwrap_err(), [FieldError::new("name", NO_NAME)]);
+        assert!(read(json!({"name": "12345"})).unwrap_err()[0].detail.contains("no letter"));
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub enum TextError {
     /// It is to be a name, and nobody could say it.
     #[error("these are signs alone: give a name with a letter or a digit")]
     Signs,
+    /// It is to be a person's name, and has no letter.
+    #[error("there is no letter in it: give the name, as people know it")]
+    NoLetter,
     /// It turns the order of what is around it: "nurse" would read as something else than it is.
     #[error("it holds a hidden mark that turns the order of the letters around; type it anew")]
     Override,
@@ -39,7 +42,7 @@ pub fn line(text: &str, most: usize) -> Result<String, TextError> {
     finish(&blanked(&seen), text, most)
 }
 
-/// A name of somebody or something: as [`line()`], with a letter or a digit in it.
+/// A name of a place, a thing or a sign-in, which may be a number: as [`line()`], with a letter or a digit in it.
 ///
 /// # Errors
 /// As [`line()`], and when it is signs alone.
@@ -47,6 +50,18 @@ pub fn name(text: &str, most: usize) -> Result<String, TextError> {
     let taken = line(text, most)?;
     if !taken.is_empty() && !taken.contains(char::is_alphanumeric) {
         return Err(TextError::Signs);
+    }
+    Ok(taken)
+}
+
+/// A person's name: as [`line()`], with a letter in it.
+///
+/// # Errors
+/// As [`line()`], and when it has no letter.
+pub fn person_name(text: &str, most: usize) -> Result<String, TextError> {
+    let taken = line(text, most)?;
+    if !taken.is_empty() && !taken.contains(char::is_alphabetic) {
+        return Err(TextError::NoLetter);
     }
     Ok(taken)
 }
@@ -443,6 +458,17 @@ mod tests {
             assert_eq!(name(text, 9).as_deref(), Ok(taken), "{text}");
         }
         assert_eq!(name("\u{200b}", 9), Err(TextError::Invisible));
+    }
+
+    #[test]
+    fn a_persons_name_has_a_letter() {
+        for text in ["12345", "٣", "---", "3-4", "🙂"] {
+            assert_eq!(person_name(text, 9), Err(TextError::NoLetter), "{text}");
+        }
+        for (text, taken) in [(" O’B ", "O’B"), ("X3", "X3"), ("李", "李"), ("", ""), (" ", "")] {
+            assert_eq!(person_name(text, 9).as_deref(), Ok(taken), "{text}");
+        }
+        assert_eq!(person_name("\u{200b}", 9), Err(TextError::Invisible));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::Denied;
-use carepost_protocol::text::{TextError, line, name};
+use carepost_protocol::text::{TextError, line, name, person_name};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::workflow::FieldError;
@@ -167,6 +167,7 @@ impl From<StoreError> for Refusal {
             )
             .showing(None, version),
             StoreError::Admitted(_) => StoreError::Conflict("mrn").into(),
+            StoreError::Issued(_) => StoreError::Conflict("badge").into(),
             StoreError::NotTheirs => Self::new(ProblemKind::Forbidden, said),
             StoreError::Invalid { field, detail } => Self::field(field, detail),
             StoreError::WrongCode => Self::new(ProblemKind::Invalid, said),
@@ -256,7 +257,7 @@ impl FieldErrors {
         self.read(field, text, most, line);
     }
 
-    /// The same of a name, which has a letter or a digit.
+    /// The same of a name of a place, a thing or a sign-in, which has a letter or a digit.
     pub fn name(&mut self, field: &str, text: &mut String, most: usize) {
         self.read(field, text, most, name);
     }
@@ -265,6 +266,39 @@ impl FieldErrors {
     pub fn maybe_name(&mut self, field: &str, text: Option<&mut String>, most: usize) {
         if let Some(text) = text {
             self.name(field, text, most);
+        }
+    }
+
+    /// The same of a person's name, which has a letter.
+    pub fn person_name(&mut self, field: &str, text: &mut String, most: usize) {
+        self.read(field, text, most, person_name);
+    }
+
+    /// As [`Self::person_name`] where one is given.
+    pub fn maybe_person_name(&mut self, field: &str, text: Option<&mut String>, most: usize) {
+        if let Some(text) = text {
+            self.person_name(field, text, most);
+        }
+    }
+
+    /// The username and the name that people see, which is the username unless given: whoever signs in with a number
+    /// has a name besides.
+    pub fn user_names(
+        &mut self,
+        fields: [&str; 2],
+        username: &mut String,
+        display_name: Option<&mut String>,
+    ) {
+        let [field, displayed] = fields;
+        self.name(field, username, 100);
+        match display_name {
+            Some(name) => self.person_name(displayed, name, 200),
+            None => {
+                let is_number =
+                    username.contains(char::is_alphanumeric) && !username.contains(char::is_alphabetic);
+                let words = "the username has no letter: give the name, as people know it";
+                self.unless(!is_number, displayed, words);
+            }
         }
     }
 

@@ -308,8 +308,7 @@ async fn what_is_taken_out_of_sight_is_named_and_nothing_more_is_told() -> Resul
     let device = |facility: &str, name: &str, n: u8| json!({"facility_id": facility, "device_name": name, "device_type": "TABLET", "device_uuid": uuid(n)});
     admin.post("/api/v1/devices", &device(&scene.facility.id, "Hall", 1)).await?;
     hugo.post("/api/v1/devices", &device(&hill.id, "Hall", 2)).await?;
-    let patient =
-        |facility: &str, mrn: &str| json!({"facility_id": facility, "mrn": mrn, "name": "Ada Other"});
+    let patient = |facility: &str, mrn: &str| json!({"facility_id": facility, "mrn": mrn, "name": "Ada Other", "confirmed": ["name"]});
     let resident = admin.post("/api/v1/patients", &patient(&scene.facility.id, "R-7")).await?;
     hugo.post("/api/v1/patients", &patient(&hill.id, "H-7")).await?;
     let hires = |username: &str, email: &str| hillside(username, json!({"email": email, "role": "rn"}));

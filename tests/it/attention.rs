@@ -3,10 +3,12 @@
 use anyhow::{Context as _, Result};
 use carepost_protocol::change::Lane;
 use carepost_protocol::id::RecordId;
+use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::heartbeat::{ChangeName, QueueState, Settlement};
+use carepost_tests::api::text;
 use carepost_tests::device::Device;
 use carepost_tests::fixture;
-use carepost_tests::world::{Server, items};
+use carepost_tests::world::{Organization, Server, items};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -61,7 +63,7 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
         terminal.types(&[&["change", "show"], &name("1")[..], &["--json"]].concat()).await?;
     assert_eq!(code, 0, "{error}");
     assert_eq!(serde_json::from_str::<Value>(&shown)?["reason"]["code"], "unknown_target");
-    let path = format!("/api/v1/devices/{id}/refused-changes/{incarnation}/1");
+    let path = format!("/api/v1/devices/{id}/changes/{incarnation}/1");
     let exported = organization.admin.call(Method::GET, &path, None).await?;
     assert!(exported.text.contains(&format!("\"payload\":{}", entries[0])), "{}", exported.text);
 
@@ -110,5 +112,30 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
     };
     assert_eq!((about("view").len(), about("export").len(), about("execute").len()), (2, 2, 2));
     assert_eq!(about("delete")[0]["details"]["reason"], "entered for a drill");
+
+    // What stands with a flag is listed in words, and shown by the same three words as what was refused.
+    let mut unset = device.vitals(&actor, residents[0].parse()?, Map::new());
+    unset.workflow = Some("rounds".to_owned());
+    unset.fields.insert("note".to_owned(), json!("seen again"));
+    unset.clock_quality = ClockQuality::Unset;
+    let entry = serde_json::to_string(&unset)?;
+    let answer =
+        wire.send(Method::POST, "/api/v1/sync/push", &kind, chain.batch(&[entry])?.into_bytes()).await?;
+    assert_eq!(answer.body["verdicts"][0]["verdict"], "applied", "{}", answer.text);
+    let (_, table, _) = terminal.types(&["change", "list", "Riverside", "--flagged"]).await?;
+    let row = table.lines().nth(1).context("no row")?;
+    let name = admin_name(&organization, &residents[0]).await?;
+    for words in ["entry (rounds)", "Nora Quist", name.as_str(), "the device's clock was not set", " UTC"] {
+        assert!(row.contains(words), "no {words}: {table}");
+    }
+    assert!(row.ends_with(&format!("Hall    {incarnation}  3")), "{table}");
+    let show = ["change", "show", "Hall", &incarnation, "3"];
+    let (code, shown, error) = terminal.types(&show).await?;
+    assert!(code == 0 && shown.contains("the device's clock was not set"), "{shown}{error}");
+    assert_eq!(terminal.does(&show).await?["payload"]["fields"]["note"], "seen again");
     Ok(())
+}
+
+async fn admin_name(organization: &Organization, resident: &str) -> Result<String> {
+    text(&organization.admin.get(&format!("/api/v1/patients/{resident}")).await?, "name")
 }

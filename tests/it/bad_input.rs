@@ -176,7 +176,7 @@ async fn odd_but_honest_input_is_taken_and_the_dishonest_named() -> Result<()> {
         assert_eq!(admin.put(&hers, &json!({"mrn": "RS-7"})).await?["mrn"], "RS-7");
         assert_eq!(admin.put(&hers, &json!({"mrn": null})).await?["mrn"], "", "it is free for the next");
     }
-    // A name has a letter or a digit, whoever's it is.
+    // A name has a letter or a digit, and a person's a letter.
     let id = &facility.id;
     for signs in ["---", "...", "'"] {
         for (path, field, body) in [
@@ -196,9 +196,16 @@ async fn odd_but_honest_input_is_taken_and_the_dishonest_named() -> Result<()> {
         ] {
             let refused = post(path, body).await?;
             names(&refused, field);
-            assert!(refused.text.contains("with a letter or a digit"), "{}", refused.text);
+            let is_persons = path.ends_with("patients") || field == "display_name";
+            let words = if is_persons { "no letter in it" } else { "with a letter or a digit" };
+            assert!(refused.text.contains(words), "{}", refused.text);
         }
     }
+    let signs_in_by_number = json!({"facility_id": id, "username": "12345", "role": "rn"});
+    names(&post("/api/v1/users", signs_in_by_number).await?, "display_name");
+    names(&post("/api/v1/patients", json!({"facility_id": id, "name": "12345"})).await?, "name");
+    let numbered = post("/api/v1/facilities", json!({"name": "12345", "facility_type": "ALF"})).await?;
+    assert_eq!(numbered.status, 201, "a place may be a number: {}", numbered.text);
     // Conflicts say over what.
     let again = post("/api/v1/patients", born("RS-1", "1941-03-15")).await?;
     is_problem(&again, 409, "conflict");

@@ -163,7 +163,8 @@ async fn she_sees_what_is_not_as_it_seems_before_she_decides() -> Result<()> {
     page.sees(&[name]).await?;
 
     // Two who may be one person stand side by side before they are.
-    let twin = json!({"facility_id": scene.facility.id, "mrn": "TWIN-1", "name": name, "room": "399"});
+    let twin = json!({"facility_id": scene.facility.id, "mrn": "TWIN-1", "name": name, "room": "399",
+        "confirmed": ["name"]});
     admin.post("/api/v1/patients", &twin).await?;
     page.sees(&["1 entry needs a look"]).await?;
     show(&format!("/residents/{id}/chart/vitals")).await?;

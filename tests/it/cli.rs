@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::zone::{WallClock, Zone};
 use carepost_tests::children::{binary, free_port, run, run_with_input};
 use carepost_tests::kiosk::{Badges, Kiosk};
 use carepost_tests::scene::Scene;
@@ -43,6 +45,13 @@ impl Terminal<'_> {
     }
 }
 
+/// A moment of the API's as a command says it of a facility in that zone.
+pub(crate) fn by_clock(zone: &Zone, at: &Value) -> Result<String> {
+    let at: Timestamp = at.as_str().context("no time")?.parse()?;
+    let WallClock { day, time, of, .. } = zone.clock(at);
+    Ok(format!("{day} {time} {of}"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_sets_up_a_facility_from_the_command_line() -> Result<()> {
     crate::install_provider();
@@ -70,7 +79,7 @@ async fn an_administrator_sets_up_a_facility_from_the_command_line() -> Result<(
         .await?;
     terminal.does(&["facility", "census", "riverside", "44"]).await?;
     let (_, table, _) = terminal.types(&["facility", "list"]).await?;
-    assert!(table.contains("OCCUPANCY_RATE") && table.contains("91.67"), "{table}");
+    assert!(table.contains("REPORTED_CENSUS  OCCUPANCY_RATE") && table.contains("91.67"), "{table}");
     let preset = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sync-server/presets/vitals.json");
     terminal.does(&["workflow", "publish", &preset.display().to_string()]).await?;
     terminal
@@ -142,13 +151,14 @@ async fn a_patient_is_discharged_after_a_question_and_readmitted_by_number_or_na
     assert_eq!((&discharged["id"], &discharged["is_active"]), (&admitted["id"], &Value::Bool(false)));
 
     // Nothing is done twice, and that is said; the API takes a request again as before.
-    let since = admin.get(&patient).await?["is_active_since"].as_str().context("since when")?.to_owned();
+    let since = admin.get(&patient).await?["is_active_since"].clone();
     let (code, _, said) = terminal.types(&["patient", "discharge", "r-1", "--yes"]).await?;
+    let then = by_clock(&Zone::UTC, &since)?;
     let already =
-        format!("nothing was done: Ada Amberly (MRN R-1, room 12) has been discharged since {since}");
+        format!("nothing was done: Ada Amberly (MRN R-1, room 12) has been discharged since {then}");
     assert!(code == 1 && said.contains(&already) && said.contains("`patient readmit`"), "{said}");
     assert_eq!(admin.call(Method::DELETE, &patient, None).await?.status, 200);
-    assert_eq!(admin.get(&patient).await?["is_active_since"], since.as_str(), "it did not begin anew");
+    assert_eq!(admin.get(&patient).await?["is_active_since"], since, "it did not begin anew");
 
     // Whoever admits her again is told that she is known, and how she is taken back.
     let (code, _, said) = terminal.types(&admit).await?;
@@ -182,6 +192,9 @@ async fn a_patient_is_discharged_after_a_question_and_readmitted_by_number_or_na
         (&["--discharged"], true, false),
         (&["--all"], true, true),
         (&["--all", "--facility", "riverside"], true, false),
+        (&["--all", "--find", "amb adá"], true, false),
+        (&["--all", "--find", "l-1"], false, true),
+        (&["--find", "r-1"], false, false),
         (&["--facility", "Lakeside", "--discharged"], false, false),
     ] {
         let words = [&["patient", "list"], asked].concat();
@@ -213,7 +226,16 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     assert_eq!(terminal.does(&nell).await?["date_of_birth"], "2025-01-02");
 
     let first = terminal.does(&create("Ada Amberly", "R-1", "1941-03-04")).await?;
-    let (code, said, _) = terminal.types(&create("Ada Amberley", "R-2", "1941-03-04")).await?;
+    // So is whoever may be somebody who is known, by name, and discharged or not.
+    let second = create("Ada Amberley", "R-2", "1941-03-04");
+    let (code, _, said) = terminal.types(&second).await?;
+    assert!(code == 1 && said.contains("Ada Amberly (MRN R-1, ") && said.contains("--confirmed"), "{said}");
+    terminal.does(&["patient", "discharge", "R-1", "--yes"]).await?;
+    let (code, _, said) = terminal.types(&second).await?;
+    let readmit = format!("patient readmit {}", first["id"].as_str().context("an id")?);
+    assert!(code == 1 && said.contains(&readmit), "{said}");
+    terminal.does(&["patient", "readmit", "R-1"]).await?;
+    let (code, said, _) = terminal.types(&[&second[..], &["--confirmed"]].concat()).await?;
     let asked =
         "A review asks whether this is the same person as Ada Amberly (MRN R-1). Decide it at a kiosk";
     assert!(code == 0 && said.contains(asked), "{said}");
@@ -244,6 +266,11 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     assert!(row(&list, "R-2").contains("Ada Amberly (MRN R-1, born 1941-03-04)"), "{list}");
     let (_, list, _) = terminal.types(&["patient", "list"]).await?;
     assert!(row(&list, "R-1").contains("Ada Amberley (MRN R-2, born 1941-03-04)"), "{list}");
+    // By what she was called she is found as who she is now.
+    let (_, list, _) = terminal.types(&["patient", "list", "--find", "amberley"]).await?;
+    assert!(row(&list, "R-1").contains("Ada Amberly"), "{list}");
+    let (_, list, _) = terminal.types(&["patient", "list", "--find", "nell"]).await?;
+    assert!(row(&list, "R-1").is_empty() && row(&list, "R-9").contains("Nell Example"), "{list}");
     let (_, shown, _) = terminal.types(&["patient", "show", id]).await?;
     assert!(shown.contains("Ada Amberly (MRN R-1"), "{shown}");
     let (code, _, said) = terminal.types(&["patient", "readmit", id]).await?;
@@ -342,7 +369,8 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     assert_eq!(terminal.does(&unnumbered).await?["mrn"], "");
 
     // Who is to be looked at, by name.
-    terminal.does(&["patient", "create", "Ada Amberly", "--mrn", "A-1", "--facility", "Riverside"]).await?;
+    let twin = ["patient", "create", "Ada Amberly", "--mrn", "A-1", "--facility", "Riverside", "--confirmed"];
+    terminal.does(&twin).await?;
     let (_, reviews, _) = terminal.types(&["review", "list", "Riverside"]).await?;
     let asked =
         "Ada Amberly (MRN A-1)  is it one person with Ada Amberly (MRN RS-1000, born 1930-01-01, room 101)?";
@@ -435,6 +463,13 @@ async fn badges_are_told_apart_what_is_doubtful_is_asked_first_and_a_name_is_one
     let fields = r#"[{"key": "note", "label": "Note", "type": "string"}]"#;
     std::fs::write(&file, format!(r#"{{"key": "signs", "label": "VITALS", "fields": {fields}}}"#))?;
     refuses(&["workflow", "publish", &file], &["409", "label is taken already"]).await?;
+    // What is listed can be published again, whole or one of it, and is no new version.
+    let listed = terminal.does(&["workflow", "list"]).await?;
+    for again in [&listed, &listed["items"][0]] {
+        std::fs::write(&file, again.to_string())?;
+        terminal.does(&["workflow", "publish", &file]).await?;
+    }
+    assert_eq!(terminal.does(&["workflow", "list"]).await?, listed);
     let register = |name: &'static str| ["device", "register", name, "--facility", "Riverside"];
     terminal.does(&register("Hall kiosk")).await?;
     refuses(&register("HALL  Kiosk"), &["409", "device_name is taken already"]).await?;

@@ -1,14 +1,16 @@
 //! Badges are issued by what a card is, and not by what is printed on it: by a tap, or by its UID.
 
 use anyhow::{Context as _, Result, bail};
+use carepost_protocol::zone::Zone;
 use carepost_tests::api::text;
 use carepost_tests::children::until;
 use carepost_tests::kiosk::{Kiosk, PATIENCE};
 use carepost_tests::scene::Scene;
+use carepost_tests::world::items;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::cli::Terminal;
+use crate::cli::{Terminal, by_clock};
 
 /// The card on whose back `0009876543 150,46143` is printed.
 const CARD: &str = "0096B43F";
@@ -44,7 +46,7 @@ async fn the_number_printed_on_a_card_is_explained_and_its_tap_issues_it() -> Re
     let tap = tapped(&scene, "hall", &Value::Null).await?;
     let (code, _, said) = terminal.types(&["badge", "issue", "nora.quist", "--last-tap", "hall"]).await?;
     assert!(
-        code == 1 && said.contains("nothing was done") && said.contains(text(&tap, "at")?.as_str()),
+        code == 1 && said.contains("nothing was done") && said.contains(&by_clock(&Zone::UTC, &tap["at"])?),
         "{said}"
     );
     for word in ["hall", "Nora Quist", text(&tap, "card")?.as_str()] {
@@ -80,6 +82,24 @@ async fn the_number_printed_on_a_card_is_explained_and_its_tap_issues_it() -> Re
     let (code, _, said) = terminal.types(&["badge", "revoke", &scene.nora.badge]).await?;
     assert!(code == 1 && said.contains("of Nora Quist (nora.quist, rn) that was issued at 20"), "{said}");
     assert_eq!(admin.get(&format!("/api/v1/badges/{}", scene.nora.badge)).await?["is_active"], true);
+    // A user's name is enough where she has one, and whoever revokes it is told what goes on.
+    let (code, _, said) = terminal.types(&["badge", "revoke", "nora.quist"]).await?;
+    assert!(code == 1 && said.contains("several badges") && said.contains(&scene.nora.badge), "{said}");
+    let mut open = items(&terminal.does(&["badge", "list", "nora.quist"]).await?)?;
+    let last = text(&open.pop().context("no badge")?, "id")?;
+    for badge in &open {
+        terminal.does(&["badge", "revoke", &text(badge, "id")?, "--yes"]).await?;
+    }
+    let olaf = json!({"facility_id": scene.facility.id, "username": "olaf", "display_name": "Olaf Reed", "role": "rn"});
+    let olaf = text(&admin.post("/api/v1/users", &olaf).await?, "id")?;
+    let taken = json!({"user_id": olaf, "uid": scene.nora.uid});
+    let taken = admin.call(Method::POST, "/api/v1/badges", Some(&taken)).await?;
+    assert_eq!((taken.status, &taken.body["errors"][0]["field"]), (409, &"badge".into()), "{}", taken.text);
+    assert!(taken.text.contains("is the badge of Nora Quist (nora.quist)"), "{}", taken.text);
+    let (code, said, _) = terminal.types(&["badge", "revoke", "nora quist", "--yes"]).await?;
+    assert!(code == 0 && said.contains(&last) && said.contains("Sessions that are open go on"), "{said}");
+    let (code, _, said) = terminal.types(&["badge", "revoke", "nora.quist", "--yes"]).await?;
+    assert!(code == 1 && said.contains("no badge that opens anything"), "{said}");
     // And a device of another facility issues nobody's badge here.
     let other = scene.facility.organization.facility("Hillside", "ALF", None, 3).await?;
     let olga = other.nurse("Olga Reyes", "rn", "371640", "04A1B2C3D4E5F7").await?;

@@ -168,7 +168,7 @@ async fn an_agent_of_the_version_after_is_served_and_what_is_unknown_is_kept_to_
     let admin = &scene.facility.organization.admin;
     let device = agent.device.grant.device_id;
     for (n, payload) in [(2, refused), (3, unreadable)] {
-        let path = format!("/api/v1/devices/{device}/refused-changes/{}/{n}", chain.incarnation);
+        let path = format!("/api/v1/devices/{device}/changes/{}/{n}", chain.incarnation);
         let exported = admin.call(Method::GET, &path, None).await?;
         assert!(exported.text.contains(&format!("\"payload\":{payload}")), "{n}: {}", exported.text);
     }

@@ -227,8 +227,28 @@ async fn an_admission_at_the_office_is_read_and_compared_as_one_at_a_kiosk() -> 
     let kept = admin.put(&newborn, &json!({"room": "12", "date_of_birth": born})).await?;
     assert_eq!(kept["room"], "12", "what it was stays");
 
-    // The same name, and as far as it is known the same birthday.
-    let again = admit("RS-2", "ADA EXAMPLE", json!("1944")).await?;
+    // The same name, and as far as it is known the same birthday: it is asked whether that is she.
+    let known = async |patient: &Value, standing: &str| -> Result<()> {
+        let asked = admit("RS-2", "ADA EXAMPLE", json!("1944")).await?;
+        assert_eq!(
+            (asked.status, &asked.body["errors"][0]["field"]),
+            (409, &json!("name")),
+            "{}",
+            asked.text
+        );
+        assert_eq!(asked.body["type"], "/problems/known-resident");
+        let id = patient["id"].as_str().context("an id")?;
+        let words = format!("Ada Example (MRN RS-1, Born 02/29/1944, patient {id}; {standing}");
+        anyhow::ensure!(asked.text.contains(&words) && asked.text.contains("`confirmed`"), "{}", asked.text);
+        Ok(())
+    };
+    known(&ada.body, "in care").await?;
+    admin.put(&hers, &json!({"is_active": false})).await?;
+    known(&ada.body, "discharged: readmit that one, `carepost-server patient readmit").await?;
+    admin.put(&hers, &json!({"is_active": true})).await?;
+    let body = json!({"facility_id": scene.facility.id, "mrn": "RS-2", "name": "ADA EXAMPLE", "date_of_birth": "1944",
+        "confirmed": ["name"]});
+    let again = admin.call(Method::POST, patients, Some(&body)).await?;
     assert_eq!((again.status, &again.body["date_of_birth"]), (201, &json!("1944")), "{}", again.text);
     let may_be = json!([{"id": ada.body["id"], "mrn": "RS-1", "name": "Ada Example"}]);
     assert_eq!(again.body["may_be"], may_be, "and it is said at once");

@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::cli::Terminal;
+use crate::cli::{Terminal, by_clock};
 
 /// What is asked about that hour once it is that long ago.
 const LONG_AGO: &str = "seen_at: Seen at 2026-11-01 01:30 is more than a year ago: check the year";
@@ -223,6 +223,12 @@ async fn an_administrator_sets_the_zone_and_reads_the_audit_log_in_it() -> Resul
     let words = format!("{} {} {}", clock.day, clock.time, clock.of);
     assert!(table.contains(&words), "no {words:?} in {table}");
     assert!(table.contains(" UTC"), "what happened in no facility: {table}");
+    // Nor is any other table in another time than its facility's.
+    terminal.does(&["device", "register", "Den", "--facility", "Riverside"]).await?;
+    let registered = terminal.does(&["device", "show", "Den"]).await?;
+    let (_, shown, _) = terminal.types(&["device", "show", "Den"]).await?;
+    let expires = by_clock(&chicago(), &registered["token_expires_at"])?;
+    assert!(shown.contains(&expires) && !shown.contains(" UTC"), "no {expires:?} in {shown}");
     let unset = terminal.does(&["facility", "time-zone", "Riverside"]).await?;
     assert_eq!(
         (&unset["time_zone"], &unset["proposed_time_zone"]),

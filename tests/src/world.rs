@@ -300,7 +300,7 @@ impl Facility {
         })
     }
 
-    /// Admits residents.
+    /// Admits residents, whomever else of the facility they may be.
     ///
     /// # Errors
     /// When the server refuses.
@@ -308,7 +308,7 @@ impl Facility {
         let mut ids = Vec::new();
         for Resident { mrn, name, date_of_birth, room } in residents {
             let body = json!({"facility_id": self.id, "mrn": mrn, "name": name,
-                "date_of_birth": date_of_birth, "room": room});
+                "date_of_birth": date_of_birth, "room": room, "confirmed": ["name"]});
             ids.push(text(&self.admin().post("/api/v1/patients", &body).await?, "id")?);
         }
         Ok(ids)

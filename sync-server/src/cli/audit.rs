@@ -1,16 +1,12 @@
 //! `carepost-server audit`: the audit log, searched and verified.
 
 use carepost_protocol::id::SessionId;
-use carepost_protocol::time::Timestamp;
-use carepost_protocol::zone::WallClock;
 use clap::Args;
-use serde_json::Value;
 
+use super::Output;
 use super::client::Client;
 use super::find::{device_id, patient_id, user_id};
-use super::time::zone_of;
 use super::value_parsers::{SOURCES, count, one_of};
-use super::{Output, show};
 
 const EVENT: &[&str] = &[
     "received_at",
@@ -45,7 +41,7 @@ pub(super) struct Search {
     /// Whose word: what the server saw, or what devices say.
     #[arg(long, value_parser = one_of(SOURCES))]
     source: Option<String>,
-    /// At most so many; 1,000 at once.
+    /// At most so many: 1 to 1,000.
     #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = count)]
     limit: u32,
     /// The next page, as the one before says.
@@ -53,7 +49,7 @@ pub(super) struct Search {
     page: Option<String>,
 }
 
-/// Lists events: for people in the time of each one's facility, for programs as the API gives them.
+/// Lists events.
 pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Output> {
     let mut path = format!("/api/v1/audit-events?limit={}", search.limit);
     let patient = match &search.patient {
@@ -79,19 +75,5 @@ pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Outp
         path.extend(value.map(|value| format!("&{key}={value}")));
     }
     let thing = client.get(&path).await?;
-    let facilities = client.all("/api/v1/facilities").await?;
-    let mut shown = thing.clone();
-    for event in shown.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
-        let zone = zone_of(&facilities, event.get("facility_id"));
-        for key in ["received_at", "timestamp"] {
-            if let Some(time) = event.get_mut(key)
-                && let Some(at) = time.as_str().and_then(|text| text.parse::<Timestamp>().ok())
-            {
-                let WallClock { day, time: clock, of, .. } = zone.clock(at);
-                *time = format!("{day} {clock} {of}").into();
-            }
-        }
-    }
-    let words = show::table(&shown, EVENT);
-    Ok(Output::Found { whole: true, thing, words })
+    Ok(Output::Thing(thing, EVENT))
 }

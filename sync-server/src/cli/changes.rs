@@ -12,17 +12,23 @@ use super::names::{PATIENT, items, text};
 use super::value_parsers::whole;
 use super::{Output, show};
 
-const CHANGE: &[&str] = &[
-    "received_at",
-    "collection",
-    "kind",
-    "user_id",
-    "patient_id",
-    "device_id",
-    "incarnation_id",
-    "n",
-    "flags",
-    "detail",
+const CHANGE: &[&str] = &["received_at", "what", "resident", "by", "why", "device", "incarnation_id", "n"];
+/// What a flag means, in words.
+const FLAGS: &[(&str, &str)] = &[
+    ("authority_ended_since", "its author has not the role any more"),
+    ("clock_unset", "the device's clock was not set"),
+    ("clock_unsure", "the device's clock was unsure"),
+    ("clock_ahead", "the device's clock was ahead"),
+    ("pin_not_asked_for", "a PIN was chosen that nobody had asked for"),
+    ("implausible", "unlikely, and nobody was asked about it"),
+    ("schema_changed_since", "the form had a later version"),
+    ("not_theirs_to_correct", "the form does not let its author correct that"),
+    ("target_missing", "what it corrects is not on the server"),
+    ("unknown_fields", "it has fields that this server does not know"),
+    ("review_full", "it found the review full"),
+    ("replaced", "another had taken the resident's place"),
+    ("mrn_taken", "the MRN is in use elsewhere"),
+    ("patient_withdrawn", "the resident's admission was withdrawn"),
 ];
 const SETTLED: &[&str] =
     &["device_id", "incarnation_id", "n", "settlement", "seq", "followed", "detail", "settled_reason"];
@@ -39,7 +45,7 @@ pub(super) enum Change {
         #[arg(long)]
         flagged: bool,
     },
-    /// Show a refused change with its exact payload.
+    /// Show a change with its exact payload, refused or flagged.
     Show(Name),
     /// Judge a refused change again, as of when it was made; what depended on it follows.
     Retry(Name),
@@ -84,22 +90,31 @@ pub(super) struct Name {
 }
 
 impl Name {
-    async fn path(&self, client: &Client) -> anyhow::Result<String> {
+    /// Where the change is, as one of these.
+    async fn path(&self, client: &Client, changes: &str) -> anyhow::Result<String> {
         let device = device_id(client, &self.device).await?;
-        Ok(format!("/api/v1/devices/{device}/refused-changes/{}/{}", self.incarnation, self.n))
+        Ok(format!("/api/v1/devices/{device}/{changes}/{}/{}", self.incarnation, self.n))
     }
 }
 
-pub(super) async fn change(client: &Client, change: Change) -> anyhow::Result<Output> {
+/// Changes, whatever became of them, and those that were refused, in paths.
+const ANY: &str = "changes";
+const REFUSED: &str = "refused-changes";
+
+pub(super) async fn change(client: &Client, change: Change, json: bool) -> anyhow::Result<Output> {
     Ok(match change {
-        Change::List { facility, flagged } => {
-            let id = facility_id(client, &facility).await?;
-            let which = if flagged { "flagged" } else { "refused" };
-            Output::Thing(client.all(&format!("/api/v1/facilities/{id}/{which}-changes")).await?, CHANGE)
+        Change::List { facility, flagged } => return list(client, &facility, flagged, json).await,
+        Change::Show(name) => {
+            let thing = client.get(&name.path(client, ANY).await?).await?;
+            let mut shown = client.by_clock(thing.clone()).await;
+            if let Some(flags) = shown.get_mut("flags") {
+                *flags = in_words(flags).into();
+            }
+            Output::Found { whole: true, thing, words: show::table(&shown, &[]) }
         }
-        Change::Show(name) => Output::Thing(client.get(&name.path(client).await?).await?, &[]),
         Change::Retry(name) => {
-            let judged = client.post(&format!("{}/retry", name.path(client).await?), &json!({})).await?;
+            let path = name.path(client, REFUSED).await?;
+            let judged = client.post(&format!("{path}/retry"), &json!({})).await?;
             if judged.get("settlement").is_none_or(Value::is_null) {
                 let detail = judged.get("detail").and_then(Value::as_str).unwrap_or_default();
                 bail!("the change is refused as before: {detail}");
@@ -107,15 +122,75 @@ pub(super) async fn change(client: &Client, change: Change) -> anyhow::Result<Ou
             Output::Thing(judged, SETTLED)
         }
         Change::Discard { name, reason, confirm } => {
-            let path = name.path(client).await?;
             if confirm.asks() {
                 // A look at it is written down as such: nobody is shown it who is not asked.
+                let path = name.path(client, ANY).await?;
                 confirm.ask(&ending(&name, &client.get(&path).await?))?;
             }
-            let body = json!({"reason": reason});
+            let (path, body) = (name.path(client, REFUSED).await?, json!({"reason": reason}));
             Output::Thing(client.post(&format!("{path}/discard"), &body).await?, SETTLED)
         }
     })
+}
+
+async fn list(client: &Client, facility: &str, flagged: bool, json: bool) -> anyhow::Result<Output> {
+    let id = facility_id(client, facility).await?;
+    let which = if flagged { "flagged" } else { "refused" };
+    let thing = client.all(&format!("/api/v1/facilities/{id}/{which}-changes")).await?;
+    // Nobody is looked up whom nobody is shown.
+    if json || items(&thing).is_empty() {
+        return Ok(Output::Thing(thing, CHANGE));
+    }
+    let patients = client.all(&format!("/api/v1/patients?facility_id={id}")).await?;
+    let devices = client.all(&format!("/api/v1/facilities/{id}/devices")).await.unwrap_or_default();
+    // Whoever may look at changes may not look at staff, perhaps: an id tells them apart as well.
+    let users = client.all("/api/v1/users").await.unwrap_or_default();
+    let named = |list: &Value, id: Option<&Value>, name: fn(&Value) -> String| {
+        let known = id.and_then(|id| items(list).iter().find(|it| it.get("id") == Some(id)));
+        known.map_or_else(|| id.and_then(Value::as_str).unwrap_or("-").to_owned(), name)
+    };
+    let row = |change: &Value| {
+        json!({
+            "facility_id": id, "received_at": change.get("received_at"), "what": what(change),
+            "resident": named(&patients, change.get("patient_id"), |it| PATIENT.described(it)),
+            "by": named(&users, change.get("user_id"), |it| text(it, "display_name").unwrap_or("-").to_owned()),
+            "why": change.get("detail").cloned().unwrap_or_else(|| {
+                change.get("flags").map(in_words).unwrap_or_default().into()
+            }),
+            "device": named(&devices, change.get("device_id"), |it| text(it, "device_name").unwrap_or("-").to_owned()),
+            "incarnation_id": change.get("incarnation_id"), "n": change.get("n"),
+        })
+    };
+    let rows: Vec<Value> = items(&thing).iter().map(row).collect();
+    let shown = client.by_clock(json!({ "items": rows })).await;
+    let mut words = show::table(&shown, CHANGE);
+    words.push_str("\n`change show DEVICE INCARNATION N` shows one with its exact payload.");
+    Ok(Output::Found { whole: true, thing, words })
+}
+
+/// What a change does.
+fn what(change: &Value) -> String {
+    let (kind, collection) = (text(change, "kind"), text(change, "collection"));
+    let form = text(change, "workflow").map_or(String::new(), |form| format!(" ({form})"));
+    match (kind, collection) {
+        (Some("create"), Some("records")) => format!("entry{form}"),
+        (Some("amend"), Some("records")) => format!("correction{form}"),
+        (Some("create"), Some("patients")) => "admission".to_owned(),
+        (Some("patch"), Some("patients")) => "edit of a resident".to_owned(),
+        (_, Some("reviews")) => "decision about a review".to_owned(),
+        (_, Some("users")) => "PIN".to_owned(),
+        (kind, collection) => [kind, collection].into_iter().flatten().collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// Flags as people read them.
+fn in_words(flags: &Value) -> String {
+    let flags = flags.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let words = |flag: &str| {
+        let known = FLAGS.iter().find(|(known, _)| *known == flag);
+        known.map_or_else(|| flag.replace('_', " "), |(_, words)| (*words).to_owned())
+    };
+    flags.map(words).collect::<Vec<_>>().join("; ")
 }
 
 /// What discarding ends.
@@ -137,15 +212,15 @@ pub(super) async fn review(client: &Client, review: Review, json: bool) -> anyho
     // Nobody is looked up whom nobody is shown.
     if !json && !items(&thing).is_empty() {
         let patients = client.all(&format!("/api/v1/patients?facility_id={id}")).await?;
-        let rows: Vec<_> = items(&thing).iter().map(|review| row(review, items(&patients))).collect();
-        words = show::table(&json!({ "items": rows }), REVIEW);
+        let rows: Vec<_> = items(&thing).iter().map(|review| row(&id, review, items(&patients))).collect();
+        words = show::table(&client.by_clock(json!({ "items": rows })).await, REVIEW);
         words.push_str("\nDecide them at a kiosk of the facility, under \"Needs a look\".");
     }
     Ok(Output::Found { whole: true, thing, words })
 }
 
 /// A review as people read it.
-fn row(review: &Value, patients: &[Value]) -> Value {
+fn row(facility: &str, review: &Value, patients: &[Value]) -> Value {
     let who = |id: Option<&Value>| {
         let known = id.and_then(|id| patients.iter().find(|patient| patient.get("id") == Some(id)));
         known.map_or_else(|| id.and_then(Value::as_str).unwrap_or("-").to_owned(), |it| PATIENT.described(it))
@@ -162,8 +237,31 @@ fn row(review: &Value, patients: &[Value]) -> Value {
         _ => "something that this command does not know: update carepost-server".to_owned(),
     };
     json!({
-        "opened_at": review.get("opened_at"), "kind": review.get("kind"), "resident": who(review.get("patient_id")),
+        "facility_id": facility, "opened_at": review.get("opened_at"), "kind": review.get("kind"), "resident": who(review.get("patient_id")),
         "to_decide": to_decide, "resolved_at": review.pointer("/resolved/at"),
         "resolved_by": review.pointer("/resolved/by"), "id": review.get("id"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_that_the_manual_names_has_words() {
+        let manual = include_str!("../../../docs/attention.md");
+        let (_, part) = manual.split_once("## Changes that stand with a flag").unwrap();
+        let (table, _) = part.split_once("\n## ").unwrap();
+        let rows = table.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once("` |")?.0));
+        let named = |cell: &str| cell.split("`, `").map(str::to_owned).collect::<Vec<_>>();
+        let flags: BTreeSet<String> = rows.flat_map(named).collect();
+        let known: BTreeSet<String> = FLAGS.iter().map(|(flag, _)| (*flag).to_owned()).collect();
+        assert_eq!(flags, known);
+        assert_eq!(
+            in_words(&json!(["clock_unset", "quite_new"])),
+            "the device's clock was not set; quite new"
+        );
+    }
 }

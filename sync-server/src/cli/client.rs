@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use carepost_host::files;
 use carepost_protocol::wire::problem::Problem;
+use carepost_protocol::zone::Zone;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, Method};
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::Reach;
 use super::names::{ORGANIZATION, is_id, items};
+use super::time::{has_moment, put_by_clock};
 
 /// Why the server did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -194,6 +196,16 @@ impl Client {
             }
         }
         Ok(list)
+    }
+
+    /// A thing or a list as people read it: every moment by the clock of its facility. Where those cannot be read, by
+    /// that of UTC: what was asked for is done.
+    pub(super) async fn by_clock(&self, mut thing: Value) -> Value {
+        if has_moment(&thing) {
+            let facilities = self.all("/api/v1/facilities").await.unwrap_or_default();
+            put_by_clock(&mut thing, &facilities, &Zone::UTC);
+        }
+        thing
     }
 
     /// Begins a session and keeps it, readable by this user only.

@@ -16,6 +16,9 @@ pub(super) struct Confirm {
 }
 
 impl Confirm {
+    /// Somebody is asked, as nothing on the command line says otherwise.
+    pub(super) const ASKS: Self = Self { yes: false };
+
     /// Whether somebody is to be asked.
     pub(super) const fn asks(&self) -> bool {
         !self.yes

@@ -194,12 +194,11 @@ async fn deactivate(
     confirm: &Confirm,
 ) -> anyhow::Result<Output> {
     let path = format!("/api/v1/devices/{}", device_id(client, device).await?);
-    confirm.ask(&format!(
-        "{}: its key is refused from then on, for good",
-        in_words(&client.get(&path).await?, reason)
-    ))?;
+    let known = client.by_clock(client.get(&path).await?).await;
+    confirm.ask(&format!("{}: its key is refused from then on, for good", in_words(&known, reason)))?;
     let thing = client.post(&format!("{path}/deactivate"), &json!({"reason": reason})).await?;
-    let words = format!("{}\n\n{}", show::table(&thing, COLUMNS), what_follows(&thing));
+    let shown = client.by_clock(thing.clone()).await;
+    let words = format!("{}\n\n{}", show::table(&shown, COLUMNS), what_follows(&thing));
     Ok(Output::Found { whole: true, thing, words })
 }
 

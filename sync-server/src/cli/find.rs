@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use carepost_protocol::record::MAX_REPLACED;
+use carepost_protocol::text::plain;
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -12,9 +13,9 @@ pub(super) async fn organization_id(client: &Client, name: &str) -> anyhow::Resu
     id(name, async || ORGANIZATION.id(&client.all("/api/v1/organizations").await?, name)).await
 }
 
-/// A facility by name or id.
+/// A facility by name, by words of its name that no other has, or by id.
 pub(super) async fn facility_id(client: &Client, name: &str) -> anyhow::Result<String> {
-    id(name, async || FACILITY.id(&client.all("/api/v1/facilities").await?, name)).await
+    id(name, async || facility_of(&client.all("/api/v1/facilities").await?, name)).await
 }
 
 /// A user by username, else by the name that people see; or by id.
@@ -83,6 +84,20 @@ async fn id(name: &str, look_up: impl AsyncFnOnce() -> anyhow::Result<String>) -
     if is_id(name) { Ok(name.to_owned()) } else { look_up().await }
 }
 
+/// The id of the only facility of that name, else of the only one in whose name it stands in whole words.
+fn facility_of(list: &Value, name: &str) -> anyhow::Result<String> {
+    let (items, words) = (items(list), plain(name));
+    let mut found = FACILITY.named(items, name);
+    if found.is_empty() && !words.is_empty() {
+        let within = |item: &&Value| {
+            text(item, "name")
+                .is_some_and(|whole| format!(" {} ", plain(whole)).contains(&format!(" {words} ")))
+        };
+        found = items.iter().filter(within).collect();
+    }
+    FACILITY.one(&found, items, name)
+}
+
 /// The id of the only patient of that number or name; of one whose place another took, that one's.
 fn patient_of(list: &Value, name: &str) -> anyhow::Result<String> {
     let items = items(list);
@@ -106,6 +121,29 @@ fn present<'a>(items: &'a [Value], patient: &'a Value) -> &'a Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_facility_is_found_by_words_of_its_name_that_no_other_has() {
+        let list = json!({"items": [
+            {"id": "1", "name": "Golden Years ALF - Riverside"},
+            {"id": "2", "name": "Golden Years SNF – Hillside"},
+            {"id": "3", "name": "Hillside"},
+        ]});
+        for (name, id) in [
+            ("Riverside", "1"),
+            ("alf riverside", "1"),
+            ("ALF - Riverside", "1"),
+            ("hillside", "3"),
+            ("snf", "2"),
+        ] {
+            assert_eq!(facility_of(&list, name).unwrap(), id, "{name}");
+        }
+        for (name, why) in
+            [("Golden Years", "several are called"), ("River", "no facility"), ("-", "no facility")]
+        {
+            assert!(facility_of(&list, name).unwrap_err().to_string().contains(why), "{name}");
+        }
+    }
 
     #[test]
     fn by_number_or_name_of_whose_place_another_took_that_one_is_chosen() {

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
+use self::time::has_moment;
 use client::{Client, ClientError, NoAddress};
 
 use crate::ServeError;
@@ -171,7 +172,7 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<Output> {
     let config = cli.config.as_deref();
     let client = || Client::new(&cli.reach, false);
-    match cli.command {
+    let done = match cli.command {
         Command::Init(init) => local::init(config, init).await,
         Command::Serve => local::serve(config).await,
         Command::Backup(backup) => maintenance::backup(config, backup).await,
@@ -186,13 +187,20 @@ async fn run(cli: Cli) -> anyhow::Result<Output> {
         Command::Workflow(workflow) => tenants::workflow(&client()?, workflow).await,
         Command::User(people::UserCommand::Api(user)) => people::user(&client()?, user).await,
         Command::User(people::UserCommand::Unlock { user }) => {
-            local::unlock(config, cli.reach.organization, user).await
+            local::unlock(config, cli.reach.organization.clone(), user).await
         }
         Command::Badge(badge) => people::badge(&client()?, badge).await,
         Command::Patient(patient) => patients::patient(&client()?, patient, cli.reach.json).await,
         Command::Device(device) => devices::device(&client()?, device).await,
-        Command::Change(change) => changes::change(&client()?, change).await,
+        Command::Change(change) => changes::change(&client()?, change, cli.reach.json).await,
         Command::Review(review) => changes::review(&client()?, review, cli.reach.json).await,
+    };
+    match done? {
+        // Programs get the API's own times.
+        Output::Thing(thing, columns) if !cli.reach.json && has_moment(&thing) => {
+            Ok(Output::Thing(client()?.by_clock(thing).await, columns))
+        }
+        done => Ok(done),
     }
 }
 

@@ -1,11 +1,14 @@
 //! Patients: admitting, listing, discharging, readmitting, and parting two who were taken for one person.
 
+use std::io::IsTerminal as _;
+
 use anyhow::bail;
 use carepost_protocol::patient::{FIELDS, Field};
+use carepost_protocol::wire::problem::ProblemKind;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::client::Client;
+use super::client::{Client, ClientError};
 use super::confirm::Confirm;
 use super::find::{facility_id, patient_id, replaced_id};
 use super::names::{PATIENT, items, text};
@@ -24,7 +27,9 @@ pub(super) enum Patient {
     )]
     Create(CreatePatient),
     /// List the patients in care.
-    #[command(after_help = "Example:\n  carepost-server patient list --facility Riverside --discharged")]
+    #[command(
+        after_help = "Examples:\n  carepost-server patient list --facility Riverside --discharged\n  carepost-server patient list --all --find \"amb ada\""
+    )]
     List {
         /// Those of this facility, by name or id; of all unless given.
         #[arg(long)]
@@ -35,6 +40,9 @@ pub(super) enum Patient {
         /// Those who were discharged as well.
         #[arg(long, conflicts_with = "discharged")]
         all: bool,
+        /// Those whose name, room or medical record number begins so, in any order of words.
+        #[arg(long, value_name = "TEXT")]
+        find: Option<String>,
     },
     /// Show a patient: who it is, who is the same person, and who may be. Of two who may be one, the one who was
     /// admitted, or given the other's number, last says so.
@@ -77,7 +85,8 @@ pub(super) struct CreatePatient {
     facility: String,
     #[command(flatten)]
     fields: Fields,
-    /// What is asked about as unlikely, such as the day of birth of a child, is right.
+    /// What is asked about is right: an unlikely day of birth, such as a child's, and that it is another person than
+    /// whom the facility knows.
     #[arg(long)]
     confirmed: bool,
 }
@@ -121,24 +130,16 @@ impl FromArgMatches for Fields {
 
 pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> anyhow::Result<Output> {
     let thing = match patient {
-        Patient::List { facility, discharged, all } => {
-            return list(client, facility.as_deref(), (!all).then_some(!discharged), json).await;
+        Patient::List { facility, discharged, all, find } => {
+            return list(client, facility.as_deref(), (!all).then_some(!discharged), find, json).await;
         }
-        Patient::Create(new) => {
-            let facility = facility_id(client, &new.facility).await?;
-            let confirmed: &[&str] = if new.confirmed { &["date_of_birth"] } else { &[] };
-            let mut body = new.fields.0;
-            body.insert("name".to_owned(), new.name.into());
-            body.insert("facility_id".to_owned(), facility.into());
-            body.insert("confirmed".to_owned(), json!(confirmed));
-            client.post("/api/v1/patients", &Value::from(body)).await?
-        }
+        Patient::Create(new) => create(client, new).await?,
         Patient::Show { patient } => client.get(&path(&patient_id(client, &patient).await?)).await?,
         Patient::Discharge { patient, confirm } => {
             let path = path(&patient_id(client, &patient).await?);
             let known = client.get(&path).await?;
             if !is_in_care(&known) {
-                bail!("nothing was done: {}", standing(&known));
+                bail!("nothing was done: {}", standing(&client.by_clock(known).await));
             }
             confirm.ask(&leaving(&known))?;
             client.delete(&path).await?
@@ -147,7 +148,7 @@ pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> an
             let path = path(&patient_id(client, &patient).await?);
             let known = client.get(&path).await?;
             if is_in_care(&known) || text(&known, "replaced_by").is_some() {
-                bail!("nothing was done: {}", standing(&known));
+                bail!("nothing was done: {}", standing(&client.by_clock(known).await));
             }
             client.put(&path, &json!({"is_active": true})).await?
         }
@@ -168,6 +169,30 @@ pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> an
     Ok(Output::Found { whole: true, thing, words })
 }
 
+/// Admits somebody. Where that may be somebody who is known, whoever sits at a terminal is asked.
+async fn create(client: &Client, new: CreatePatient) -> anyhow::Result<Value> {
+    let facility = facility_id(client, &new.facility).await?;
+    let mut confirmed = if new.confirmed { vec!["date_of_birth", "name"] } else { Vec::new() };
+    let mut body = new.fields.0;
+    body.insert("name".to_owned(), new.name.as_str().into());
+    body.insert("facility_id".to_owned(), facility.into());
+    body.insert("confirmed".to_owned(), json!(confirmed));
+    let done = client.post("/api/v1/patients", &Value::from(body.clone())).await;
+    let known = match done.as_ref().err().and_then(|fault| fault.downcast_ref()) {
+        Some(ClientError::Refused(problem)) if problem.kind() == Some(ProblemKind::KnownResident) => {
+            problem.detail.trim_end_matches('.').replace(" (`confirmed`)", "")
+        }
+        _ => return done,
+    };
+    if !std::io::stdin().is_terminal() {
+        return done;
+    }
+    Confirm::ASKS.ask(&format!("admit {} as another person than is known. {known}", new.name))?;
+    confirmed.push("name");
+    body.insert("confirmed".to_owned(), json!(confirmed));
+    client.post("/api/v1/patients", &Value::from(body)).await
+}
+
 /// The fields, the number by which people are told apart first, and these.
 fn columns(others: &[&'static str]) -> Vec<&'static str> {
     let mut fields: Vec<&Field> = FIELDS.iter().filter(|field| field.is_asked()).collect();
@@ -184,13 +209,16 @@ async fn list(
     client: &Client,
     facility: Option<&str>,
     in_care: Option<bool>,
+    find: Option<String>,
     json: bool,
 ) -> anyhow::Result<Output> {
     let facility = match facility {
         Some(facility) => Some(facility_id(client, facility).await?),
         None => None,
     };
-    let asked = [("facility_id", facility.clone()), ("is_active", in_care.map(|it| it.to_string()))];
+    let find = find.map(|typed| escaped(&typed));
+    let asked =
+        [("facility_id", facility.clone()), ("is_active", in_care.map(|it| it.to_string())), ("find", find)];
     let asked = asked.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
     let path = format!("/api/v1/patients?{}", asked.collect::<Vec<_>>().join("&"));
     let thing = client.all(&path).await?;
@@ -207,6 +235,11 @@ async fn list(
     }
     let words = show::table(&shown, &columns(LISTED));
     Ok(Output::Found { whole: true, thing, words })
+}
+
+/// A text as a URL has it.
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 fn is_in_care(patient: &Value) -> bool {

@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use carepost_host::files;
-use carepost_protocol::id::BadgeId;
 use clap::{ArgGroup, Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
 
-use super::Output;
 use super::client::Client;
 use super::confirm::Confirm;
 use super::find::{device_id, facility_id, user_id};
+use super::names::{is_id, items, text};
 use super::value_parsers::{ROLES, one_of};
+use super::{Output, show};
 use crate::card;
 
 const COLUMNS: &[&str] =
@@ -279,10 +279,12 @@ pub(super) enum Badge {
         #[command(flatten)]
         confirm: Confirm,
     },
-    /// Revoke a badge.
+    /// Revoke a badge: it opens no kiosk any more. Sessions that are open go on; `user deactivate` ends them.
+    #[command(after_help = "Example:\n  carepost-server badge revoke nora")]
     Revoke {
-        /// The badge's id, as `badge list` gives it.
-        badge: BadgeId,
+        /// The badge's id, as `badge list` gives it; or the user, by username or name, where she has one that opens
+        /// something.
+        badge: String,
         #[command(flatten)]
         confirm: Confirm,
     },
@@ -307,14 +309,21 @@ pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Outpu
             client.post("/api/v1/badges", &json!({"user_id": id, "uid": uid})).await?
         }
         Badge::Revoke { badge, confirm } => {
+            let badge = active_badge(client, &badge).await?;
             let path = format!("/api/v1/badges/{badge}");
-            let found = client.get(&path).await?;
+            let found = client.by_clock(client.get(&path).await?).await;
             let is_active = found.get("is_active") != Some(&Value::Bool(false));
             anyhow::ensure!(is_active, "nothing was done: the badge {badge} is revoked already");
             if confirm.asks() {
                 confirm.ask(&ending(client, &found).await?)?;
             }
-            client.post(&format!("{path}/revoke"), &json!({})).await?
+            let thing = client.post(&format!("{path}/revoke"), &json!({})).await?;
+            let shown = client.by_clock(thing.clone()).await;
+            let words = format!(
+                "{}\n\nSessions that are open go on; `user deactivate` ends them.",
+                show::table(&shown, BADGE)
+            );
+            return Ok(Output::Found { whole: true, thing, words });
         }
         Badge::List { user } => {
             let id = user_id(client, &user).await?;
@@ -322,6 +331,25 @@ pub(super) async fn badge(client: &Client, badge: Badge) -> anyhow::Result<Outpu
         }
     };
     Ok(Output::Thing(thing, BADGE))
+}
+
+/// A badge by id, or the only one of a user that opens something.
+async fn active_badge(client: &Client, named: &str) -> anyhow::Result<String> {
+    if is_id(named) {
+        return Ok(named.to_owned());
+    }
+    let user = user_id(client, named).await?;
+    let list = client.by_clock(client.all(&format!("/api/v1/users/{user}/badges")).await?).await;
+    let is_active = |badge: &&Value| badge.get("is_active") == Some(&Value::Bool(true));
+    let active: Vec<&Value> = items(&list).iter().filter(is_active).collect();
+    match active[..] {
+        [one] => Ok(text(one, "id").context("a badge without id")?.to_owned()),
+        [] => anyhow::bail!("nothing was done: {named} has no badge that opens anything"),
+        _ => anyhow::bail!(
+            "{named} has several badges: give the id of the one that is meant\n{}",
+            show::table(&json!({"items": active}), BADGE)
+        ),
+    }
 }
 
 /// What revoking a badge ends, and for whom.
@@ -338,7 +366,7 @@ async fn ending(client: &Client, badge: &Value) -> anyhow::Result<String> {
 async fn issue_tapped(client: &Client, user: &str, device: &str, confirm: &Confirm) -> anyhow::Result<Value> {
     let path = format!("/api/v1/devices/{}", device_id(client, device).await?);
     let id = user_id(client, user).await?;
-    let seen = client.get(&path).await?;
+    let seen = client.by_clock(client.get(&path).await?).await;
     let tap = |key: &str| seen.pointer(&format!("/unknown_tap/{key}")).and_then(Value::as_str);
     let (Some(card), Some(at)) = (tap("card"), tap("at")) else {
         anyhow::bail!(

@@ -21,14 +21,14 @@ pub(super) fn table(thing: &Value, columns: &[&str]) -> String {
         .iter()
         .map(|column| {
             let widest = items.iter().map(|item| cell(item, column).chars().count()).max().unwrap_or(0);
-            widest.max(column.len())
+            widest.max(heading(column).len())
         })
         .collect();
     let row = |cells: Vec<String>| {
         let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    let head = row(columns.iter().map(|column| column.to_uppercase()).collect());
+    let head = row(columns.iter().map(|column| heading(column).to_uppercase()).collect());
     let body = items.iter().map(|item| row(columns.iter().map(|column| cell(item, column)).collect()));
     let more = thing.get("next").and_then(Value::as_str);
     let more = more.map(|place| format!("There is more: give --page {place}"));
@@ -39,9 +39,14 @@ fn lines(thing: &Value, columns: &[&str]) -> String {
     let members = thing.as_object().into_iter().flatten();
     members
         .filter(|(key, value)| (columns.is_empty() || columns.contains(&key.as_str())) && !value.is_null())
-        .map(|(key, value)| format!("{key:20} {}", word(value)))
+        .map(|(key, value)| format!("{:20} {}", heading(key), word(value)))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// What people read over a column: nobody counts the residents of a facility, it is what was reported.
+fn heading(key: &str) -> &str {
+    if key == "current_census" { "reported_census" } else { key }
 }
 
 fn word(value: &Value) -> String {

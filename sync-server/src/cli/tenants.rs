@@ -271,7 +271,7 @@ pub(super) enum Workflow {
     /// Publish a schema: a new workflow, or the next version of the one with its key.
     #[command(after_help = "Example:\n  carepost-server workflow publish vitals.json")]
     Publish {
-        /// A JSON file with key, label and fields.
+        /// A JSON file with key, label and fields; or what `workflow list --json` shows, of which each is published.
         file: PathBuf,
     },
     /// List workflows.
@@ -285,8 +285,24 @@ pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Res
             let text = files::read_text(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let body: Value =
                 serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
-            client.post("/api/v1/workflows", &body).await?
+            match body.get("items").and_then(Value::as_array) {
+                None => client.post("/api/v1/workflows", &body).await?,
+                Some(forms) => all_of(client, forms).await?,
+            }
         }
     };
     Ok(Output::Thing(thing, &["key", "label", "version", "enabled", "id"]))
+}
+
+/// Publishes each form of a list. One that is there as it is gets no new version, so that a list of which one is refused
+/// is given again once that is put right.
+async fn all_of(client: &Client, forms: &[Value]) -> anyhow::Result<Value> {
+    let mut published = Vec::new();
+    for form in forms {
+        let key = form.get("key").and_then(Value::as_str).unwrap_or("a form without a key");
+        let of = || format!("{key}, after {} that are published", published.len());
+        let done = client.post("/api/v1/workflows", form).await.with_context(of)?;
+        published.push(done);
+    }
+    Ok(json!({ "items": published }))
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use carepost_protocol::day::{DayError, parse_date, parse_datetime};
 use carepost_protocol::text::{fold, odd_digit};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::zone::Zone;
+use carepost_protocol::zone::{WallClock, Zone};
 use serde_json::Value;
 
 /// A time as it was typed.
@@ -99,9 +99,81 @@ pub(super) fn zone_of(facilities: &Value, id: Option<&Value>) -> Zone {
     name.and_then(Zone::named).unwrap_or(Zone::UTC)
 }
 
+/// A moment by the clock of a zone, which it names.
+pub(super) fn by_clock(zone: &Zone, at: Timestamp) -> String {
+    let WallClock { day, time, of, .. } = zone.clock(at);
+    format!("{day} {time} {of}")
+}
+
+/// Puts every moment of a thing of the API's, or of a list, as people read it: by the clock of the facility to which the
+/// thing belongs, else of UTC. What a device sent stays as it is.
+pub(super) fn put_by_clock(thing: &mut Value, facilities: &Value, around: &Zone) {
+    match thing {
+        Value::String(text) => {
+            if let Some(at) = moment_of(text) {
+                *text = by_clock(around, at);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| put_by_clock(item, facilities, around)),
+        Value::Object(members) => {
+            let own = match (members.get("facility_id"), members.get("time_zone")) {
+                (id @ Some(Value::String(_)), _) => Some(zone_of(facilities, id)),
+                (_, Some(Value::String(zone))) => Zone::named(zone),
+                _ => None,
+            };
+            let zone = own.as_ref().unwrap_or(around);
+            let shown = members.iter_mut().filter(|(key, _)| *key != "payload");
+            shown.for_each(|(_, member)| put_by_clock(member, facilities, zone));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Whether there is a moment in it.
+pub(super) fn has_moment(thing: &Value) -> bool {
+    match thing {
+        Value::String(text) => moment_of(text).is_some(),
+        Value::Array(items) => items.iter().any(has_moment),
+        Value::Object(members) => members.values().any(has_moment),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// A moment as the API writes it.
+fn moment_of(text: &str) -> Option<Timestamp> {
+    let at: Timestamp = text.parse().ok()?;
+    (at.to_string() == text).then_some(at)
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_moment_is_shown_by_the_clock_of_its_facility_and_else_of_utc() {
+        let facilities = json!({"items": [{"id": "1", "time_zone": "America/Chicago"}, {"id": "2"}]});
+        let at = "2026-11-28T18:00:05.000Z";
+        let mut list = json!({"items": [
+            {"facility_id": "1", "last_seen": at, "unknown_tap": {"at": at}, "name": "2026"},
+            {"facility_id": "2", "last_seen": at},
+            {"id": "1", "time_zone": "America/Chicago", "created_at": at},
+            {"facility_id": null, "at": at, "payload": {"at": at}},
+        ]});
+        assert!(has_moment(&list) && !has_moment(&facilities));
+        put_by_clock(&mut list, &facilities, &Zone::UTC);
+        let (there, utc) = ("2026-11-28 12:00:05 CST", "2026-11-28 18:00:05 UTC");
+        assert_eq!(
+            list,
+            json!({"items": [
+                {"facility_id": "1", "last_seen": there, "unknown_tap": {"at": there}, "name": "2026"},
+                {"facility_id": "2", "last_seen": utc},
+                {"id": "1", "time_zone": "America/Chicago", "created_at": there},
+                {"facility_id": null, "at": utc, "payload": {"at": at}},
+            ]})
+        );
+    }
 
     #[test]
     fn a_moment_is_a_day_a_time_on_the_wall_or_how_long_ago() {

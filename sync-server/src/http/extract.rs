@@ -8,11 +8,12 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request};
 use bytes::BytesMut;
 use carepost_protocol::wire::problem::ProblemKind;
+use carepost_protocol::workflow::FieldError;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http_body_util::BodyExt;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::app::App;
 use crate::error::{Refusal, too_large, unsupported_media_type};
@@ -110,13 +111,25 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     parse_telling(bytes, &mut |_| {})
 }
 
-/// JSON into what an endpoint takes, when there is nothing else in it.
+/// JSON into what an endpoint takes, when it is an object with nothing else in it. A field that there is not is named
+/// beside one that is wrong or missing.
 fn parse_known<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    // A list would be read as the object's members, in some order.
+    let is_object = bytes.trim_ascii_start().starts_with(b"{");
+    if !is_object && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+        return Err(Refusal::new(ProblemKind::Invalid, "The body has to be an object: {...}."));
+    }
     let mut unknown = None;
-    let value = parse_telling(bytes, &mut |path| unknown = unknown.take().or_else(|| Some(spelled(&path))))?;
-    unknown.map_or(Ok(value), |field| {
-        Err(Refusal::field(&field, "there is no such field; check how it is spelled"))
-    })
+    let read = parse_telling(bytes, &mut |path| unknown = unknown.take().or_else(|| Some(spelled(&path))));
+    let Some(unknown) = unknown.map(|field| FieldError::new(field, NO_FIELD)) else { return read };
+    let mut errors = match read {
+        Ok(_) => Vec::new(),
+        // What is no JSON further on is that before all else.
+        Err(broken) if broken.problem().errors.is_empty() => return Err(broken),
+        Err(wrong) => wrong.problem().errors.clone(),
+    };
+    errors.push(unknown);
+    Err(Refusal::invalid(errors))
 }
 
 /// A path as serde_path_to_error spells it: `fields[0].label`.
@@ -164,11 +177,33 @@ fn refuse(fault: &serde_path_to_error::Error<serde_json::Error>) -> Refusal {
     Refusal::field(&field, in_words(detail))
 }
 
+/// What a number of things is.
+const WHOLE: &str = "give a whole number, such as 48";
+/// What there is to do about a field that there is not.
+const NO_FIELD: &str = "there is no such field; check how it is spelled";
+
 /// What serde says of a value, for people.
 fn in_words(said: &str) -> String {
     let expected = |said: &str| said.rsplit_once("expected ").map(|(_, expected)| expected.to_owned());
     if said.starts_with("missing field") {
         return "is missing: give it".to_owned();
+    }
+    if said.starts_with("unknown field") {
+        return NO_FIELD.to_owned();
+    }
+    if said.starts_with("duplicate field") {
+        return "it is given twice; give it once".to_owned();
+    }
+    // A list where an object belongs is read as its members.
+    if said.starts_with("invalid length") {
+        return "give an object".to_owned();
+    }
+    // In a query, every value is a text.
+    if ["invalid digit found", "cannot parse integer", "number too "].iter().any(|it| said.starts_with(it)) {
+        return WHOLE.to_owned();
+    }
+    if said.starts_with("provided string was not `true` or `false`") {
+        return "give true or false".to_owned();
     }
     if said.starts_with("UUID parsing failed") {
         return "give a UUID such as 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42".to_owned();
@@ -181,10 +216,11 @@ fn in_words(said: &str) -> String {
     }
     if said.starts_with("invalid type") || said.starts_with("invalid value") {
         return match expected(said).as_deref() {
-            Some("u8" | "u16" | "u32" | "u64" | "usize") => "give a whole number, such as 48".to_owned(),
+            Some("u8" | "u16" | "u32" | "u64" | "usize") => WHOLE.to_owned(),
             Some("a string") => "give a text".to_owned(),
             Some("a boolean") => "give true or false".to_owned(),
             Some("a sequence") => "give a list".to_owned(),
+            Some(object) if object == "a map" || object.starts_with("struct ") => "give an object".to_owned(),
             Some(_) | None => said.to_owned(),
         };
     }
@@ -223,8 +259,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
                 let said = fault.body_text();
                 let named = said.split_once("field `").and_then(|(_, rest)| rest.split('`').next());
                 let words = said.strip_prefix("Failed to deserialize query string: ").unwrap_or(&said);
-                let named = named.or_else(|| words.split_once(": ").map(|(field, _)| field));
-                Err(Refusal::field(named.unwrap_or("query"), words))
+                let at = words.split_once(": ").filter(|(field, _)| !field.contains(' '));
+                let named = named.or_else(|| at.map(|(field, _)| field));
+                let words = at.map_or(words, |(_, words)| words);
+                Err(Refusal::field(named.unwrap_or("query"), in_words(words)))
             }
         }
     }
@@ -265,5 +303,82 @@ mod tests {
         }
         assert!(said(r#"{"role": "rn", "uuid": "abc"}"#).starts_with("uuid: give a UUID such as"));
         assert_eq!(said(r#"{"role": "rn", "is_on": "yes"}"#), "is_on: give true or false");
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct Hired {
+        username: String,
+        role: Role,
+        address: Option<Address>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Address {
+        state: String,
+    }
+
+    #[test]
+    fn a_body_is_an_object_and_what_is_unknown_is_named_beside_what_is_missing() {
+        let said = |body: &str| {
+            let refusal = parse_known::<Hired>(body.as_bytes()).unwrap_err();
+            let problem = refusal.problem();
+            let errors = problem.errors.iter().map(|it| format!("{}: {}", it.field, it.detail));
+            (problem.status, errors.collect::<Vec<_>>(), problem.detail.clone())
+        };
+        for body in ["[1]", " [\"ann\", \"rn\"]", "7", "\"ann\"", "null"] {
+            let (status, errors, detail) = said(body);
+            assert_eq!((status, errors.len()), (422, 0), "{body}");
+            assert!(detail.contains("has to be an object"), "{body}: {detail}");
+        }
+        for broken in ["", "[1", "{\"colour\": 1, ", "{\"colour\": 1} x"] {
+            assert_eq!(said(broken).0, 400, "{broken}");
+        }
+        let (_, errors, detail) = said(r#"{"colour": "red", "username": "ann"}"#);
+        assert_eq!(errors, ["role: is missing: give it", &format!("colour: {NO_FIELD}")]);
+        assert_eq!(detail, "Correct these fields: role, colour.");
+        for (address, words) in [
+            ("[1]", "give a text"),
+            ("[]", "give an object"),
+            ("7", "give an object"),
+            (r#"{"town": "X"}"#, NO_FIELD),
+        ] {
+            let (_, errors, _) =
+                said(&format!(r#"{{"username": "ann", "role": "rn", "address": {address}}}"#));
+            assert!(errors.len() == 1 && errors[0].ends_with(words), "{address}: {errors:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_parameter_that_is_not_taken_is_told_in_words() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(dead_code)]
+        struct Asked {
+            limit: Option<usize>,
+            open: Option<bool>,
+            user_id: Option<Uuid>,
+            role: Option<Role>,
+        }
+        for (query, field, words) in [
+            ("limit=abc", "limit", WHOLE),
+            ("limit=-1", "limit", WHOLE),
+            ("limit=", "limit", WHOLE),
+            ("limit=99999999999999999999", "limit", WHOLE),
+            ("open=maybe", "open", "give true or false"),
+            ("user_id=abc", "user_id", "give a UUID such as"),
+            ("role=nurse", "role", "give one of platform_admin"),
+            ("colour=red", "colour", NO_FIELD),
+            ("limit=1&limit=2", "limit", "it is given twice"),
+        ] {
+            let request = http::Request::get(format!("/x?{query}")).body(()).unwrap();
+            let refused = Params::<Asked>::from_request_parts(&mut request.into_parts().0, &()).await;
+            let refused = refused.unwrap_err();
+            let error = refused.problem().errors.first().unwrap();
+            assert_eq!(error.field, field, "{query}: {error:?}");
+            assert!(error.detail.starts_with(words), "{query}: {error:?}");
+        }
     }
 }

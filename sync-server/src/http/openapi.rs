@@ -45,7 +45,7 @@ use crate::http::route::{Listener, Route};
         patients::list_patients, patients::create_patient, patients::show_patient, patients::update_patient,
         patients::discharge_patient, patients::list_records, patients::strike_record,
         changes::list_refused_changes, changes::list_flagged_changes, reviews::list_reviews,
-        changes::export_refused_change, changes::retry_refused_change, changes::discard_refused_change,
+        changes::export_change, changes::retry_refused_change, changes::discard_refused_change,
         audit_log::search_audit_events,
         sync::enroll, sync::heartbeat, sync::push, stream::pull, stream::live,
         older::older_records,

@@ -2,13 +2,15 @@
 
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{BadgeId, DeviceId, UserId};
+use carepost_protocol::wire::problem::ProblemKind;
+use carepost_protocol::workflow::FieldError;
 
 use super::paging::{Anchor, Page, Which};
 use super::person::Person;
 use super::users::may_touch;
 use crate::card;
 use crate::error::{Answer, Refusal};
-use crate::store::Badge;
+use crate::store::{Badge, StoreError};
 
 /// A user's badges, latest first, by pages.
 pub async fn list(person: &Person, user: UserId, which: &Which) -> Answer<Page<Badge>> {
@@ -25,7 +27,8 @@ pub async fn show(person: &Person, id: BadgeId) -> Answer<Badge> {
 pub async fn issue(person: &Person, user: UserId, uid: &str) -> Answer<Badge> {
     let uid = card::read(uid).map_err(|why| Refusal::field("uid", why))?;
     may_touch(person, user).await?;
-    Ok(person.noting(note(person, AuditAction::Create))?.issue_badge(user, &uid).await?)
+    let noted = person.noting(note(person, AuditAction::Create))?;
+    or_whose(person, noted.issue_badge(user, &uid).await).await
 }
 
 /// Issues the card that a device saw last and knows nobody by, so that nobody types its number: within fifteen
@@ -33,13 +36,28 @@ pub async fn issue(person: &Person, user: UserId, uid: &str) -> Answer<Badge> {
 pub async fn issue_tapped(person: &Person, user: UserId, device: DeviceId, card: String) -> Answer<Badge> {
     may_touch(person, user).await?;
     let note = note(person, AuditAction::Create).detail("tapped_at", device.to_string());
-    Ok(person.noting(note)?.issue_tapped_badge(user, device, card).await?)
+    or_whose(person, person.noting(note)?.issue_tapped_badge(user, device, card).await).await
 }
 
 /// Revokes a badge. Twice is fine.
 pub async fn revoke(person: &Person, id: BadgeId) -> Answer<Badge> {
     may_touch(person, person.registry()?.badge(id).await?.user_id).await?;
     Ok(person.noting(note(person, AuditAction::Delete))?.revoke_badge(id).await?)
+}
+
+/// Where a card is a badge already: says whose, where the asker sees that user.
+async fn or_whose(person: &Person, issued: Result<Badge, StoreError>) -> Answer<Badge> {
+    let fault = match issued {
+        Ok(badge) => return Ok(badge),
+        Err(fault) => fault,
+    };
+    let StoreError::Issued(holder) = fault else { return Err(fault.into()) };
+    let Ok(holder) = person.registry()?.user(holder).await else { return Err(fault.into()) };
+    let words = format!(
+        "This card is the badge of {} ({}); revoke that one first, or take another card.",
+        holder.display_name, holder.username
+    );
+    Err(Refusal::new(ProblemKind::Conflict, words).naming(FieldError::new("badge", "is taken")))
 }
 
 fn note(person: &Person, action: AuditAction) -> AuditEvent {

@@ -33,14 +33,14 @@ pub async fn flagged(person: &Person, facility: FacilityId, which: &Which) -> An
     Ok((permit, found))
 }
 
-/// A rejected change, and its exact payload where the server got it.
+/// A change, whatever became of it, and its exact payload where the server got it.
 pub async fn export(
     person: &Person,
     device: DeviceId,
     name: ChangeName,
 ) -> Answer<Permitted<(KeptChange, Option<Vec<u8>>)>> {
     let (permit, facility) = permitted(person, device).await?;
-    let (change, payload) = person.facility(facility)?.refused_change(&permit, device, name).await?;
+    let (change, payload) = person.facility(facility)?.change(&permit, device, name).await?;
     let mut note = note(person, AuditAction::Export, facility).device(device);
     note = match change.patient {
         Some(patient) => note.patient(patient, facility),

@@ -254,8 +254,8 @@ impl TryFrom<UpdateOrganization> for OrganizationPatch {
 
 impl FirstAdmin {
     fn check(&mut self, faults: &mut FieldErrors) {
-        faults.name("admin.username", &mut self.username, 100);
-        faults.maybe_name("admin.display_name", self.display_name.as_mut(), 200);
+        let names = ["admin.username", "admin.display_name"];
+        faults.user_names(names, &mut self.username, self.display_name.as_mut());
         faults.maybe_text("admin.email", self.email.as_mut(), 254);
         if let Err(fault) = check_password(self.password.expose_secret()) {
             faults.unless(false, "admin.password", fault);

@@ -49,14 +49,18 @@ impl Which {
     /// After which place, and how many.
     ///
     /// # Errors
-    /// `invalid` for a place that is none.
+    /// `invalid` for a place that is none, and for more or fewer than a page may have.
     pub fn read<P: DeserializeOwned>(&self) -> Answer<(Option<P>, usize)> {
-        let Some(page) = self.page.as_deref() else { return Ok((None, self.size())) };
+        let size = self.limit.unwrap_or(USUAL);
+        if !(1..=MOST).contains(&size) {
+            return Err(Refusal::field("limit", format!("give 1 to {MOST}")));
+        }
+        let Some(page) = self.page.as_deref() else { return Ok((None, size)) };
         let json = URL_SAFE_NO_PAD.decode(page).ok();
         let place = json.and_then(|json| serde_json::from_slice(&json).ok());
         let place =
             place.ok_or_else(|| Refusal::field("page", "give `next` of the page before, as it is"))?;
-        Ok((Some(place), self.size()))
+        Ok((Some(place), size))
     }
 
     /// The page of a whole list, of those items that are wanted.
@@ -77,10 +81,6 @@ impl Which {
         }
         all.retain(wanted);
         Ok(Listed::of(all, most, anchor))
-    }
-
-    fn size(&self) -> usize {
-        self.limit.unwrap_or(USUAL).clamp(1, MOST)
     }
 }
 

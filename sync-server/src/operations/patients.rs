@@ -6,10 +6,10 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::MAX_REASON;
 use carepost_protocol::day::Today;
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
-use carepost_protocol::patient::{self, FIELDS};
-use carepost_protocol::record::{MAX_REPLACED, RecordDocument};
+use carepost_protocol::patient::{self, FIELDS, MAX_NAME};
+use carepost_protocol::record::{MAX_REPLACED, PatientDocument, RecordDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
-use carepost_protocol::text::name_key;
+use carepost_protocol::text::{Sought, name_key};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
@@ -28,6 +28,8 @@ use crate::store::{ChartPlace, Listed, NewPatient, Patient, Related, StoreError,
 
 /// The field that a discharge and a readmission set.
 const IS_ACTIVE: &str = "is_active";
+/// The most of whom it is asked whether somebody is one.
+const ASKED: usize = 6;
 /// How many of the patients in a list the audit log names; beyond them it only counts.
 const NAMED: usize = 200;
 
@@ -46,7 +48,8 @@ pub struct CreatePatient {
     #[serde(flatten)]
     #[schema(ignore)]
     pub fields: Fields,
-    /// The fields whose values are unlikely and right, such as the `date_of_birth` of a child.
+    /// The fields whose values are unlikely and right, such as the `date_of_birth` of a child, and the `name` of
+    /// somebody who is not whom the facility knows.
     #[serde(default)]
     pub confirmed: Vec<String>,
 }
@@ -90,20 +93,36 @@ pub struct Charted {
 }
 
 /// The patients the asker sees, by name, by pages: of one facility where one is given, and those who are in care, or
-/// those who are not, where that is.
+/// those who are not, where that is, and those who are found by a text, as on a kiosk, where one is.
 pub async fn list(
     person: &Person,
     facility: Option<FacilityId>,
     is_active: Option<bool>,
+    mut find: Option<String>,
     which: &Which,
 ) -> Answer<Permitted<Page<PatientAndRelated>>> {
+    let mut faults = FieldErrors::default();
+    faults.maybe_text("find", find.as_mut(), MAX_NAME);
+    faults.check()?;
     let permit = person.permit_of_organization()?;
     let patients = person.registry()?.patients(facility).await?;
     let mut replaced = replaced(&patients);
     let anchor = |patient: &Patient| {
         Anchor::behind(patient.id, &format!("{} {}", name_key(&patient.name), patient.mrn))
     };
-    let wanted = |patient: &Patient| is_active.is_none_or(|is_active| is_active == patient.is_active);
+    let found = find.as_deref().map(|typed| {
+        let sought = Sought::new(typed);
+        let found = patients.iter().filter(|patient| patient::is_found(patient, &sought));
+        found.map(|patient| patient.id).collect::<BTreeSet<_>>()
+    });
+    // Whose place somebody took is found as who that is now.
+    let is_found = |id: PatientId| {
+        let took = replaced.get(&id).into_iter().flatten();
+        found.as_ref().is_none_or(|found| [&id].into_iter().chain(took).any(|id| found.contains(id)))
+    };
+    let wanted = |patient: &Patient| {
+        is_active.is_none_or(|is_active| is_active == patient.is_active) && is_found(patient.id)
+    };
     let Listed { items, next } = which.of(patients, anchor, wanted)?;
     let named: Vec<_> = items.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
     let note = note(person, AuditAction::View, "patient").facility(facility);
@@ -115,7 +134,8 @@ pub async fn list(
     Ok((permit, Listed { items: items.into_iter().map(known).collect(), next }))
 }
 
-/// Admits a patient. One who may be another of the facility is admitted all the same: a review asks at its kiosks.
+/// Admits a patient. One who may be another of the facility is asked about, as on a kiosk, and admitted where that is
+/// said to be somebody else: a review asks at its kiosks too.
 pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<PatientAndRelated>> {
     let permit = person.permit(asked.facility_id)?;
     let mut given = asked.fields.known()?;
@@ -126,6 +146,9 @@ pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<P
     is_meant(patient::doubts(&fields, &Map::new(), today), &asked.confirmed)?;
     let mrn = mrn(&fields);
     let new = NewPatient { facility_id: asked.facility_id, fields };
+    if !asked.confirmed.iter().any(|field| field == "name") {
+        is_nobody_here(person, &permit, &new).await?;
+    }
     let noted = person.noting(note(person, AuditAction::Create, "patient"))?;
     let patient = or_of_whom(person, &mrn, noted.create_patient(new).await).await?;
     Ok(done(person, permit, patient).await)
@@ -278,6 +301,49 @@ fn is_meant(doubts: Vec<FieldError>, confirmed: &[String]) -> Answer<()> {
     });
     let asked: Vec<FieldError> = asked.collect();
     if asked.is_empty() { Ok(()) } else { Err(Refusal::invalid(asked)) }
+}
+
+/// Whether whoever is admitted may be somebody whom the facility knows, in care or not: by the rule of its kiosks. Where
+/// one has the number, it is that which is refused, and first.
+async fn is_nobody_here(person: &Person, permit: &Permit<ReadPatients>, new: &NewPatient) -> Answer<()> {
+    let mut asked = Patient {
+        facility_id: new.facility_id,
+        created_at: clock::now(),
+        document: PatientDocument::new(PatientId::from_bytes([0; 16])),
+    };
+    asked.set_all(&new.fields);
+    let mut alike = person.facility(new.facility_id)?.alike(permit, asked.clone()).await?;
+    if alike.is_empty() || alike.iter().any(|known| patient::has_same_number(&asked, known)) {
+        return Ok(());
+    }
+    alike.sort_by_key(|known| !known.is_active);
+    alike.truncate(ASKED);
+    let look =
+        |known: &Patient| note(person, AuditAction::View, "patient").patient(known.id, known.facility_id);
+    person.write_all(alike.iter().map(look).collect()).await?;
+    let named: Vec<String> = alike.iter().map(as_known).collect();
+    let words =
+        format!("This may be {}. Where it is another person, say so (`confirmed`).", named.join(", or "));
+    let fault = FieldError::new("name", "may be somebody who is known: confirm that it is another person");
+    Err(Refusal::new(ProblemKind::KnownResident, words).naming(fault))
+}
+
+/// Who somebody is, and what to do where that is whoever is to be admitted.
+fn as_known(known: &Patient) -> String {
+    let marks = ["mrn", "date_of_birth", "room"].into_iter().filter_map(|key| {
+        let field = patient::field(key)?;
+        Some(format!("{} {}", field.short, field.shown(known)?))
+    });
+    let id = known.id;
+    let standing = if known.is_active {
+        "in care: change what is news of that one".to_owned()
+    } else {
+        format!(
+            "discharged: readmit that one, `carepost-server patient readmit {id}`, or `is_active` true of it"
+        )
+    };
+    let marks: String = marks.map(|mark| format!("{mark}, ")).collect();
+    format!("{} ({marks}patient {id}; {standing})", known.name)
 }
 
 /// A patient whose change is committed, with who is, or may be, the same person. Where that cannot be read, or the

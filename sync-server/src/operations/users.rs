@@ -139,9 +139,9 @@ impl TryFrom<CreateUser> for NewUser {
     type Error = Refusal;
     fn try_from(mut asked: CreateUser) -> Answer<Self> {
         let mut faults = FieldErrors::default();
-        faults.name("username", &mut asked.username, 100);
+        let names = ["username", "display_name"];
+        faults.user_names(names, &mut asked.username, asked.display_name.as_mut());
         faults.maybe_text("email", asked.email.as_mut(), 200);
-        faults.maybe_name("display_name", asked.display_name.as_mut(), 200);
         faults.maybe_text("employee_id", asked.employee_id.as_mut(), 100);
         timeout(&mut faults, asked.session_timeout_minutes);
         faults.check()?;
@@ -165,7 +165,7 @@ impl TryFrom<UpdateUser> for UserPatch {
         let mut faults = FieldErrors::default();
         faults.maybe_name("username", asked.username.as_mut(), 100);
         faults.maybe_text("email", asked.email.value_mut(), 200);
-        faults.maybe_name("display_name", asked.display_name.as_mut(), 200);
+        faults.maybe_person_name("display_name", asked.display_name.as_mut(), 200);
         faults.maybe_text("employee_id", asked.employee_id.value_mut(), 100);
         timeout(&mut faults, asked.session_timeout_minutes);
         faults.check()?;

@@ -5,6 +5,7 @@ use carepost_protocol::id::WorkflowId;
 use carepost_protocol::role::Role;
 use carepost_protocol::workflow::{Field, Rule, Workflow, is_key};
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::paging::{Anchor, Page, Which};
@@ -16,6 +17,12 @@ use crate::error::{Answer, Refusal};
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PublishWorkflow {
+    /// Left aside: what a list shows of a form can be published again as it is.
+    #[schema(value_type = Option<String>)]
+    pub id: Option<Value>,
+    /// Left aside as well: versions are counted here.
+    #[schema(value_type = Option<u32>)]
+    pub version: Option<Value>,
     /// Its name in paths and records.
     pub key: String,
     /// What people call it.

@@ -1,6 +1,6 @@
 //! Store errors: what the store answers when it cannot do what was asked.
 
-use carepost_protocol::id::PatientId;
+use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::record::{Collection, MAX_DOCUMENT_BYTES};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::Expects;
@@ -29,6 +29,9 @@ pub enum StoreError {
     /// The MRN is that of a patient of the scope.
     #[error("mrn is of patient {0}; give another number")]
     Admitted(PatientId),
+    /// The card is the badge of a user of the scope.
+    #[error("the card is the badge of user {0}; revoke that badge first, or take another card")]
+    Issued(UserId),
     /// The form does not let that role correct what somebody else charted.
     #[error(
         "your role may not correct another person's entry on this form; ask its author, or somebody whose role the form's `corrected_by` names"

@@ -92,7 +92,7 @@ pub struct ChangeView {
     sha256: PayloadHash,
 }
 
-/// A refused change with its payload, for looking at and for keeping.
+/// A change with its payload, for looking at and for keeping.
 #[derive(Serialize, ToSchema)]
 pub struct ExportedChange {
     /// What is known of it.
@@ -199,9 +199,9 @@ pub async fn list_flagged_changes(
     List::page(found, |change| ChangeView::of(&permit, change))
 }
 
-/// A refused change with its exact payload.
-#[utoipa::path(get, path = "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}", operation_id = "export_refused_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), responses((status = 200, body = ExportedChange)))]
-pub async fn export_refused_change(
+/// A change with its exact payload, whatever became of it: refused, or standing with a flag or without.
+#[utoipa::path(get, path = "/api/v1/devices/{device_id}/changes/{incarnation_id}/{n}", operation_id = "export_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), responses((status = 200, body = ExportedChange)))]
+pub async fn export_change(
     person: Person,
     ChangePath { device, name }: ChangePath,
 ) -> Answer<axum::Json<ExportedChange>> {

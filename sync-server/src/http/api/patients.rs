@@ -124,6 +124,9 @@ pub struct WhichPatients {
     facility_id: Option<FacilityId>,
     /// Those in care, or those who are not; all unless given.
     is_active: Option<bool>,
+    /// Those whose name, room or number begins so, in any order of words, as a kiosk finds them; also under what those
+    /// were called whose place they took.
+    find: Option<String>,
     /// The next page: `next` of the one before, as it is.
     page: Option<String>,
     /// At most so many; 200 unless given, 1,000 at most.
@@ -134,15 +137,15 @@ pub struct WhichPatients {
 #[utoipa::path(get, path = "/api/v1/patients", operation_id = "list_patients", tag = "patients", security(("session" = [])), params(WhichPatients), responses((status = 200, body = List<PatientView>)))]
 pub async fn list_patients(
     person: Person,
-    Params(WhichPatients { facility_id, is_active, page, limit }): Params<WhichPatients>,
+    Params(WhichPatients { facility_id, is_active, find, page, limit }): Params<WhichPatients>,
 ) -> Answer<axum::Json<List<PatientView>>> {
     let which = Which { page, limit };
-    let (permit, found) = patients::list(&person, facility_id, is_active, &which).await?;
+    let (permit, found) = patients::list(&person, facility_id, is_active, find, &which).await?;
     List::page(found, |known| PatientView::of(&permit, known))
 }
 
-/// Admits a patient. One who may be another of the facility is admitted all the same: `may_be` says who, and a review
-/// asks at its kiosks.
+/// Admits a patient. One who may be another of the facility, in care or not, is refused (409, `known-resident`) and
+/// named, until `confirmed` names `name`: then `may_be` says who, and a review asks at its kiosks.
 #[utoipa::path(post, path = "/api/v1/patients", operation_id = "create_patient", tag = "patients", security(("session" = [])), request_body = CreatePatient, responses((status = 201, body = PatientView)))]
 pub async fn create_patient(
     person: Person,

@@ -182,6 +182,19 @@ impl FacilityStore {
         self.store.read(AccessScope::Facility(self.scope), read).await
     }
 
+    /// Who of the facility may be somebody who is to be admitted there, in care or not: those who were there first lead.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub async fn alike(&self, permit: &Permit<ReadPatients>, asked: Patient) -> Result<Vec<Patient>> {
+        self.permitted(permit)?;
+        let read = move |tx: &Tx<'_>| {
+            let alike = patient::alike(tx, &asked)?.into_iter().map(|id| patient::find(tx, id));
+            Ok(alike.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+        };
+        self.store.read(AccessScope::Facility(self.scope), read).await
+    }
+
     /// Which of these records are struck out, and by which.
     ///
     /// # Errors

@@ -115,11 +115,11 @@ impl FacilityStore {
         self.list(permit, FLAGGED, after, most).await
     }
 
-    /// A change that was refused, settled or not, and its exact bytes where the server has them.
+    /// A change, whatever became of it, and its exact bytes where the server has them.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn refused_change(
+    pub async fn change(
         &self,
         permit: &Permit<ReadPatients>,
         device: DeviceId,
@@ -128,7 +128,10 @@ impl FacilityStore {
         self.permitted(permit)?;
         self.store
             .read(AccessScope::Facility(self.scope), move |tx| {
-                let kept = refused_change(tx, device, name)?;
+                let of_name = kept!(" AND device_id = ?1 AND incarnation_id = ?2 AND n = ?3");
+                let kept: Option<KeptChange> =
+                    tx.first(of_name, params![device, name.incarnation, name.n])?;
+                let kept = kept.ok_or(StoreError::NotFound("change"))?;
                 let sql = "SELECT payload FROM changes
                     WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3";
                 let key = params![device, name.incarnation, name.n];

@@ -168,19 +168,22 @@ async fn of_two_numbers_the_one_that_says_that_there_is_none_is_chosen_as_none()
 }
 
 #[tokio::test]
-async fn who_was_admitted_under_signs_by_an_earlier_agent_is_admitted_and_pointed_at() {
+async fn who_was_admitted_under_no_name_by_an_earlier_agent_is_admitted_and_pointed_at() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let mut kiosk = world.kiosk(&tenant, 1).await;
     let now = world.now();
-    let admitted = kiosk.admission(&tenant, json!({"name": " --- ", "room": "12"}), now);
-    assert_eq!(verdicts(&world.push(&mut kiosk, &[admitted]).await.unwrap()), [APPLIED]);
-    let id = kiosk.made(1, now).into();
-    let patient = world.store.organization(&tenant.organization).patient(id).await.unwrap();
-    assert_eq!((patient.name.as_str(), patient.room.as_deref()), ("---", Some("12")));
+    let admitted =
+        [" --- ", "12345"].map(|name| kiosk.admission(&tenant, json!({"name": name, "room": "12"}), now));
+    assert_eq!(verdicts(&world.push(&mut kiosk, &admitted).await.unwrap()), [APPLIED; 2]);
+    for (n, name) in [(1, "---"), (2, "12345")] {
+        let id = kiosk.made(n, now).into();
+        let patient = world.store.organization(&tenant.organization).patient(id).await.unwrap();
+        assert_eq!((patient.name.as_str(), patient.room.as_deref()), (name, Some("12")));
+    }
     let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(&tenant), None, 100).await;
     let flags: Vec<_> = flagged.unwrap().items.into_iter().map(|it| it.flags).collect();
-    assert_eq!(flags, [["implausible"]]);
+    assert_eq!(flags, [["implausible"]; 2]);
 }
 
 #[tokio::test]

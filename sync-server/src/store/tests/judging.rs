@@ -426,12 +426,12 @@ async fn a_refused_change_is_exported_exactly_and_discarded_for_a_reason() {
     world.push(&mut kiosk, std::slice::from_ref(&change)).await.unwrap();
     let (device, name) = (kiosk.identity.device(), kiosk.named(1));
     let store = world.store.facility(&tenant.facility);
-    let (kept, payload) = store.refused_change(&may_read(&tenant), device, name).await.unwrap();
+    let (kept, payload) = store.change(&may_read(&tenant), device, name).await.unwrap();
     assert_eq!(payload.unwrap(), sent.payloads[0].get().as_bytes());
     assert_eq!(kept.sha256, PayloadHash::of(sent.payloads[0].get().as_bytes()));
     assert_eq!((kept.patient, kept.actor), (Some(tenant.patient), Some(tenant.nurse)));
     let foreign = world.store.facility(&other.facility);
-    let refused = foreign.refused_change(&may_read(&other), device, name).await;
+    let refused = foreign.change(&may_read(&other), device, name).await;
     assert!(matches!(refused, Err(StoreError::NotFound(_))), "{refused:?}");
     let noted = world.store.organization(&other.organization).noting(event(&world));
     let refused = noted.discard_change(device, name, "not ours".into()).await;

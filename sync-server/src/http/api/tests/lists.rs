@@ -51,7 +51,9 @@ async fn scene() -> Scene {
     // Two of each name, so that two reviews ask whether they are one.
     let mut patient = String::new();
     for name in ["Ada Example", "Ada Example", "Bea Sample", "Bea Sample"] {
-        patient = post("/api/v1/patients", json!({"facility_id": facility, "name": name})).await;
+        patient =
+            post("/api/v1/patients", json!({"facility_id": facility, "name": name, "confirmed": ["name"]}))
+                .await;
     }
     chart(&kiosk, nina, patient.parse().unwrap()).await;
     Scene { office, platform, user: nina.to_string(), patient }
@@ -142,6 +144,11 @@ async fn every_list_is_read_by_pages_each_item_once() {
         let one_by_one = pages(&office, token, &path, 1).await;
         // That a log is read is in the log.
         assert!(one_by_one.ends_with(&whole), "{}: {one_by_one:#?}", route.operation);
+        for wrong in ["0", "1001", "5000", "abc"] {
+            let told =
+                office.ask_as(Some(token), &Method::GET, &format!("{path}?limit={wrong}"), &[], b"").await;
+            assert_eq!((told.status, told.field()), (422, "limit"), "{path} {wrong}: {}", told.text);
+        }
         let different: BTreeSet<_> = one_by_one.iter().collect();
         assert_eq!(different.len(), one_by_one.len(), "{}", route.operation);
     }

@@ -54,7 +54,7 @@ impl Noted {
     /// badge was revoked may be issued again, to anybody.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for the user, [`StoreError::Conflict`] when the card is somebody's
+    /// [`StoreError::NotFound`] for the user, [`StoreError::Issued`] when the card is somebody's
     /// badge, [`StoreError::Invalid`] for a user without a home facility, for what is no card's id and for a card
     /// that draws a new id for each tap.
     pub async fn issue_badge(self, user: UserId, uid: &[u8]) -> Result<Badge> {
@@ -157,7 +157,7 @@ fn issue(
         params![facility, lookup],
     )?;
     match holder {
-        Some(badge) if badge.is_active => return Err(StoreError::Conflict("badge")),
+        Some(badge) if badge.is_active => return Err(StoreError::Issued(badge.user_id)),
         Some(revoked) => remove(tx, &revoked)?,
         None => {}
     }

@@ -34,11 +34,11 @@ impl Judge {
     pub(super) fn admit(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Judged {
         let mut flags = self.authority(tx, change, Action::ManagePatients)?;
         let today = self.today(tx)?;
-        let (given, signs) = without_signs(&change.fields);
+        let (given, nameless) = without_no_name(&change.fields);
         let mut fields = read(&given, today, &mut flags)?;
-        let is_odd = signs.is_some() || is_doubtful(change, &fields, &Map::new(), today);
+        let is_odd = nameless.is_some() || is_doubtful(change, &fields, &Map::new(), today);
         flags.raise(is_odd, "implausible");
-        fields.extend(signs.map(|name| ("name".to_owned(), name)));
+        fields.extend(nameless.map(|name| ("name".to_owned(), name)));
         let missing = protocol::missing(&fields);
         if !missing.is_empty() {
             return Err(breaks(missing));
@@ -217,17 +217,17 @@ fn numbered(given: &Map<String, Value>) -> Map<String, Value> {
     given
 }
 
-/// The fields of an admission without a name of signs alone, and that. Earlier agents took it for a name, and a night's
-/// charting hangs on the resident whom it admits.
-fn without_signs(given: &Map<String, Value>) -> (Map<String, Value>, Option<Value>) {
-    let is_signs = |text: &&str| text::name(text, MAX_NAME) == Err(TextError::Signs);
-    let signs = given.get("name").and_then(Value::as_str).filter(is_signs);
-    let signs = signs.and_then(|name| text::line(name, MAX_NAME).ok()).map(Value::String);
+/// The fields of an admission without a name that has no letter, and that. Earlier agents took it for a name, and a
+/// night's charting hangs on the resident whom it admits.
+fn without_no_name(given: &Map<String, Value>) -> (Map<String, Value>, Option<Value>) {
+    let has_no_letter = |text: &&str| text::person_name(text, MAX_NAME) == Err(TextError::NoLetter);
+    let nameless = given.get("name").and_then(Value::as_str).filter(has_no_letter);
+    let nameless = nameless.and_then(|name| text::line(name, MAX_NAME).ok()).map(Value::String);
     let mut rest = given.clone();
-    if signs.is_some() {
+    if nameless.is_some() {
         rest.remove("name");
     }
-    (rest, signs)
+    (rest, nameless)
 }
 
 /// Whether something is unlikely that nobody confirmed. It is kept: it may be true.
