@@ -169,8 +169,15 @@ impl Forms {
         let token = self.token();
         reader.trail.accessed(&actor, &access.about(prepared.resident.as_ref()), true);
         let discharged = prepared.is_about_somebody_gone();
+        let strikes = match form {
+            Form::Strike(patient, record) => {
+                reader.entry(&self.session.permits(on, Some(&access))?, *patient, *record)?
+            }
+            _ => None,
+        };
         Ok(FormPage {
             discharged,
+            strikes,
             since,
             form: form.clone(),
             resident: prepared.resident,

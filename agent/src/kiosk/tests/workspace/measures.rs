@@ -152,7 +152,7 @@ async fn a_sign_says_which_unit_it_is_and_nothing_that_was_charted_is_rounded() 
     let saved = device.saves(&sheet, "temperature=37.2+%C2%B0C").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
-    assert!(page.contains("98.96 °F"), "{page}");
+    assert!(page.contains("<dd>99 °F</dd>"), "{page}");
     let saved = device.saves(&device.form(4).await, "temperature=98.7").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
 
