@@ -169,11 +169,12 @@ impl Forms {
         let token = self.token();
         reader.trail.accessed(&actor, &access.about(prepared.resident.as_ref()), true);
         let discharged = prepared.is_about_somebody_gone();
-        let strikes = match form {
-            Form::Strike(patient, record) => {
-                reader.entry(&self.session.permits(on, Some(&access))?, *patient, *record)?
+        let struck = prepared.makes.record.filter(|_| prepared.makes.strikes);
+        let strikes = match prepared.resident.as_ref().zip(struck) {
+            Some((resident, record)) => {
+                reader.entry(&self.session.permits(on, Some(&access))?, resident.id, record)?
             }
-            _ => None,
+            None => None,
         };
         Ok(FormPage {
             discharged,

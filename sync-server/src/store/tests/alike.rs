@@ -35,7 +35,7 @@ async fn whom_a_kiosk_would_ask_about_a_review_asks_about() {
         (admit("Dee Exampel", "1941-04-03", ""), APPLIED),
         (admit("Bea Exampel", "1941-04-03", ""), MERGED),
         (admit("Bee Example", "", " 12"), MERGED),
-        (admit("Bee Example", "", ""), APPLIED),
+        (admit("Bew Example", "", ""), APPLIED),
         (admit("Bea Examples", "1941-05-06", ""), APPLIED),
         (admit("Bea Example", "1950", ""), APPLIED),
     ];

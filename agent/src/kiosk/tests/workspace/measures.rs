@@ -94,6 +94,8 @@ async fn what_is_asked_about_a_number_says_which_and_what_to_type() {
         ("pulse=72+at+rest", "“at rest” is no part of a number: write it where the form takes text"),
         ("pulse=1.2e2", "write the number out"),
         ("pulse=120%2F80", "write a blood pressure in its two fields"),
+        ("pulse=7%2F10", "give 7 alone"),
+        ("pulse=150%C2%BD", "write a fraction as a decimal"),
         ("temperature=37,2", "Temperature 37.2 °F is low"),
         ("temperature=37.2", "type 37.2 °C if that is meant"),
         ("temperature=1,000", "is this 1000 or 1?"),

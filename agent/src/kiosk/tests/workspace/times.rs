@@ -220,6 +220,18 @@ async fn moments_are_shown_as_the_facilitys_wall_shows_them() {
 }
 
 #[tokio::test]
+async fn a_day_that_was_charted_is_shown_as_every_other_day_is() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let sheet = device.form(4).await;
+    let saved = device.send(&sheet, &format!("{ANSWERS}&seen_on=May+2,+2026")).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(device.entries().pop().unwrap().fields["seen_on"], "2026-05-02");
+    let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
+    assert!(page.contains("<dd>05/02/2026</dd>") && !page.contains("<dd>2026-"), "{page}");
+}
+
+#[tokio::test]
 async fn nobody_is_born_tomorrow_by_the_facilitys_calendar() {
     let device = Device::new();
     device.sign_in(ANNA);
