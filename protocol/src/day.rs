@@ -47,7 +47,7 @@ impl DayError {
     }
 }
 
-/// `YYYY-MM-DD` from that or from `MM/DD/YYYY` (C9).
+/// `YYYY-MM-DD` from that or from `MM/DD/YYYY` (C9), with slashes, dashes, dots or blanks, or with the month's name.
 ///
 /// # Errors
 /// When it is no day, or there is no such day.
@@ -92,8 +92,8 @@ fn time_of_day(text: &str) -> Result<String, DayError> {
 const TIME_RULE: &str = "finish the time: give it after the day, such as 14:30 or 02:30 PM";
 const NO_SUCH_TIME: &str = "there is no such time of day: give one such as 14:30 or 02:30 PM";
 
-/// A birthday as far as it is known: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`, from those, from `MM/DD/YYYY` or from
-/// `MM/YYYY`. Nobody is born after `today`, nor more than 130 years before.
+/// A birthday as far as it is known: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`, from what [`parse_date`] takes, or that
+/// without the day, or the year alone. Nobody is born after `today`, nor more than 130 years before.
 ///
 /// # Errors
 /// What is wrong with it, in words.
@@ -140,16 +140,12 @@ pub fn shown(date: &str) -> String {
 
 /// What is known of a birthday in its stored form, and the first day that it may be.
 fn born(text: &str) -> Result<(String, Date), DayError> {
-    let (year, month, order) = match text.split(['-', '/']).collect::<Vec<_>>()[..] {
-        [year] if year.len() == 4 => (year, None, ""),
-        [year, month] if text.contains('-') && year.len() == 4 => (year, Some(month), "year-month"),
-        [month, year] if text.contains('/') && year.len() == 4 => (year, Some(month), "month/year"),
-        _ => return whole(text).map(|day| (stored(day), day)),
-    };
-    let first = date(digits(year, 4)?, month.map_or(Ok(1), |month| digits(month, 2))?, 1, order)?;
-    let given = match month {
-        Some(_) => format!("{:04}-{:02}", first.year(), u8::from(first.month())),
-        None => format!("{:04}", first.year()),
+    let Given { year, month, day, order } = Given::read(text)?;
+    let first = date(year, month.unwrap_or(1), day.unwrap_or(1), order)?;
+    let given = match (month, day) {
+        (_, Some(_)) => stored(first),
+        (Some(_), None) => format!("{:04}-{:02}", first.year(), u8::from(first.month())),
+        (None, None) => format!("{:04}", first.year()),
     };
     Ok((given, first))
 }
@@ -170,12 +166,71 @@ pub fn turned(stored: &str) -> Option<String> {
 
 /// A day of a folded text.
 fn whole(text: &str) -> Result<Date, DayError> {
-    let (year, month, day, order) = match text.split(['-', '/']).collect::<Vec<_>>()[..] {
-        [year, month, day] if !text.contains('/') && year.len() == 4 => (year, month, day, "year-month-day"),
-        [month, day, year] if !text.contains('-') && year.len() == 4 => (year, month, day, "month/day/year"),
-        _ => return Err(DayError::Unread),
-    };
-    date(digits(year, 4)?, digits(month, 2)?, digits(day, 2)?, order)
+    match Given::read(text)? {
+        Given { year, month: Some(month), day: Some(day), order } => date(year, month, day, order),
+        Given { .. } => Err(DayError::Unread),
+    }
+}
+
+/// A day as far as it is given, in numbers of which some may name no day.
+struct Given {
+    year: u16,
+    month: Option<u16>,
+    day: Option<u16>,
+    /// How it was given.
+    order: &'static str,
+}
+
+impl Given {
+    /// Reads a folded text: the year first, the month first, or with the month's name. The year has four digits, so
+    /// that nothing else passes for it.
+    fn read(text: &str) -> Result<Self, DayError> {
+        if let Some(named) = Self::named(text) {
+            return named;
+        }
+        let sign = text.chars().find(|c| !c.is_ascii_digit()).filter(|sign| "-/. ".contains(*sign));
+        let parts: Vec<&str> = sign.map_or_else(|| vec![text], |sign| text.split(sign).collect());
+        let (year, month, day, order) = match parts[..] {
+            [year, month, day] if is_year(year) => (year, Some(month), Some(day), "year-month-day"),
+            [month, day, year] if is_year(year) => (year, Some(month), Some(day), "month/day/year"),
+            [year, month] if is_year(year) => (year, Some(month), None, "year-month"),
+            [month, year] if is_year(year) => (year, Some(month), None, "month/year"),
+            [year] if is_year(year) => (year, None, None, ""),
+            _ => return Err(DayError::Unread),
+        };
+        let number = |text: Option<&str>| text.map(|text| digits(text, 2)).transpose();
+        let given = Self { year: digits(year, 4)?, month: number(month)?, day: number(day)?, order };
+        // With other signs than slashes much of the world writes the day first: such a one is told how to give it.
+        let is_turned = order == "month/day/year" && sign != Some('/') && given.month > Some(12);
+        if is_turned { Err(DayError::Unread) } else { Ok(given) }
+    }
+
+    /// The same of a text that names the month, first or second: `march 15, 1941`, `15 mar 1941`, `march 1941`.
+    fn named(text: &str) -> Option<Result<Self, DayError>> {
+        let parts = text.split([' ', ',', '.', '-', '/']).filter(|part| !part.is_empty());
+        let mut parts: Vec<&str> = parts.collect();
+        let (at, month) = parts.iter().take(2).enumerate().find_map(|(at, part)| Some((at, month(part)?)))?;
+        parts.remove(at);
+        let (day, year) = match parts[..] {
+            [year] if is_year(year) => (None, year),
+            [day, year] if is_year(year) => (Some(day), year),
+            _ => return Some(Err(DayError::Unread)),
+        };
+        let day = day.map(|day| digits(day, 2)).transpose();
+        let year = digits(year, 4);
+        Some(day.and_then(|day| Ok(Self { year: year?, month: Some(month), day, order: "month day, year" })))
+    }
+}
+
+fn is_year(text: &str) -> bool {
+    text.len() == 4
+}
+
+/// The number of a month, by its name or no less than the first three letters of it.
+fn month(name: &str) -> Option<u16> {
+    let is_it =
+        |number: &u8| Month::try_from(*number).is_ok_and(|month| fold(&month.to_string()).starts_with(name));
+    (1..=12).find(is_it).filter(|_| name.len() >= 3).map(u16::from)
 }
 
 /// A text as it is read: what would change a number of it is in none.
@@ -222,6 +277,17 @@ mod tests {
             ("2026-11", "2026-11"),
             ("2026-11-28", "2026-11-28"),
             ("1896", "1896"),
+            ("3-15-1941", "1941-03-15"),
+            ("3.15.1941", "1941-03-15"),
+            ("03 15 1941", "1941-03-15"),
+            ("1941/03/15", "1941-03-15"),
+            ("March 15, 1941", "1941-03-15"),
+            ("Jan 1, 1930", "1930-01-01"),
+            ("15 Mar 1941", "1941-03-15"),
+            ("Sept. 3 1941", "1941-09-03"),
+            ("15-MAY-1941", "1941-05-15"),
+            ("March 1941", "1941-03"),
+            ("03-1941", "1941-03"),
         ] {
             assert_eq!(birthday(given, today).as_deref(), Ok(kept), "{given}");
             assert_eq!(birthday(&shown(kept), today).as_deref(), Ok(kept), "as pages show it: {kept}");
@@ -243,6 +309,16 @@ mod tests {
             "1941-03-15-1",
             "194¹",
             "0③/15/1941",
+            "03151941",
+            "3.15.41",
+            "3-15/1941",
+            "15-03-1941",
+            "15 03 1941",
+            "Ma 15, 1941",
+            "March 15",
+            "March 15, 41",
+            "15 3 March 1941",
+            "March 15 16 1941",
         ] {
             assert!(birthday(wrong, today).is_err(), "{wrong}");
         }
@@ -288,9 +364,22 @@ mod tests {
             ("1950-00-01", "there is no month 0: give year-month-day"),
             ("1950-13", "there is no month 13: give year-month"),
             ("15.03.1950", BIRTHDAY_RULE),
+            ("15-03-1950", BIRTHDAY_RULE),
+            ("Feb 30, 1950", "February 1950 has 28 days: check the day"),
         ] {
             assert_eq!(birthday(given, today), Err(words.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_day_of_a_form_is_taken_as_a_birthday_is_and_is_whole() {
+        for given in ["2026-05-01", "5/1/2026", "5-1-2026", "2026/5/1", "May 1, 2026", "1 May 2026"] {
+            assert_eq!(parse_date(given).as_deref(), Ok("2026-05-01"), "{given}");
+        }
+        for part in ["2026", "2026-05", "May 2026"] {
+            assert_eq!(parse_date(part), Err(DayError::Unread), "{part}");
+        }
+        assert_eq!(parse_datetime("5-1-2026 2:30 PM").as_deref(), Ok("2026-05-01T14:30"));
     }
 
     #[test]

@@ -20,9 +20,15 @@ pub enum NumberError {
     /// It has an exponent.
     #[error("write the number out, without an exponent: 120 for 1.2e2")]
     Exponent,
-    /// It is two with a slash between them: a blood pressure, or a fraction.
-    #[error("“/” is no part of a number: write a blood pressure in its two fields, and a half as 0.5")]
+    /// It is two with a slash between them, as a blood pressure is.
+    #[error("“/” is no part of a number: write a blood pressure in its two fields")]
     Slash,
+    /// It is a fraction, or has one behind it.
+    #[error("write a fraction as a decimal, a half as 0.5: 150.5 for 150½")]
+    Fraction,
+    /// It says out of how many.
+    #[error("give {0} alone, without what it is out of")]
+    OutOf(String),
     /// It says from where to where.
     #[error("give one number, not a range")]
     Range,
@@ -218,8 +224,11 @@ fn why_none(text: &str) -> NumberError {
     if two('e').is_some_and(is_number) {
         return NumberError::Exponent;
     }
-    if two('/').is_some() {
-        return NumberError::Slash;
+    if text.contains(is_fraction) {
+        return NumberError::Fraction;
+    }
+    if let Some((one, other)) = two('/') {
+        return of_two(one, other);
     }
     if two('-').is_some_and(is_number) {
         return NumberError::Range;
@@ -230,6 +239,21 @@ fn why_none(text: &str) -> NumberError {
     }
     let stray = text.split(is_part).find(|stray| !stray.is_empty());
     stray.map_or(NumberError::NotANumber, |stray| NumberError::Stray(shown(stray)))
+}
+
+/// What two numbers with a slash between them are: of ten is of a scale, the greater over the lesser a blood pressure.
+fn of_two(one: &str, other: &str) -> NumberError {
+    let (one, other) = (one.trim_end(), other.trim_start());
+    let before = one.trim_end_matches(|c: char| c.is_ascii_digit());
+    let upper = one.get(before.len()..).unwrap_or_default();
+    let end = other.find(|c: char| !c.is_ascii_digit()).unwrap_or(other.len());
+    let lower = other.get(..end).unwrap_or_default();
+    let is_mixed = before.trim_end().ends_with(|c: char| c.is_ascii_digit());
+    match (upper.parse::<u32>(), lower.parse::<u32>()) {
+        (Ok(_), Ok(10)) if !is_mixed => NumberError::OutOf(upper.to_owned()),
+        (Ok(upper), Ok(lower)) if is_mixed || upper <= lower => NumberError::Fraction,
+        (_, _) => NumberError::Slash,
+    }
 }
 
 /// What somebody says of a number behind it and its unit: “on room air” of “97 % on room air”.
@@ -411,13 +435,17 @@ mod tests {
         for text in ["1e3", "1.2E2", "1e-3", "1,5e+3 bpm"] {
             assert_eq!(number(text, Some("bpm")), Err(NumberError::Exponent), "{text}");
         }
-        for text in ["120/80", "12 / 8", "120/80 mmHg", "7/10", "1/2", "2 1/2", "½", "98½ mmHg"] {
+        for text in ["120/80", "12 / 8", "120/80 mmHg"] {
             let words = number(text, Some("mmHg")).unwrap_err().to_string();
-            assert_eq!(
-                words,
-                "“/” is no part of a number: write a blood pressure in its two fields, and a half as 0.5",
-                "{text}"
-            );
+            let pressure = "“/” is no part of a number: write a blood pressure in its two fields";
+            assert_eq!(words, pressure, "{text}");
+        }
+        for text in ["1/2", "2 1/2", "½", "98½ mmHg", "150½", "150 1/2"] {
+            assert_eq!(number(text, Some("mmHg")), Err(NumberError::Fraction), "{text}");
+        }
+        for (text, alone) in [("7/10", "7"), ("10 / 10", "10"), ("0/10 at rest", "0")] {
+            let words = number(text, None).unwrap_err().to_string();
+            assert_eq!(words, format!("give {alone} alone, without what it is out of"), "{text}");
         }
         for text in ["16-18", "16 – 18/min", "-2 - 3", "16-18 bananas"] {
             let words = number(text, Some("bpm")).unwrap_err().to_string();

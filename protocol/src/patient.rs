@@ -4,7 +4,7 @@
 
 mod alike;
 
-pub use alike::{has_same_number, is_found, may_be_one, mrn_key, words, words_key};
+pub use alike::{is_found, may_be_one, mrn_key, same_number, sought, words, words_key};
 
 use serde_json::{Map, Value};
 
@@ -130,6 +130,8 @@ pub static FIELDS: &[Field] = &[
     },
 ];
 
+/// The keys of the numbers of which each is one person's.
+pub const NUMBERS: [&str; 2] = ["mrn", "medicare"];
 /// The longest name, in characters.
 pub const MAX_NAME: usize = 200;
 /// The key of the day of birth.

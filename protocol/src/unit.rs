@@ -148,6 +148,19 @@ impl Unit {
         given.unwrap_or_else(|| rounded(over, SHOWN))
     }
 
+    /// What is shown, in this unit, of a number that is stored in it: the number, or, of one that was given in the
+    /// counterpart, one decimal. Of two numbers that are one the shorter was given: 68 kg, and not 149.9143 lb.
+    #[must_use]
+    pub fn shown_here(self, stored: f64) -> f64 {
+        let over = self.over(stored);
+        #[allow(clippy::float_cmp)] // the same steps make the same number
+        let decimals = |of: f64, back: &dyn Fn(f64) -> f64| {
+            (0..STORED).find(|decimals| back(rounded(of, *decimals)) == stored).unwrap_or(STORED)
+        };
+        let was_given_there = decimals(over, &|it| self.stored(it)) < decimals(stored, &|it| it);
+        if was_given_there { rounded(stored, SHOWN) } else { stored }
+    }
+
     /// The least number of one decimal, in its counterpart, that is not below a bound in this unit.
     #[must_use]
     pub fn least(self, bound: f64) -> f64 {
@@ -197,6 +210,23 @@ mod tests {
             (Unit::Fahrenheit.shown(31.99), Unit::Fahrenheit.shown(31.99).is_sign_negative()),
             (0.0, false)
         );
+    }
+
+    #[test]
+    fn what_was_given_in_the_other_unit_is_shown_in_this_one_to_one_decimal() {
+        for (unit, stored, shown) in [
+            (Unit::Pound, 149.9143, 149.9),
+            (Unit::Inch, 63.7795, 63.8),
+            (Unit::Fahrenheit, 98.96, 99.0),
+            // What was given here is shown as it was given.
+            (Unit::Fahrenheit, 98.625, 98.625),
+            (Unit::Pound, 170.25, 170.25),
+            (Unit::Pound, 7.0625, 7.0625),
+            (Unit::Pound, 150.5, 150.5),
+            (Unit::Celsius, 37.0, 37.0),
+        ] {
+            assert_eq!(unit.shown_here(stored), shown, "{unit:?} {stored}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
 
+use crate::day;
 use crate::time::Timestamp;
 
 /// The length of a wall time.
@@ -80,7 +81,7 @@ impl Zone {
         let info = self.0.to_offset_info(moment);
         let wall = info.offset().to_datetime(moment);
         WallClock {
-            day: day(wall),
+            day: iso(wall),
             time: format!("{:02}:{:02}:{:02}", wall.hour(), wall.minute(), wall.second()),
             of: spoken(info.abbreviation()),
             is_twice: matches!(self.0.to_ambiguous_timestamp(wall).offset(), AmbiguousOffset::Fold { .. }),
@@ -149,7 +150,7 @@ impl Zone {
     #[must_use]
     pub fn words(&self, time: &str) -> String {
         let Some((at, offset)) = parts(time) else { return time.to_owned() };
-        let spaced = |at: DateTime| format!("{} {:02}:{:02}", day(at), at.hour(), at.minute());
+        let spaced = |at: DateTime| format!("{} {:02}:{:02}", day::shown(&iso(at)), at.hour(), at.minute());
         let Some((offset, here)) = offset.and_then(|offset| Some((offset, self.restated(at, offset)?)))
         else {
             return spaced(at);
@@ -210,10 +211,10 @@ fn parts(time: &str) -> Option<(DateTime, Option<i32>)> {
 }
 
 fn stored(at: DateTime, minutes: i32) -> String {
-    format!("{}T{:02}:{:02}{}", day(at), at.hour(), at.minute(), spelled(minutes))
+    format!("{}T{:02}:{:02}{}", iso(at), at.hour(), at.minute(), spelled(minutes))
 }
 
-fn day(at: DateTime) -> String {
+fn iso(at: DateTime) -> String {
     format!("{:04}-{:02}-{:02}", at.year(), at.month(), at.day())
 }
 
@@ -304,16 +305,16 @@ mod tests {
     fn a_stored_time_reads_the_same_on_every_wall_of_the_facility() {
         let chicago = zone("America/Chicago");
         for (stored, words, wall) in [
-            ("2026-05-01T22:30-05:00", "2026-05-01 22:30", "2026-05-01T22:30"),
-            ("2026-11-01T01:30-05:00", "2026-11-01 01:30 CDT", "2026-11-01T01:30"),
-            ("2026-11-01T01:30-06:00", "2026-11-01 01:30 CST", "2026-11-01T01:30"),
+            ("2026-05-01T22:30-05:00", "05/01/2026 22:30", "2026-05-01T22:30"),
+            ("2026-11-01T01:30-05:00", "11/01/2026 01:30 CDT", "2026-11-01T01:30"),
+            ("2026-11-01T01:30-06:00", "11/01/2026 01:30 CST", "2026-11-01T01:30"),
             (
                 "2026-05-01T22:30+00:00",
-                "2026-05-01 17:30 (charted as 2026-05-01 22:30 UTC+00:00)",
+                "05/01/2026 17:30 (charted as 05/01/2026 22:30 UTC+00:00)",
                 "2026-05-01T17:30",
             ),
             // From an agent that knows no zones: as it was typed.
-            ("2026-03-08T02:30", "2026-03-08 02:30", "2026-03-08T02:30"),
+            ("2026-03-08T02:30", "03/08/2026 02:30", "2026-03-08T02:30"),
             ("after breakfast", "after breakfast", "after breakfast"),
             ("", "", ""),
         ] {

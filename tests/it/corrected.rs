@@ -74,7 +74,8 @@ async fn a_correction_says_why_and_whose_entry_it_is_of_and_the_form_says_who_ma
     assert!(unsaid.status == 422 && words.contains("at most 200 characters"), "{words}");
     let saved = hall.fill_in(&of_carl, &corrected_vitals("Nora's look")).await?;
     assert_eq!(saved.status, 303, "{}", saved.words());
-    let said = ["by Nora Quist · entry by Carl Stone", "Reason: Read anew", "2 earlier versions"];
+    let said =
+        ["Charted by Carl Stone", "Corrected by Nora Quist", "Reason: Read anew", "2 earlier versions"];
     hall.page_says(&path, &said).await?;
     let records = scene.facility.has_records(id, 4).await?;
     let reasons = records.iter().map(|it| &it["reason"]).filter(|it| **it == json!("Read anew")).count();

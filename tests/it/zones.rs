@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::cli::{Terminal, by_clock};
 
 /// What is asked about that hour once it is that long ago.
-const LONG_AGO: &str = "seen_at: Seen at 2026-11-01 01:30 is more than a year ago: check the year";
+const LONG_AGO: &str = "seen_at: Seen at 11/01/2026 01:30 is more than a year ago: check the year";
 
 fn chicago() -> Zone {
     Zone::named("America/Chicago").unwrap()
@@ -105,7 +105,7 @@ async fn a_kiosk_in_utc_shows_and_asks_for_the_facilitys_time() -> Result<()> {
         records.iter().filter_map(|record| record["values"]["seen_at"].as_str()).collect();
     stored.sort_unstable();
     assert_eq!(stored, times);
-    wing.page_says(&path, &["2026-11-01 01:30 CDT", "2026-11-01 01:30 CST"]).await?;
+    wing.page_says(&path, &["11/01/2026 01:30 CDT", "11/01/2026 01:30 CST"]).await?;
     page.close().await
 }
 
@@ -134,7 +134,7 @@ async fn chooses_the_second(page: &Browser, form: &str) -> Result<()> {
     page.script(&ahead).await?;
     page.touch_words("Second: standard time (CST)").await?;
     page.touch_words("Save").await?;
-    page.sees(&["The entry is safe on this device", "2026-11-01 01:30 CST"]).await.map(drop)
+    page.sees(&["The entry is safe on this device", "11/01/2026 01:30 CST"]).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,17 +149,17 @@ async fn until_somebody_sets_a_zone_the_devices_own_counts_and_its_page_says_so(
     let trouble = hall.status().await?["time_zone_trouble"].clone();
     assert!(trouble.as_str().is_some_and(|words| words.contains(own)), "{trouble}");
     hall.sign_in(&scene.nora).await?;
-    let confirmed = "seen_at: Seen at 2026-07-14 22:30 is more than a year ago: check the year";
+    let confirmed = "seen_at: Seen at 07/14/2026 22:30 is more than a year ago: check the year";
     hall.chart(name, "rounds", &[("seen_at", "2026-07-14T22:30"), ("_confirmed", confirmed)]).await?;
     let records = scene.facility.has_records(id, 1).await?;
     assert_eq!(records[0]["values"]["seen_at"], "2026-07-14T22:30+12:00");
     let path = format!("/residents/{id}");
-    hall.page_says(&path, &["2026-07-14 22:30", own]).await?;
+    hall.page_says(&path, &["07/14/2026 22:30", own]).await?;
 
     // Once it is set the page follows, and what was charted before keeps its moment.
     set(&scene, Some("America/Chicago")).await?;
     hall.status_is("time_zone", "America/Chicago").await?;
-    let shown = "2026-07-14 05:30 (charted as 2026-07-14 22:30 UTC+12:00)";
+    let shown = "07/14/2026 05:30 (charted as 07/14/2026 22:30 UTC+12:00)";
     let page = hall.page_says(&path, &[shown]).await?;
     assert!(!page.contains("time zone"), "{page}");
 
@@ -180,7 +180,7 @@ async fn until_somebody_sets_a_zone_the_devices_own_counts_and_its_page_says_so(
     old.push_all().await?;
     let records = scene.facility.has_records(id, 2).await?;
     assert!(records.iter().any(|it| it["values"]["seen_at"] == "2026-03-08T02:30"), "{records:?}");
-    hall.page_says(&path, &["2026-03-08 02:30"]).await?;
+    hall.page_says(&path, &["03/08/2026 02:30"]).await?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Answers in words, with what whoever reads them has to see.
 
+use carepost_protocol::day;
 use carepost_protocol::number::plain;
 use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{FieldType, Workflow};
@@ -34,9 +35,10 @@ pub(super) fn in_words(
         let value = values.get(&field.key).filter(|value| !value.is_null())?;
         Some(Answer {
             label: field.label.clone(),
-            words: match value.as_str().filter(|_| field.field_type == FieldType::Datetime) {
-                Some(time) => zone.words(time),
-                None => word(&field.shown(value, units), field.charted_in(units).unit.as_deref()),
+            words: match (field.field_type, value.as_str()) {
+                (FieldType::Datetime, Some(time)) => zone.words(time),
+                (FieldType::Date, Some(day)) => day::shown(day),
+                (_, _) => word(&field.shown(value, units), field.charted_in(units).unit.as_deref()),
             },
             is_critical: field.is_critical(value),
             is_confirmed: confirmed.contains(&field.key),

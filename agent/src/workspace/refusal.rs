@@ -1,7 +1,7 @@
 //! Why something is not shown, or not saved: each tells its reader what to do next.
 
 use carepost_protocol::id::PatientId;
-use carepost_protocol::patient::has_same_number;
+use carepost_protocol::patient::same_number;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::FieldError;
 
@@ -113,7 +113,9 @@ pub enum NotSaved {
 pub struct Known {
     /// Who it is.
     pub resident: PatientDocument,
-    /// Whether both have one number: of somebody who took another's place, as their own.
+    /// What the number is called that is theirs too: as their own, or of somebody whose place they took.
+    pub number: Option<&'static str>,
+    /// Whether it is their own.
     pub has_same_number: bool,
 }
 
@@ -121,7 +123,8 @@ impl Known {
     /// A resident beside whoever is asked about.
     #[must_use]
     pub fn beside(asked: &PatientDocument, resident: PatientDocument) -> Self {
-        Self { has_same_number: has_same_number(asked, &resident), resident }
+        let number = same_number(asked, &resident).map(|number| number.label);
+        Self { number, has_same_number: number.is_some(), resident }
     }
 
     /// What is confirmed by saying that they are two.

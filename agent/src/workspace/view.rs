@@ -228,8 +228,8 @@ pub struct Entry {
     pub patient: PatientId,
     /// Whether it corrects another.
     pub is_correction: bool,
-    /// Who charted what it corrects, by name, where that is somebody else.
-    pub corrects: Option<String>,
+    /// Who charted the entry that it corrects, by name, and when, where that is here.
+    pub charted: Option<(String, Timestamp)>,
     /// Why it corrects it.
     pub reason: Option<String>,
     /// Whether it strikes out what it corrects. The answers are then those that were struck out.
@@ -280,7 +280,7 @@ pub struct Attention {
     pub resident: Option<PatientDocument>,
     /// When it was made.
     pub at: Timestamp,
-    /// By whom: initials.
+    /// By whom, by name.
     pub author: String,
     /// What was entered.
     pub answers: Vec<Answer>,
@@ -325,13 +325,13 @@ pub struct Review {
 }
 
 impl Review {
-    /// Who has one number, of those whom it asks about: nobody where nobody has.
+    /// Who has one number, of those whom it asks about, and what that is called: nobody where nobody has.
     #[must_use]
-    pub fn of_one_number(&self) -> Vec<&PatientDocument> {
-        let Question::Duplicate(others) = &self.question else { return Vec::new() };
-        let mut numbered = others.iter().filter(|known| known.has_same_number).peekable();
-        let last = self.resident.as_ref().filter(|_| numbered.peek().is_some());
-        last.into_iter().chain(numbered.map(|known| &known.resident)).collect()
+    pub fn of_one_number(&self) -> Option<(&'static str, Vec<&PatientDocument>)> {
+        let Question::Duplicate(others) = &self.question else { return None };
+        let number = others.iter().find_map(|known| known.number)?;
+        let numbered = others.iter().filter(|known| known.has_same_number);
+        Some((number, self.resident.iter().chain(numbered.map(|known| &known.resident)).collect()))
     }
 }
 
@@ -379,17 +379,10 @@ pub struct Disputed {
 pub struct Saved {
     /// In words.
     pub words: String,
-    /// Who saved it: initials.
+    /// Who saved it, by name.
     pub by: String,
     /// When.
     pub at: Timestamp,
     /// Whether it is what the resident's page says now.
     pub stands: bool,
-}
-
-/// A name as it is shown short: "N. Q." for Nina Quill.
-#[must_use]
-pub fn initials(name: &str) -> String {
-    let letters = name.split_whitespace().filter_map(|word| word.chars().next());
-    letters.map(|letter| format!("{letter}.")).collect::<Vec<_>>().join(" ")
 }

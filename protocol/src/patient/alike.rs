@@ -1,37 +1,48 @@
 //! Patient matching: how residents' names and numbers are compared, and found.
 
-use super::is_no_mrn;
+use super::{Field, NUMBERS, field, is_no_mrn};
 use crate::day;
 use crate::record::PatientDocument;
 use crate::text::{Sought, family_name, fold, plain};
 
-/// Whether two may be one person: by the number; by the name, where the birthdays do not contradict each other;
-/// or by a birthday that both have to the day, with the room, the family's name or a name that is one slip of the
-/// pen apart. Names are compared as they are found, without accents and in any order.
+/// Whether two may be one person: by a number; by the name, where the birthdays do not contradict each other; by a name
+/// that is one slip of the pen apart, with one birthday, with day and month changed round too, or with one room where
+/// the birthdays do not contradict each other; or by a birthday that both have to the day, with the room or the family's
+/// name. Names are compared as they are found, without accents and in any order.
 #[must_use]
 pub fn may_be_one(one: &PatientDocument, other: &PatientDocument) -> bool {
-    if has_same_number(one, other) {
+    if same_number(one, other).is_some() {
         return true;
     }
     let born = one.date_of_birth.as_deref().zip(other.date_of_birth.as_deref());
+    let may_be_one_birthday = born.is_none_or(|(one, other)| day::may_be_one(one, other));
     let names = (words(&one.name), words(&other.name));
     if names.0 == names.1 {
-        return born.is_none_or(|(one, other)| day::may_be_one(one, other));
+        return may_be_one_birthday;
     }
     let has_same_room = || {
         let rooms = one.room.as_deref().zip(other.room.as_deref());
         rooms.is_some_and(|(one, other)| fold(one) == fold(other))
     };
     let is_same_day = born.is_some_and(|(one, other)| one == other && one.len() == DAY.len());
+    if is_a_slip_apart(&names.0, &names.1) {
+        let is_turned = born.is_some_and(|(one, other)| day::turned(one).as_deref() == Some(other));
+        return is_same_day || is_turned || has_same_room() && may_be_one_birthday;
+    }
     let is_one_family = || words(&family_name(&one.name)) == words(&family_name(&other.name));
-    is_same_day && (has_same_room() || is_one_family() || is_a_slip_apart(&names.0, &names.1))
+    is_same_day && (has_same_room() || is_one_family())
 }
 
-/// Whether two have one medical record number, which is one person's.
+/// The number that two have both, of those that are one person's: the medical record number, or Medicare's.
 #[must_use]
-pub fn has_same_number(one: &PatientDocument, other: &PatientDocument) -> bool {
-    let key = mrn_key(&one.mrn);
-    !key.is_empty() && key == mrn_key(&other.mrn)
+pub fn same_number(one: &PatientDocument, other: &PatientDocument) -> Option<&'static Field> {
+    let is_one = |key: String, other: String| !key.is_empty() && key == other;
+    let medicare = |of: &PatientDocument| of.medicare.as_deref().map(fold).unwrap_or_default();
+    let has_same = |number: &&str| match *number {
+        "mrn" => is_one(mrn_key(&one.mrn), mrn_key(&other.mrn)),
+        _ => is_one(medicare(one), medicare(other)),
+    };
+    NUMBERS.into_iter().find(has_same).and_then(field)
 }
 
 /// Whether two names are the same but for a slip in one of their words.
@@ -67,6 +78,13 @@ fn is_a_slip(one: &str, other: &str) -> bool {
         ([a, b], [c, d]) => (a, b) == (d, c),
         _ => false,
     }
+}
+
+/// What is typed to find somebody: a leading "room" says what comes after it, and is no part of it.
+#[must_use]
+pub fn sought(typed: &str) -> Sought {
+    let folded = fold(typed);
+    Sought::new(folded.strip_prefix("room ").unwrap_or(typed))
 }
 
 /// Whether somebody is found by name, room or number.
@@ -145,6 +163,8 @@ mod tests {
             ("Ada Smiths", "1941-03-15", "", ""),
             ("Smtih, Ada", "1941-03-15", "", ""),
             ("Áda Smíhh", "1941-03-15", "", ""),
+            ("Ada Smyth", "", "12", ""),
+            ("Ida Smith", "1941", "１２", ""),
         ] {
             let other = person(name, born, room, mrn);
             assert!(may_be_one(&ada, &other) && may_be_one(&other, &ada), "{other:?}");
@@ -155,7 +175,8 @@ mod tests {
             ("Adelaide Jones", "1941-03-15", "13", "RS-2"),
             ("Adelaide Smith", "1941", "12", ""),
             ("Ada Smyth", "1941-03-16", "12", ""),
-            ("Ada Smyth", "", "12", ""),
+            ("Ada Smyth", "", "13", ""),
+            ("Ada Smyth", "1941", "", ""),
             ("Ida Smyth", "1941-03-15", "", ""),
             ("Ada Smthi", "1941-03-15", "", ""),
             ("", "", "", ""),
@@ -165,23 +186,41 @@ mod tests {
         // Day and month changed round, of one name.
         let bea = person("Bea Smith", "1941-03-04", "", "");
         assert!(may_be_one(&bea, &person("Smith, Bea", "1941-04-03", "", "")));
-        assert!(!may_be_one(&bea, &person("Bea Smyth", "1941-04-03", "", "")));
+        assert!(may_be_one(&bea, &person("Bea Smyth", "1941-04-03", "", "")), "with a slip in it too");
+        assert!(!may_be_one(&bea, &person("Dee Smyth", "1941-04-03", "", "")));
         let unknown = |n: u8| person(&format!("Unknown {n}"), "1941-03-04", "", "");
         assert!(!may_be_one(&unknown(1), &unknown(2)), "a number that counts is no slip");
         // What is nothing but signs is no number.
-        assert!(!has_same_number(&person("Ada", "", "", "-"), &person("Bea", "", "", "– -")));
+        assert!(same_number(&person("Ada", "", "", "-"), &person("Bea", "", "", "– -")).is_none());
+    }
+
+    #[test]
+    fn a_medicare_number_is_one_persons_as_a_medical_record_number_is() {
+        let with = |name: &str, mrn: &str, medicare: Option<&str>| PatientDocument {
+            medicare: medicare.map(str::to_owned),
+            ..person(name, "", "", mrn)
+        };
+        let ada = with("Ada Smith", "RS-1", Some("1EG4-TE5-MK73"));
+        let key = |other: &PatientDocument| same_number(&ada, other).map(|number| number.key);
+        let bea = with("Bea Other", "RS-2", Some("1EG4-TE5-MK73"));
+        assert_eq!(key(&bea), Some("medicare"));
+        assert!(may_be_one(&ada, &bea));
+        assert_eq!(key(&with("Bea Other", "rs 1", None)), Some("mrn"));
+        assert_eq!(key(&with("Bea Other", "RS-2", Some("1EG4-TE5-MK72"))), None);
+        assert!(same_number(&with("Ada", "", None), &with("Bea", "", None)).is_none());
     }
 
     #[test]
     fn somebody_is_found_by_name_room_and_number_in_any_order() {
         let joao = person("João Peter O’Brien-Łuk", "1941-03-15", "12 B", "RS-0042");
-        for asked in
-            ["joao", "OBRIEN", "o'brien", "luk jo", "obr pet", "12b", "12 b", "rs-0042", "RS0042", "12 joao"]
-        {
-            assert!(is_found(&joao, &Sought::new(asked)), "{asked}");
+        for asked in [
+            "joao", "OBRIEN", "o'brien", "luk jo", "obr pet", "12b", "12 b", "rs-0042", "RS0042", "12 joao",
+            "room 12b", "Room  12",
+        ] {
+            assert!(is_found(&joao, &sought(asked)), "{asked}");
         }
-        for asked in ["rien", "joao smith", "13", "042", "peter 13"] {
-            assert!(!is_found(&joao, &Sought::new(asked)), "{asked}");
+        for asked in ["rien", "joao smith", "13", "042", "peter 13", "room", "room 13", "12 room"] {
+            assert!(!is_found(&joao, &sought(asked)), "{asked}");
         }
         assert!(words(" -,. ").is_empty());
     }

@@ -41,13 +41,17 @@ impl Field {
     #[must_use]
     pub fn shown(&self, value: &Value, units: Units) -> Value {
         let Value::Number(number) = value else { return value.clone() };
-        let there = number.as_f64().filter(|_| self.elsewhere(units).is_some());
-        let there = there.and_then(|stored| Number::from_f64(self.number_shown(stored, units)));
-        Value::Number(plain(there.as_ref().unwrap_or(number)))
+        let read = number.as_f64().filter(|_| self.measure().is_some());
+        let read = read.and_then(|stored| Number::from_f64(self.number_shown(stored, units)));
+        Value::Number(plain(read.as_ref().unwrap_or(number)))
     }
 
     pub(super) fn number_shown(&self, stored: f64, units: Units) -> f64 {
-        self.elsewhere(units).map_or(stored, |unit| unit.shown(stored))
+        match (self.elsewhere(units), self.measure()) {
+            (Some(unit), _) => unit.shown(stored),
+            (None, Some(unit)) => unit.shown_here(stored),
+            (None, None) => stored,
+        }
     }
 
     /// What is to be read in the place of a number that was left as it was shown: the value itself, with its

@@ -190,10 +190,10 @@ fn a_year_that_cannot_be_is_refused_and_an_unlikely_day_or_time_is_asked_about()
         assert_eq!(asked("taken_at", likely), "");
     }
     for (typed, words) in [
-        ("2026-11-28T08:48-06:00", "TAKEN_AT 2026-11-28 08:48 is in the future: check the day and the time"),
-        ("2026-11-28T23:59-06:00", "TAKEN_AT 2026-11-28 23:59 is in the future: check the day and the time"),
-        ("2025-11-28T08:41-06:00", "TAKEN_AT 2025-11-28 08:41 is more than a year ago: check the year"),
-        ("1926-11-28T09:00-06:00", "TAKEN_AT 1926-11-28 09:00 is more than a year ago: check the year"),
+        ("2026-11-28T08:48-06:00", "TAKEN_AT 11/28/2026 08:48 is in the future: check the day and the time"),
+        ("2026-11-28T23:59-06:00", "TAKEN_AT 11/28/2026 23:59 is in the future: check the day and the time"),
+        ("2025-11-28T08:41-06:00", "TAKEN_AT 11/28/2025 08:41 is more than a year ago: check the year"),
+        ("1926-11-28T09:00-06:00", "TAKEN_AT 11/28/1926 09:00 is more than a year ago: check the year"),
     ] {
         assert_eq!(asked("taken_at", typed), format!("taken_at: {words}"));
     }
@@ -202,7 +202,7 @@ fn a_year_that_cannot_be_is_refused_and_an_unlikely_day_or_time_is_asked_about()
     }
     assert_eq!(
         asked("taken_on", "2028-11-29"),
-        "taken_on: TAKEN_ON 2028-11-29 is more than two years ahead: check the year"
+        "taken_on: TAKEN_ON 11/29/2028 is more than two years ahead: check the year"
     );
     // What came over the wire was charted: it is asked about, whatever it is, by when it was charted.
     let at = "2026-11-28T14:42:00Z".parse::<Timestamp>().unwrap();
@@ -212,8 +212,8 @@ fn a_year_that_cannot_be_is_refused_and_an_unlikely_day_or_time_is_asked_about()
     assert_eq!(
         fields,
         [
-            "TAKEN_ON 1066-10-14 is more than 130 years ago: check the year",
-            "TAKEN_AT 0026-11-28 10:00 is more than a year ago: check the year"
+            "TAKEN_ON 10/14/1066 is more than 130 years ago: check the year",
+            "TAKEN_AT 11/28/0026 10:00 is more than a year ago: check the year"
         ]
     );
     assert_eq!(read(None), [], "nobody knows when");
@@ -245,19 +245,19 @@ fn a_field_that_expects_the_future_asks_about_the_past() {
     }
     let past = "is in the past: check the";
     for (key, typed, words) in [
-        ("next_at", "2026-11-28T08:36-06:00", format!("NEXT_AT 2026-11-28 08:36 {past} day and the time")),
-        ("next_at", "2025-12-05T09:00-06:00", format!("NEXT_AT 2025-12-05 09:00 {past} day and the time")),
+        ("next_at", "2026-11-28T08:36-06:00", format!("NEXT_AT 11/28/2026 08:36 {past} day and the time")),
+        ("next_at", "2025-12-05T09:00-06:00", format!("NEXT_AT 12/05/2025 09:00 {past} day and the time")),
         (
             "next_at",
             "2028-12-05T09:00-06:00",
-            "NEXT_AT 2028-12-05 09:00 is more than a year ahead: check the year".to_owned(),
+            "NEXT_AT 12/05/2028 09:00 is more than a year ahead: check the year".to_owned(),
         ),
-        ("next_on", "2026-11-27", format!("NEXT_ON 2026-11-27 {past} date")),
-        ("next_on", "1926-11-30", format!("NEXT_ON 1926-11-30 {past} date")),
+        ("next_on", "2026-11-27", format!("NEXT_ON 11/27/2026 {past} date")),
+        ("next_on", "1926-11-30", format!("NEXT_ON 11/30/1926 {past} date")),
         (
             "next_on",
             "2028-11-29",
-            "NEXT_ON 2028-11-29 is more than two years ahead: check the year".to_owned(),
+            "NEXT_ON 11/29/2028 is more than two years ahead: check the year".to_owned(),
         ),
     ] {
         assert_eq!(asked(key, typed), format!("{key}: {words}"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Expects, Field, FieldError, FieldType};
+use crate::day;
 use crate::merge::AHEAD;
 use crate::time::Timestamp;
 
@@ -40,13 +41,13 @@ impl Field {
         let is_ahead = self.expects == Some(Expects::Future);
         let (shown, how) = match self.field_type {
             FieldType::Date if is_ahead && text < at.before(WESTERNMOST).to_string().get(..DAY)? => {
-                (text.to_owned(), "in the past: check the date")
+                (day::shown(text), "in the past: check the date")
             }
             FieldType::Date if text > years_from(at, 2).get(..DAY)? => {
-                (text.to_owned(), "more than two years ahead: check the year")
+                (day::shown(text), "more than two years ahead: check the year")
             }
             FieldType::Date if text < years_from(at, -130).get(..DAY)? => {
-                (text.to_owned(), "more than 130 years ago: check the year")
+                (day::shown(text), "more than 130 years ago: check the year")
             }
             FieldType::Datetime => {
                 let (wall, offset) = text.split_at_checked(WALL)?;
@@ -62,7 +63,8 @@ impl Field {
                 } else {
                     return None;
                 };
-                (wall.replace('T', " "), how)
+                let (day, clock) = wall.split_once('T')?;
+                (format!("{} {clock}", day::shown(day)), how)
             }
             FieldType::Date
             | FieldType::String

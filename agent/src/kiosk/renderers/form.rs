@@ -12,7 +12,9 @@ use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use super::field::{Control, FieldView};
 use super::shell::{Shell, answer, capital};
 use super::words::Weight;
-use crate::workspace::view::{CONFIRMED, DISCHARGED, Form, FormPage, Known, NotSaved, SEEN, Typed, units_of};
+use crate::workspace::view::{
+    CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SEEN, Typed, units_of,
+};
 
 #[derive(Template)]
 #[template(path = "form.html")]
@@ -103,7 +105,11 @@ impl FormView {
         view
     }
 
-    fn with(page: FormPage, faults: &[FieldError]) -> Self {
+    fn with(mut page: FormPage, faults: &[FieldError]) -> Self {
+        // It begins a sentence.
+        if let Some(since) = &mut page.since {
+            since.by = capital(&since.by);
+        }
         let units = units_of(&page.answers);
         let ordered = page.workflow.in_order();
         let loose = faults.iter().filter(|fault| ordered.iter().all(|field| field.key != fault.field));
@@ -188,12 +194,17 @@ impl FormView {
     }
 
     /// What the button says that is pressed when it is none of those who are known, or the number is right.
-    pub(crate) fn another(&self) -> &'static str {
+    pub(crate) fn another(&self) -> String {
         match (self.admits(), self.alike.len()) {
-            (true, 0 | 1) => "Different person: admit",
-            (true, _) => "None of these: admit",
-            (false, _) => "Save with this MRN",
+            (true, 0 | 1) => "Different person: admit".to_owned(),
+            (true, _) => "None of these: admit".to_owned(),
+            (false, _) => format!("Save with this {}", self.number()),
         }
+    }
+
+    /// What the number is called that is another's.
+    pub(crate) fn number(&self) -> &'static str {
+        called(&self.alike)
     }
 
     /// Whether one of those who are known has the number that was typed as their own.
@@ -204,6 +215,11 @@ impl FormView {
     pub(crate) fn faulty(&self) -> usize {
         self.fields.iter().filter(|field| field.fault.is_some()).count() + self.loose.len()
     }
+}
+
+/// What the number is called that these have.
+pub(super) fn called(alike: &[Known]) -> &'static str {
+    alike.iter().find_map(|known| known.number).unwrap_or("number")
 }
 
 /// Whom a page is about.

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use carepost_protocol::id::{PatientId, ReviewId};
 
-use super::form::Person;
+use super::form::{Person, called};
 use super::shell::{Shell, answer, capital, status_of_save};
 use super::words::Weight;
 use crate::workspace::view::{Attention, Join, Known, Mark, NotSaved, Part, Question, Review, Todo};
@@ -115,7 +115,9 @@ struct NumberPage {
     token: String,
     /// What was chosen, as the review's form sent it.
     answers: Vec<(String, String)>,
-    /// Who has the number that was chosen.
+    /// What the number is called that was chosen.
+    number: &'static str,
+    /// Who has it.
     alike: Vec<Known>,
 }
 
@@ -127,7 +129,8 @@ pub(crate) fn number(
     answers: Vec<(String, String)>,
     alike: Vec<Known>,
 ) -> Response {
-    let page = NumberPage { shell: shell.held(), id, token, answers, alike };
+    let number = called(&alike);
+    let page = NumberPage { shell: shell.held(), id, token, answers, number, alike };
     answer(StatusCode::UNPROCESSABLE_ENTITY, &page)
 }
 

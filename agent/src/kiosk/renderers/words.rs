@@ -70,8 +70,9 @@ pub(crate) struct Moment {
 impl Moment {
     /// That moment on the walls of a zone: the one place where pages tell time.
     pub(crate) fn new(at: Timestamp, zone: &Zone) -> Self {
-        let WallClock { of, is_twice, .. } = zone.clock(at);
-        Self { exact: at.to_string(), plain: zone.shown(at), of: is_twice.then_some(of) }
+        let WallClock { day, time, of, is_twice } = zone.clock(at);
+        let plain = format!("{} {} {of}", day::shown(&day), time.get(..5).unwrap_or_default());
+        Self { exact: at.to_string(), plain, of: is_twice.then_some(of) }
     }
 }
 

@@ -223,6 +223,7 @@ fn every_type() -> Workflow {
 
 fn form_page(answers: &[(&str, &str)]) -> FormPage {
     FormPage {
+        strikes: None,
         has_form: true,
         form: Form::Chart(resident(4, "", "").id, "vitals".to_owned()),
         resident: Some(resident(4, "Mary Smith", "104")),
@@ -255,7 +256,7 @@ fn resident_page() -> ResidentPage {
         record: RecordId::new(at(recorded_at), [1; 10]),
         patient: resident(4, "", "").id,
         is_correction: false,
-        corrects: None,
+        charted: None,
         reason: None,
         is_struck: false,
         may_correct: true,

@@ -4,7 +4,7 @@
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::day::Today;
 use carepost_protocol::id::PatientId;
-use carepost_protocol::patient::{self, may_be_one};
+use carepost_protocol::patient::{self, NUMBERS, may_be_one};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::Field;
@@ -43,10 +43,13 @@ impl Forms {
         answers: &Typed,
     ) -> Result<(), NotSaved> {
         let alike = match (change.kind, edited) {
-            (ChangeKind::Patch, Some(edited)) if change.fields.contains_key("mrn") => {
-                let mut edited = edited.clone();
-                edited.set_all(&change.fields);
-                self.reader.with_the_number_of(permit, &edited)?
+            // Of the numbers that the edit gives: about another's that stands a review asks.
+            (ChangeKind::Patch, Some(edited))
+                if NUMBERS.iter().any(|key| change.fields.contains_key(*key)) =>
+            {
+                let mut given = PatientDocument { mrn: String::new(), medicare: None, ..edited.clone() };
+                given.set_all(&change.fields);
+                self.reader.with_the_number_of(permit, &given)?
             }
             (ChangeKind::Create, _) if change.supersedes.is_none() => {
                 let mut admitted = PatientDocument::new(PatientId::from_bytes([0; 16]));

@@ -68,6 +68,9 @@ impl Forms {
         let (read, base_seq) = prepared.read(&zone, answers, (recorded_at, clock_quality))?;
         let Answers { values: mut fields, doubts } = read;
         let reason = reason(&mut fields)?;
+        if collection == Collection::Records && !strikes && fields.values().all(Value::is_null) {
+            return Err(nothing_filled_in(kind));
+        }
         if differs && prepared.leaves_all(&fields) {
             return Err(nothing_changed());
         }
@@ -208,6 +211,15 @@ impl Prepared {
         let doubts = patient::doubts(&values, &seen.values, today);
         Ok((Answers { values, doubts }, seen.base))
     }
+}
+
+fn nothing_filled_in(kind: ChangeKind) -> NotSaved {
+    let instead = if kind == ChangeKind::Amend {
+        "to take the entry out, go back and press Charted in error"
+    } else {
+        "answer at least one question, or go back without saving"
+    };
+    NotSaved::NotTaken(format!("nothing is filled in: {instead}"))
 }
 
 fn nothing_changed() -> NotSaved {

@@ -169,8 +169,16 @@ impl Forms {
         let token = self.token();
         reader.trail.accessed(&actor, &access.about(prepared.resident.as_ref()), true);
         let discharged = prepared.is_about_somebody_gone();
+        let struck = prepared.makes.record.filter(|_| prepared.makes.strikes);
+        let strikes = match prepared.resident.as_ref().zip(struck) {
+            Some((resident, record)) => {
+                reader.entry(&self.session.permits(on, Some(&access))?, resident.id, record)?
+            }
+            None => None,
+        };
         Ok(FormPage {
             discharged,
+            strikes,
             since,
             form: form.clone(),
             resident: prepared.resident,

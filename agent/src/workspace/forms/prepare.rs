@@ -206,7 +206,8 @@ impl Forms {
                 Some(before) => self.charted(read, patient, before)?,
                 None => known,
             };
-        if values.is_empty() {
+        // Where all is sent, an entry without answers has none: one from before such a form was refused.
+        if values.is_empty() && !(strikes && self.reader.phi_mode() == PhiMode::Full) {
             return Err(Refused::NotSent);
         }
         let makes = Makes::new(ChangeKind::Amend, Collection::Records, Some(record));

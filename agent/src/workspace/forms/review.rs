@@ -2,6 +2,7 @@
 
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::id::{PatientId, ReviewId};
+use carepost_protocol::patient::{NUMBERS, same_number};
 use carepost_protocol::record::{Collection, DisputedField, PatientDocument, ReviewDocument, ReviewKind};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::FieldError;
@@ -86,12 +87,12 @@ impl Forms {
         chosen: &Map<String, Value>,
         answers: &Typed,
     ) -> Result<(), NotSaved> {
-        let (Some(mrn), Some(resident)) = (chosen.get("mrn"), self.reader.resident_here(read, patient)?)
-        else {
+        let is_numbered = NUMBERS.iter().any(|key| chosen.contains_key(*key));
+        let Some(resident) = self.reader.resident_here(read, patient)?.filter(|_| is_numbered) else {
             return Ok(());
         };
-        let mut resident = resident.document;
-        resident.set("mrn", mrn);
+        let mut resident = PatientDocument { mrn: String::new(), medicare: None, ..resident.document };
+        resident.set_all(chosen);
         self.are_answered(read, self.reader.with_the_number_of(read, &resident)?, answers)
     }
 
@@ -112,8 +113,8 @@ impl Forms {
             let others =
                 resident.as_ref().map(|last| self.reader.with_the_number_of(read, last)).transpose()?;
             let same = resident.as_ref().and_then(|last| {
-                let other = others.iter().flatten().find(|known| known.has_same_number)?;
-                Some(one_number(last, &other.resident))
+                let others = others.iter().flatten();
+                others.filter_map(|known| one_number(last, &known.resident)).next()
             });
             return same.map_or_else(|| Ok(Map::from_iter([said(false)])), Err);
         }
@@ -128,12 +129,14 @@ impl Forms {
 }
 
 /// Why somebody is not said to be another than whoever has the same number.
-fn one_number(last: &PatientDocument, other: &PatientDocument) -> NotSaved {
-    NotSaved::NotTaken(format!(
-        "{} has the MRN {} too, and one number is one person's. On the page of whoever it is not, press Edit resident \
-         and change it or take it out; then decide here",
-        other.name, last.mrn
-    ))
+fn one_number(last: &PatientDocument, other: &PatientDocument) -> Option<NotSaved> {
+    let number = same_number(last, other)?;
+    let (label, text) = (number.label, number.shown(last).unwrap_or_default());
+    Some(NotSaved::NotTaken(format!(
+        "{} has the {label} {text} too, and one number is one person's. On the page of whoever it is not, press Edit \
+         resident and change it or take it out; then decide here",
+        other.name
+    )))
 }
 
 /// The values that were chosen, one of each field.

@@ -11,7 +11,7 @@ use carepost_protocol::wire::push::RejectionCode;
 use super::workflows::Workflows;
 use super::{Access, Reader, in_words, resident_form, storage};
 use crate::outbox::RejectedChange;
-use crate::workspace::view::{Attention, Part, Refused, Todo, initials};
+use crate::workspace::view::{Attention, Part, Refused, Todo};
 
 impl Reader {
     pub(crate) fn attention(
@@ -80,7 +80,7 @@ impl Reader {
             what,
             resident,
             at: change.recorded_at,
-            author: initials(&author),
+            author,
             // A PIN's verifier is nobody's to look at.
             answers: if change.collection == Collection::Users {
                 Vec::new()

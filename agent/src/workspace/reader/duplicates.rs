@@ -1,6 +1,6 @@
 //! Duplicate detection: who may be the person that is asked about, or has the same number.
 
-use carepost_protocol::patient::has_same_number;
+use carepost_protocol::patient::{self, NUMBERS, same_number};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 
@@ -9,16 +9,24 @@ use super::residents::keep_present;
 use crate::workspace::view::{Known, Refused};
 
 impl Reader {
-    /// The others who have a resident's number, which is one person's, or took the place of somebody who had it.
+    /// The others who have a number of a resident's, which is one person's, or took the place of somebody who had it.
     pub(crate) fn with_the_number_of(
         &self,
         permit: &Permit<ReadPatients>,
         resident: &PatientDocument,
     ) -> Result<Vec<Known>, Refused> {
-        let mut others = self.known_as(permit, resident, has_same_number)?;
-        others.retain(|other| {
-            other.resident.id != resident.id && Some(other.resident.id) != resident.replaced_by
-        });
+        let mut others: Vec<Known> = Vec::new();
+        for number in NUMBERS.into_iter().filter_map(patient::field) {
+            let mut asked = PatientDocument { mrn: String::new(), medicare: None, ..resident.clone() };
+            asked.set(number.key, &number.of(resident));
+            for known in self.known_as(permit, &asked, |one, other| same_number(one, other).is_some())? {
+                let id = known.resident.id;
+                let is_another = id != resident.id && Some(id) != resident.replaced_by;
+                if is_another && others.iter().all(|other| other.resident.id != id) {
+                    others.push(Known { number: Some(number.label), ..known });
+                }
+            }
+        }
         Ok(others)
     }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use carepost_protocol::amend::{self, Thread};
 use carepost_protocol::change::ChangeKind;
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::{RecordDocument, ReviewDocument};
 use carepost_protocol::role::{Actor, Permit, ReadPatients};
@@ -27,6 +28,8 @@ pub(super) struct Viewer<'a> {
     charts: Option<Actor>,
     /// The measures of the facility.
     units: Units,
+    /// Whether all that was charted is sent here, so that an entry without answers has none.
+    shows_all: bool,
 }
 
 impl Viewer<'_> {
@@ -37,10 +40,9 @@ impl Viewer<'_> {
     }
 }
 
-/// A version of an entry, what it corrects, and who charted it. One of many is not read.
+/// A version of an entry, and what it corrects. One of many is not read.
 struct Version {
     amends: Option<RecordId>,
-    by: Option<UserId>,
     entry: Option<Entry>,
 }
 
@@ -59,7 +61,8 @@ struct Found {
 impl Reader {
     pub(super) fn viewer<'a>(&self, permits: &Permits, workflows: &'a Workflows<'a>) -> Viewer<'a> {
         let charts = permits.chart.map(|permit| *permit.actor());
-        Viewer { zone: self.time_here().zone, workflows, charts, units: self.units() }
+        let shows_all = self.phi_mode() == PhiMode::Full;
+        Viewer { zone: self.time_here().zone, workflows, charts, units: self.units(), shows_all }
     }
 
     /// What the mirror has of a person's whole chart from a place on, so many of it and so many versions of each, with
@@ -104,9 +107,7 @@ impl Reader {
             latest = latest.min(thread.root.recorded_at);
             came.insert(thread.root.id, latest);
             let left_out = thread.left_out.into_iter();
-            versions.extend(
-                left_out.map(|(id, amends)| (id, Version { amends: Some(amends), by: None, entry: None })),
-            );
+            versions.extend(left_out.map(|(id, amends)| (id, Version { amends: Some(amends), entry: None })));
             for record in thread.amendments.into_iter().chain([thread.root]) {
                 versions.insert(record.id, self.of_record(record, viewer)?);
             }
@@ -154,12 +155,12 @@ impl Reader {
     pub(super) fn entry_of(&self, record: RecordDocument, viewer: &Viewer<'_>) -> Result<Entry, Refused> {
         let (form, has_form) = viewer.workflows.of(&record.workflow, Some(record.schema_version))?;
         let form = form.as_deref();
-        let is_here = record.entered_in_error || !record.values.is_empty();
+        let is_here = record.entered_in_error || !record.values.is_empty() || viewer.shows_all;
         Ok(Entry {
             record: record.id,
             patient: record.patient_id,
             is_correction: record.amends.is_some(),
-            corrects: None,
+            charted: None,
             is_struck: record.entered_in_error,
             may_correct: viewer.may_correct(&record.workflow, record.recorded_by, is_here),
             has_form,
@@ -188,7 +189,30 @@ impl Reader {
             entry.may_correct &= self.corrected_since(permit, &form)?.is_none();
             versions.push(entry);
         }
+        let first = versions.first().filter(|first| !first.is_correction && first.record == review.record);
+        let charted = first.map(|first| (first.author.clone(), first.recorded_at));
+        let corrections = versions.iter_mut().filter(|entry| entry.record != review.record);
+        corrections.for_each(|entry| entry.charted.clone_from(&charted));
         Ok(versions)
+    }
+
+    /// One version of an entry, as whoever is to strike it out reads it.
+    pub(crate) fn entry(
+        &self,
+        permits: &Permits,
+        patient: PatientId,
+        id: RecordId,
+    ) -> Result<Option<Entry>, Refused> {
+        let (workflows, permit) = (self.workflows()?, &permits.read);
+        let viewer = self.viewer(permits, &workflows);
+        // The outbox first: what arrives in between is in both.
+        let pending = self.outbox.pending(permit, patient, 0).map_err(storage)?;
+        let known = self.mirror.record(permit, id).map_err(storage)?.or_else(|| self.older_record(id));
+        if let Some(known) = known.filter(|known| known.patient_id == patient) {
+            return self.entry_of(known, &viewer).map(Some);
+        }
+        let waiting = pending.into_iter().find(|pending| pending.record == id);
+        Ok(waiting.map(|waiting| self.of_pending(waiting, &viewer)).transpose()?.and_then(|it| it.entry))
     }
 
     /// Hangs versions together, latest entry first. A correction of what is not here stands by itself. Of more than
@@ -202,7 +226,7 @@ impl Reader {
         let now = self.clock.now();
         let Found { mut versions, came, cut } = found;
         let links: Vec<_> = versions.iter().map(|(id, version)| (*id, version.amends)).collect();
-        tell_what_they_correct(&mut versions, &links);
+        show_what_was_struck(&mut versions, &links);
         let found = amend::threads(links);
         let alone =
             found.held.into_iter().map(|id| Thread { root: id, leaves: vec![id], corrected: Vec::new() });
@@ -219,11 +243,16 @@ impl Reader {
                 }
                 None => None,
             };
+            let first = versions.get(&root).and_then(|version| version.entry.as_ref());
+            let charted_by = first.map(|first| (first.author.clone(), first.recorded_at));
             let mut left_out = 0;
             let mut take = |ids: Vec<RecordId>| -> Vec<Entry> {
                 let taken: Vec<Version> = ids.into_iter().filter_map(|id| versions.remove(&id)).collect();
                 let all = taken.len();
                 let mut known: Vec<Entry> = taken.into_iter().filter_map(|version| version.entry).collect();
+                for correction in known.iter_mut().filter(|entry| entry.record != root) {
+                    correction.charted.clone_from(&charted_by);
+                }
                 known.sort_by_key(|entry| (entry.recorded_at, entry.record));
                 let shown = first_and_last(known, most);
                 left_out += all - shown.len();
@@ -243,8 +272,7 @@ impl Reader {
     }
 
     fn of_record(&self, record: RecordDocument, viewer: &Viewer<'_>) -> Result<Version, Refused> {
-        let (amends, by) = (record.amends, Some(record.recorded_by));
-        Ok(Version { amends, by, entry: Some(self.entry_of(record, viewer)?) })
+        Ok(Version { amends: record.amends, entry: Some(self.entry_of(record, viewer)?) })
     }
 
     /// Lays what waits here over what the server has, unless that has it already.
@@ -271,7 +299,7 @@ impl Reader {
             record,
             patient: change.patient.unwrap_or(PatientId::from_bytes([0; 16])),
             is_correction,
-            corrects: None,
+            charted: None,
             is_struck: change.entered_in_error,
             may_correct: !refused && viewer.may_correct(&key, change.actor, true),
             has_form,
@@ -288,7 +316,7 @@ impl Reader {
         };
         // A refused correction corrects nothing.
         let amends = change.record.filter(|_| is_correction && !refused);
-        Ok(Version { amends, by: Some(change.actor), entry: Some(entry) })
+        Ok(Version { amends, entry: Some(entry) })
     }
 }
 
@@ -319,26 +347,15 @@ fn beside(
     is_open.then_some((standing.len(), beside))
 }
 
-/// Whose entry each correction is of, where that is somebody else's; what strikes one out shows what it struck.
-fn tell_what_they_correct(
-    versions: &mut BTreeMap<RecordId, Version>,
-    links: &[(RecordId, Option<RecordId>)],
-) {
+/// What strikes an entry out shows what it struck. That is put back as it was, so it has to be here.
+fn show_what_was_struck(versions: &mut BTreeMap<RecordId, Version>, links: &[(RecordId, Option<RecordId>)]) {
     for (id, amends) in links {
-        let before = amends.and_then(|before| {
-            let version = versions.get(&before)?;
-            let entry = version.entry.as_ref()?;
-            Some((version.by, entry.author.clone(), entry.answers.clone()))
-        });
-        let Some((by, author, answers)) = before else { continue };
-        let Some(version) = versions.get_mut(id) else { continue };
-        let is_own = version.by == by;
-        if let Some(entry) = &mut version.entry {
-            entry.corrects = (!is_own).then_some(author);
-            if entry.is_struck {
-                entry.may_correct &= !answers.is_empty();
-                entry.answers = answers;
-            }
+        let before = amends.and_then(|before| versions.get(&before)?.entry.as_ref());
+        let Some(answers) = before.map(|before| before.answers.clone()) else { continue };
+        let strike = versions.get_mut(id).and_then(|version| version.entry.as_mut());
+        if let Some(strike) = strike.filter(|entry| entry.is_struck) {
+            strike.may_correct &= !answers.is_empty();
+            strike.answers = answers;
         }
     }
 }

@@ -152,9 +152,11 @@ impl Reader {
         self.mirror.is_complete(collection).unwrap_or(false)
     }
 
+    /// What somebody is called. Whoever is not of the facility's staff is an administrator of its organization, or was
+    /// of the staff when they did what is shown.
     pub(super) fn name_of(&self, user: UserId) -> String {
         let known = self.mirror.user(user).ok().flatten();
-        known.map_or_else(|| "Somebody not of this facility".to_owned(), |user| user.display_name)
+        known.map_or_else(|| "the office or former staff".to_owned(), |user| user.display_name)
     }
 
     /// How far the mirror has come in the feed: what waits is laid over it from there on.

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::PatientId;
-use carepost_protocol::patient::is_found;
+use carepost_protocol::patient::{is_found, sought};
 use carepost_protocol::record::{Collection, MAX_REPLACED, PatientDocument};
 use carepost_protocol::role::{Permit, ReadPatients};
-use carepost_protocol::text::Sought;
 
 use super::{Access, Permits, REPLACED, REPLACED_BY, Reader, storage};
 use crate::mirror::by_room_then_name;
@@ -25,11 +24,11 @@ impl Reader {
         // again, because a damaged mirror may have been made anew.
         let complete = self.is_loaded(Collection::Patients);
         let mut known = self.all_residents(permit)?;
-        let sought = match who {
+        let typed = match who {
             Who::Here | Who::Discharged => None,
-            Who::Found(typed) => Some(Sought::new(typed)),
+            Who::Found(typed) => Some(sought(typed)),
         };
-        keep_present(&mut known, |resident| sought.as_ref().is_none_or(|sought| is_found(resident, sought)));
+        keep_present(&mut known, |resident| typed.as_ref().is_none_or(|typed| is_found(resident, typed)));
         let (mut residents, mut discharged): (Vec<Resident>, Vec<Resident>) =
             known.into_iter().partition(|resident| resident.document.is_active);
         let complete = complete && self.is_loaded(Collection::Patients);

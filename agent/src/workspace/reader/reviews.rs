@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::entries::Fork;
 use super::{Access, Permits, Reader, in_words, resident_form, storage};
 use crate::outbox::{Pending, Progress};
-use crate::workspace::view::{Disputed, Join, Known, Part, Question, Refused, Review, Saved, initials};
+use crate::workspace::view::{Disputed, Join, Known, Part, Question, Refused, Review, Saved};
 
 /// As far as the status line counts open reviews.
 pub const COUNTED: usize = 50;
@@ -179,7 +179,7 @@ impl Reader {
         };
         let values = field.values.iter().map(|saved| Saved {
             words: words(&saved.value),
-            by: saved.by.map_or_else(|| "Office".to_owned(), |by| initials(&self.name_of(by))),
+            by: saved.by.map_or_else(|| "Office".to_owned(), |by| self.name_of(by)),
             at: saved.at,
             stands: saved.stands,
         });

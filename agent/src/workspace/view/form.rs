@@ -10,6 +10,7 @@ use carepost_protocol::zone::Zone;
 
 use crate::outbox::VERSION;
 use crate::workspace::refusal::Refused;
+use crate::workspace::view::Entry;
 
 /// Answers as they were typed, by the key of what was asked.
 pub type Typed = [(String, String)];
@@ -86,6 +87,8 @@ pub struct FormPage {
     pub faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
     pub author: Option<String>,
+    /// The entry that is struck out here.
+    pub strikes: Option<Entry>,
     /// That an entry is about somebody who was discharged.
     pub discharged: Option<FieldError>,
     /// Whether what is struck out here can be put back here: the version of the form that it was charted in is here.

@@ -9,6 +9,7 @@ use carepost_protocol::id::{DeviceId, IncarnationId, PatientId};
 use carepost_protocol::merge::{Field, Mark};
 use carepost_protocol::patient::{may_be_one, mrn_key, words_key};
 use carepost_protocol::record::{Collection, MAX_COUNTED, MAX_REPLACED, PatientDocument, ReviewKind};
+use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
 use serde_json::Value;
 
@@ -42,7 +43,8 @@ pub(in crate::store) fn insert(
 ) -> Result<()> {
     tx.execute(
         "INSERT INTO patients (id, facility_id, mrn, name, date_of_birth, room, is_active, created_at,
-            duplicate_of, mrn_key, name_key, fields) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            duplicate_of, mrn_key, name_key, fields, room_key, medicare_key)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         params![
             patient.id,
             patient.facility_id,
@@ -56,17 +58,29 @@ pub(in crate::store) fn insert(
             mrn_key(&patient.mrn),
             words_key(&patient.name),
             others(patient)?,
+            room_key(patient),
+            medicare_key(patient),
         ],
     )
     .map(drop)
 }
 
-/// Writes the row's fields. Who was [withdrawn](withdraw) has no number again until they are in care or are given
+/// What a room is compared by; empty where there is none.
+fn room_key(patient: &Patient) -> String {
+    patient.room.as_deref().map(fold).unwrap_or_default()
+}
+
+/// What a Medicare number is compared by; empty where there is none.
+fn medicare_key(patient: &Patient) -> String {
+    patient.medicare.as_deref().map(fold).unwrap_or_default()
+}
+
+/// Writes the row's fields. Who was [withdrawn](withdraw) has no MRN again until they are in care or are given
 /// another.
 pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
     tx.execute(
         "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6, name_key = ?8,
-            fields = ?9, mrn_key = CASE WHEN mrn_key = '' AND mrn = ?2 AND ?6 = 0 THEN '' ELSE ?7 END WHERE id = ?1",
+            fields = ?9, room_key = ?10, medicare_key = ?11, mrn_key = CASE WHEN mrn_key = '' AND mrn = ?2 AND ?6 = 0 THEN '' ELSE ?7 END WHERE id = ?1",
         params![
             patient.id,
             patient.mrn,
@@ -77,6 +91,8 @@ pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
             mrn_key(&patient.mrn),
             words_key(&patient.name),
             others(patient)?,
+            room_key(patient),
+            medicare_key(patient),
         ],
     )
     .map(drop)
@@ -89,11 +105,10 @@ pub(in crate::store) fn link(tx: &Tx<'_>, id: PatientId, duplicate_of: Option<Pa
     tx.execute(sql, params![id, duplicate_of]).map(drop)
 }
 
-/// Discharges somebody whom nobody admitted: they have nobody's MRN, and are nobody's namesake until their row is
+/// Discharges somebody whom nobody admitted: they have nobody's number, and are nobody's namesake until their row is
 /// [saved](save) again.
 pub(in crate::store) fn withdraw(tx: &Tx<'_>, id: PatientId) -> Result<()> {
-    let sql =
-        "UPDATE patients SET is_active = 0, duplicate_of = ?1, mrn_key = '', name_key = '' WHERE id = ?1";
+    let sql = "UPDATE patients SET is_active = 0, duplicate_of = ?1, mrn_key = '', medicare_key = '', name_key = '' WHERE id = ?1";
     tx.execute(sql, params![id]).map(drop)
 }
 
@@ -223,6 +238,10 @@ pub(in crate::store) fn mark(tx: &Tx<'_>, id: PatientId, field: &str, mark: &Mar
 pub(in crate::store) const OF_MRN: &str = "SELECT created_at, id, replaced_by FROM patients
     WHERE facility_id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND id <> ?3 ORDER BY created_at, id LIMIT ?4";
 
+/// Those who have a resident's Medicare number, as [`OF_MRN`].
+pub(in crate::store) const OF_MEDICARE: &str = "SELECT created_at, id, replaced_by FROM patients
+    WHERE facility_id = ?1 AND medicare_key = ?2 AND medicare_key <> '' AND id <> ?3 ORDER BY created_at, id LIMIT ?4";
+
 /// Those of a resident's name, where the days of birth do not contradict each other. The first
 /// [`MAX_COUNTED`] namesakes are looked at, so that the look-up costs no more however many there are.
 pub(in crate::store) const OF_NAME: &str = "SELECT created_at, id, replaced_by FROM
@@ -237,7 +256,18 @@ pub(in crate::store) const OF_DAY: &str = select!(
     "patients WHERE facility_id = ?1 AND date_of_birth = ?2 AND id <> ?3 AND name_key <> '' ORDER BY created_at, id LIMIT ?4"
 );
 
-/// Whether somebody has a number whose place nobody took.
+/// Those who have a room: the first [`MAX_COUNTED`] of them.
+pub(in crate::store) const OF_ROOM: &str = select!(
+    Patient,
+    "patients WHERE facility_id = ?1 AND room_key = ?2 AND room_key <> '' AND id <> ?3 AND name_key <> ''
+        ORDER BY created_at, id LIMIT ?4"
+);
+
+/// Whether somebody has a Medicare number whose place nobody took.
+pub(in crate::store) const HELD_MEDICARE: &str = "SELECT 1 FROM patients
+    WHERE facility_id = ?1 AND medicare_key = ?2 AND medicare_key <> '' AND replaced_by IS NULL AND id <> ?3 LIMIT 1";
+
+/// Whether somebody has an MRN whose place nobody took.
 pub(in crate::store) const HELD: &str = "SELECT 1 FROM patients
     WHERE facility_id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND replaced_by IS NULL AND id <> ?3 LIMIT 1";
 
@@ -247,21 +277,29 @@ pub(in crate::store) const UNASKED: &str =
 
 type Admitted = (Timestamp, PatientId, Option<PatientId>);
 
-/// Residents of the facility who may be the same person ([`may_be_one`]): by MRN, by name or by birthday; whoever was
-/// there first leads. Of those whose place another took, that one is.
+/// Residents of the facility who may be the same person ([`may_be_one`]): by a number, by name, by birthday or by room;
+/// whoever was there first leads. Of those whose place another took, that one is.
 pub(in crate::store) fn alike(tx: &Tx<'_>, admitted: &Patient) -> Result<Vec<PatientId>> {
     let mut found = numbered(tx, admitted)?;
+    found.extend(of_medicare(tx, admitted)?);
     let (facility, id) = (admitted.facility_id.as_bytes(), admitted.id.as_bytes());
     let key = params![facility, words_key(&admitted.name), id, MAX_COUNTED, admitted.date_of_birth];
     found.extend(tx.all::<Admitted>(OF_NAME, key)?);
     let born = admitted.date_of_birth.as_deref();
+    let mut like = tx.all::<Patient>(OF_ROOM, params![facility, room_key(admitted), id, MAX_COUNTED])?;
     for day in born.into_iter().map(str::to_owned).chain(born.and_then(day::turned)) {
-        let key = params![facility, day, id, MAX_COUNTED];
-        let born_then = tx.all::<Patient>(OF_DAY, key)?.into_iter();
-        let alike = born_then.filter(|other| may_be_one(admitted, other));
-        found.extend(alike.map(|other| (other.created_at, other.id, other.replaced_by)));
+        like.extend(tx.all::<Patient>(OF_DAY, params![facility, day, id, MAX_COUNTED])?);
     }
+    let alike = like.into_iter().filter(|other| may_be_one(admitted, other));
+    found.extend(alike.map(|other| (other.created_at, other.id, other.replaced_by)));
     in_order(tx, admitted, found)
+}
+
+/// Residents of the facility who have the same MRN, or the same Medicare number.
+pub(in crate::store) fn of_number(tx: &Tx<'_>, of: &Patient) -> Result<Vec<PatientId>> {
+    let mut found = numbered(tx, of)?;
+    found.extend(of_medicare(tx, of)?);
+    in_order(tx, of, found)
 }
 
 /// Residents of the facility who have the same MRN.
@@ -269,10 +307,10 @@ pub(in crate::store) fn of_mrn(tx: &Tx<'_>, of: &Patient) -> Result<Vec<PatientI
     in_order(tx, of, numbered(tx, of)?)
 }
 
-/// Whether another resident of the facility has the same MRN, of those whose place nobody took.
-pub(in crate::store) fn is_anothers_mrn(tx: &Tx<'_>, of: &Patient) -> Result<bool> {
-    let key = params![of.facility_id, mrn_key(&of.mrn), of.id];
-    Ok(tx.exists(HELD, key)?)
+/// Whether another resident of the facility has the same MRN or Medicare number, of those whose place nobody took.
+pub(in crate::store) fn is_anothers_number(tx: &Tx<'_>, of: &Patient) -> Result<bool> {
+    let is_held = |sql, key: String| tx.exists(sql, params![of.facility_id, key, of.id]);
+    Ok(is_held(HELD, mrn_key(&of.mrn))? || is_held(HELD_MEDICARE, medicare_key(of))?)
 }
 
 /// Who in the scope has a resident's MRN, which nobody else in the organization may have; of somebody whose place
@@ -336,6 +374,10 @@ fn duplicates(id: PatientId) -> About {
 fn numbered(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {
     let key = params![of.facility_id, mrn_key(&of.mrn), of.id, MAX_COUNTED];
     tx.all(OF_MRN, key)
+}
+
+fn of_medicare(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {
+    tx.all(OF_MEDICARE, params![of.facility_id, medicare_key(of), of.id, MAX_COUNTED])
 }
 
 fn in_order(tx: &Tx<'_>, of: &Patient, found: Vec<Admitted>) -> Result<Vec<PatientId>> {

@@ -33,6 +33,9 @@ async fn whom_a_kiosk_would_ask_about_a_review_asks_about() {
         (admit("Bea Exampel", "1941-03-04", ""), MERGED),
         (admit("Cy Other", "1941-03-04", "12"), MERGED),
         (admit("Dee Exampel", "1941-04-03", ""), APPLIED),
+        (admit("Bea Exampel", "1941-04-03", ""), MERGED),
+        (admit("Bee Example", "", " 12"), MERGED),
+        (admit("Bew Example", "", ""), APPLIED),
         (admit("Bea Examples", "1941-05-06", ""), APPLIED),
         (admit("Bea Example", "1950", ""), APPLIED),
     ];
@@ -44,6 +47,37 @@ async fn whom_a_kiosk_would_ask_about_a_review_asks_about() {
             "{change:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn of_one_medicare_number_a_review_asks_until_one_of_two_has_it_no_more() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, now) = (world.kiosk(&tenant, 1).await, world.now());
+    let number = "1EG4-TE5-MK73";
+    let with = |name: &str| json!({"name": name, "medicare": number});
+    let changes =
+        [hall.admission(&tenant, with("Bea One"), now), hall.admission(&tenant, with("Cy Two"), now)];
+    assert_eq!(verdicts(&world.push(&mut hall, &changes).await.unwrap()), [APPLIED, MERGED]);
+    let review = open_reviews(&world, &tenant).await.pop().unwrap();
+    assert_eq!((review.record, &review.others[..]), (hall.made(2, now), &[hall.made(1, now)][..]));
+    // That they are two does not settle whose it is.
+    let head = async || world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap().end.head;
+    let two = async |hall: &Kiosk| {
+        hall.decision(&tenant, review.id, head().await, json!({"same_person": false}), now.plus_millis(1))
+    };
+    let decision = two(&hall).await;
+    assert_eq!(verdicts(&world.push(&mut hall, &[decision]).await.unwrap()), [MERGED]);
+    assert_eq!(open_reviews(&world, &tenant).await.len(), 1);
+    let without = hall.edit(&tenant, hall.made(1, now).into(), head().await, json!({"medicare": null}), now);
+    world.push(&mut hall, &[without]).await.unwrap();
+    let decision = two(&hall).await;
+    assert_eq!(verdicts(&world.push(&mut hall, &[decision]).await.unwrap()), [APPLIED]);
+    assert_eq!(open_reviews(&world, &tenant).await, []);
+    // An edit that gives it to somebody else opens one again.
+    let given = hall.edit(&tenant, tenant.patient, head().await, json!({"medicare": number}), now);
+    assert_eq!(verdicts(&world.push(&mut hall, &[given]).await.unwrap()), [MERGED]);
+    assert_eq!(open_reviews(&world, &tenant).await.len(), 1);
 }
 
 #[tokio::test]
@@ -89,7 +123,7 @@ async fn whose_number_it_is_does_not_hang_on_how_many_have_had_it() {
     let ids = of_one_number(&world, &tenant, MAX_COUNTED + 2).await;
     let access = AccessScope::Facility(tenant.facility);
     let is_anothers = async |id: PatientId| {
-        let read = move |tx: &Tx<'_>| patient::is_anothers_mrn(tx, &patient::find(tx, id)?.unwrap());
+        let read = move |tx: &Tx<'_>| patient::is_anothers_number(tx, &patient::find(tx, id)?.unwrap());
         world.store.read(access, read).await.unwrap()
     };
     let take_the_place = async |of: Vec<PatientId>| {

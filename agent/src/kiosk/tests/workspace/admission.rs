@@ -173,6 +173,47 @@ async fn an_edit_that_takes_anothers_number_asks_whose_it_is_before_it_is_saved(
 }
 
 #[tokio::test]
+async fn whose_number_it_is_is_said_and_a_medicare_number_is_one_persons_too() {
+    let device = Device::new();
+    let number = "1EG4-TE5-MK73";
+    let john = PatientDocument { medicare: Some(number.into()), ..resident(2, "John Smith", "102") };
+    let mut page = Page::default();
+    put(&mut page, Collection::Patients, john.id, &john);
+    let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, Timestamp::EPOCH);
+    device.workspace.mirror().apply(&page, &end).unwrap();
+    device.sign_in(ANNA);
+    for (typed, whose) in [
+        ("mrn=gy-0004", "This MRN is Mary Smith"),
+        ("medicare=1eg4te5mk73", "This Medicare number is John Smith"),
+    ] {
+        let asked = device.send(&admission(&device).await, &format!("name=Nora+New&{typed}")).await;
+        assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{typed}: {}", asked.body);
+        for words in [whose, "whoever is somebody else needs another, or none"] {
+            assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
+        }
+    }
+    // Where nobody has the number, nothing is said of it.
+    let alike = device.send(&admission(&device).await, "name=Mary+Smith").await;
+    assert!(!alike.body.contains("one number is one person"), "{}", alike.body);
+    let path = format!("/residents/{}/edit", patient(4));
+    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
+    let seen = hidden(&sheet.html, "_seen");
+    let edit = format!(
+        "_seen={seen}&name=Mary+Smith&room=104&date_of_birth=03/05/1934&mrn=GY-0004&medicare={number}"
+    );
+    let asked = device.send(&sheet, &edit).await;
+    assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
+    for words in ["This Medicare number is another", "John Smith", "Save with this Medicare number"] {
+        assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
+    }
+    assert_eq!(device.entries(), []);
+    let another = confirmed(&asked.body).join("&_confirmed=");
+    let saved = device.send(&sheet, &format!("{edit}&_confirmed={another}")).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(device.entries().pop().unwrap().fields["medicare"], number);
+}
+
+#[tokio::test]
 async fn a_number_of_somebody_who_was_replaced_is_said_to_be_theirs() {
     let device = Device::new();
     replaced(&device, &resident(3, "Maria Ortega", "103"), &resident(2, "John Smith", "102"));
@@ -193,7 +234,13 @@ async fn a_birthday_changed_round_and_a_slip_in_the_name_are_asked_about() {
     let device = Device::new();
     // Mary Smith is born 03/05/1934.
     device.sign_in(ANNA);
-    for same in ["name=Mary+Smith&date_of_birth=05/03/1934", "name=Mari+Smith&date_of_birth=03/05/1934"] {
+    for same in [
+        "name=Mary+Smith&date_of_birth=05/03/1934",
+        "name=Mari+Smith&date_of_birth=03/05/1934",
+        "name=Mari+Smith&date_of_birth=05/03/1934",
+        "name=Mari+Smith&room=104",
+        "name=Mari+Smith&date_of_birth=May+3,+1934",
+    ] {
         let asked = device.send(&admission(&device).await, same).await;
         assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{same}: {}", asked.body);
         assert!(

@@ -18,6 +18,7 @@ async fn a_resident_is_found_in_any_order_of_words() {
         ("SMITH", &["John Smith", "Mary Smith"]),
         ("L%C3%ADndqvist", &["Ada Lindqvist"]),
         ("105", &["Walter Brandt"]),
+        ("Room+105", &["Walter Brandt"]),
         ("gy-0003", &["Maria Ortega"]),
         ("+", &["Ada Lindqvist", "John Smith", "Maria Ortega", "Mary Smith", "Walter Brandt"]),
         ("nobody", &[]),

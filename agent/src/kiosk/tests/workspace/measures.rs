@@ -94,6 +94,8 @@ async fn what_is_asked_about_a_number_says_which_and_what_to_type() {
         ("pulse=72+at+rest", "“at rest” is no part of a number: write it where the form takes text"),
         ("pulse=1.2e2", "write the number out"),
         ("pulse=120%2F80", "write a blood pressure in its two fields"),
+        ("pulse=7%2F10", "give 7 alone"),
+        ("pulse=150%C2%BD", "write a fraction as a decimal"),
         ("temperature=37,2", "Temperature 37.2 °F is low"),
         ("temperature=37.2", "type 37.2 °C if that is meant"),
         ("temperature=1,000", "is this 1000 or 1?"),
@@ -152,7 +154,7 @@ async fn a_sign_says_which_unit_it_is_and_nothing_that_was_charted_is_rounded() 
     let saved = device.saves(&sheet, "temperature=37.2+%C2%B0C").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
-    assert!(page.contains("98.96 °F"), "{page}");
+    assert!(page.contains("<dd>99 °F</dd>"), "{page}");
     let saved = device.saves(&device.form(4).await, "temperature=98.7").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
 

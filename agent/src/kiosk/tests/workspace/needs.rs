@@ -108,9 +108,14 @@ async fn a_refused_entry_is_corrected_by_whoever_made_it() {
     device.settle(&[(1, RejectionCode::BreaksSchema)]);
     device.sign_in(BEN);
     let bens = device.shown("/attention").await;
-    for words in
-        ["Vital signs", "Mary Smith", "A. F.", "72 bpm", "Pulse: too high", "Anna Field has to correct"]
-    {
+    for words in [
+        "Vital signs",
+        "Mary Smith",
+        "· Anna Field",
+        "72 bpm",
+        "Pulse: too high",
+        "Anna Field has to correct",
+    ] {
         assert!(bens.contains(words), "{words} is missing in {bens}");
     }
     assert!(bens.contains(r#"<a href="/attention""#), "the status line leads here: {bens}");
@@ -177,7 +182,7 @@ async fn an_entry_is_corrected_beside_what_was_charted() {
     assert!(
         counts.contains("78 bpm")
             && counts.contains("by Anna Field")
-            && counts.contains("entry by Ben")
+            && counts.contains("Charted by Ben")
             && counts.contains("Saved here"),
         "{counts}"
     );

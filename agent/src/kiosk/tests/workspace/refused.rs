@@ -235,7 +235,7 @@ async fn a_correction_is_asked_about_what_it_changes_alone() {
     };
     let asked = device.send(&sheet, &answers(74, "113", "2026-05-11T09:00")).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
-    says(&asked.body, &["Temperature 113", "2026-05-11 09:00 is in the past"]);
+    says(&asked.body, &["Temperature 113", "05/11/2026 09:00 is in the past"]);
     let saved = device.send(&sheet, &answers(74, "112", visit)).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let change = device.entries().pop().unwrap();

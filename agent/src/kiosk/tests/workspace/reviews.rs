@@ -42,7 +42,14 @@ async fn a_conflict_is_decided_and_goes_through_the_outbox() {
     assert!(shown.contains("1 entry needs a look") && shown.contains(r#"href="/reviews""#), "{shown}");
     let path = format!("/reviews/{id}");
     let sheet = Sheet::of(&path, device.shown("/reviews").await);
-    for words in ["Mary Smith", "A. F.", "B. H.", "shown now", "which is right?", "And 1188 more"] {
+    for words in [
+        "Mary Smith",
+        "<small>Anna Field ·",
+        "<small>Ben Harbor ·",
+        "shown now",
+        "which is right?",
+        "And 1188 more",
+    ] {
         assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
     }
     let base = hidden(&sheet.html, "_base");

@@ -146,3 +146,81 @@ async fn a_form_about_somebody_who_was_discharged_says_so_once() {
     device.bring(104, Collection::Patients, john.id, &john);
     assert!(!device.form(4).await.html.contains("Discharged"));
 }
+
+#[tokio::test]
+async fn a_form_in_which_nothing_is_filled_in_is_refused_in_words() {
+    let device = Device::new();
+    let mut rounds = every_type();
+    rounds.id = carepost_protocol::id::WorkflowId::from_bytes([77; 16]);
+    (rounds.key, rounds.label) = ("rounds".to_owned(), "Rounds".to_owned());
+    rounds.fields.iter_mut().for_each(|field| field.required = false);
+    device.bring(101, Collection::Workflows, rounds.id, &rounds);
+    device.sign_in(ANNA);
+    let path = format!("/residents/{}/chart/rounds", patient(4));
+    let sheet = device.sheet(&path).await;
+    let nothing = device.send(&sheet, "notes=+&pulse=&position=").await;
+    assert_eq!(nothing.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", nothing.body);
+    assert!(nothing.body.contains("Nothing is filled in: answer at least one"), "{}", nothing.body);
+    assert_eq!(device.entries(), []);
+    assert_eq!(device.send(&sheet, "notes=Calm&pulse=").await.status, StatusCode::SEE_OTHER);
+    // Nor does a correction take out all of it: that is what striking out is for.
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    let correct = page.split('"').find(|part| part.contains("/correct/")).unwrap().to_owned();
+    let emptied = device.send(&device.sheet(&correct).await, "notes=&_reason=Wrong+resident").await;
+    assert_eq!(emptied.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(emptied.body.contains("press Charted in error"), "{}", emptied.body);
+    assert_eq!(device.entries().len(), 1);
+}
+
+#[tokio::test]
+async fn an_entry_without_answers_is_struck_out_where_all_is_shown() {
+    let device = Device::with_an_entry();
+    let empty =
+        RecordDocument { values: serde_json::Map::new(), ..record(32, BEN, "2026-05-01T14:20:00Z", 0, None) };
+    device.bring(102, Collection::Records, empty.id, &empty);
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    assert!(page.contains("Nothing was filled in.") && page.contains(&of("strike", 32)), "{page}");
+    assert!(!page.contains(&of("correct", 32)), "there is nothing to correct: {page}");
+    let struck = device.send(&device.sheet(&of("strike", 32)).await, "_reason=Empty").await;
+    assert_eq!(struck.status, StatusCode::SEE_OTHER, "{}", struck.body);
+    assert!(device.entries().pop().unwrap().entered_in_error);
+}
+
+#[tokio::test]
+async fn a_page_says_which_entry_it_strikes_out_and_when_what_was_corrected_was_charted() {
+    let device = Device::with_an_entry();
+    // Another of the same minute: what tells them apart is on the page.
+    device.bring(102, Collection::Records, id(32), &record(32, BEN, "2026-05-01T14:10:30Z", 88, None));
+    let strike = device.sheet(&of("strike", 31)).await.html;
+    for words in ["72 bpm", "Ben Harbor", r#"datetime="2026-05-01T14:10:00.000Z""#] {
+        assert!(strike.contains(words), "{words} is missing in {strike}");
+    }
+    assert!(!strike.contains("88 bpm"), "{strike}");
+    device.sign_in(BEN);
+    let correct = device.sheet(&of("correct", 31)).await;
+    assert_eq!(device.send(&correct, CORRECTED).await.status, StatusCode::SEE_OTHER);
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    let counts = page.split("1 earlier version").next().unwrap();
+    let charted = r#"Charted by Ben Harbor · <time datetime="2026-05-01T14:10:00.000Z""#;
+    assert!(counts.contains(charted) && counts.contains("Corrected by Ben Harbor · <time"), "{page}");
+    let of_now = counts.rsplit('"').find(|part| part.contains("/strike/")).unwrap().to_owned();
+    let strike = device.sheet(&of_now).await;
+    assert!(strike.html.contains("78 bpm"), "what waits here too: {}", strike.html);
+    assert_eq!(device.send(&strike, "_reason=Wrong+resident").await.status, StatusCode::SEE_OTHER);
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    let counts = page.split("2 earlier versions").next().unwrap();
+    assert!(counts.contains(charted) && counts.contains("Struck out by Ben Harbor · <time"), "{page}");
+}
+
+#[tokio::test]
+async fn who_is_not_of_the_staff_is_the_office_or_was_of_it() {
+    let device = Device::with_an_entry();
+    let struck = RecordDocument {
+        entered_in_error: true,
+        values: serde_json::Map::new(),
+        ..record(32, STRANGER, "2026-05-01T14:20:00Z", 0, Some(31))
+    };
+    device.bring(102, Collection::Records, struck.id, &struck);
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    assert!(page.contains("Struck out by the office or former staff"), "{page}");
+}

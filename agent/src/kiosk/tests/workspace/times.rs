@@ -86,7 +86,7 @@ async fn an_hour_that_does_not_exist_is_refused_and_the_one_that_comes_twice_is_
     let stored = ["2026-11-01T01:30-05:00", "2026-11-01T01:30-06:00", "2026-05-01T22:30-05:00"];
     assert_eq!(device.times(), stored);
     let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
-    for words in ["2026-11-01 01:30 CDT", "2026-11-01 01:30 CST", "2026-05-01 22:30"] {
+    for words in ["11/01/2026 01:30 CDT", "11/01/2026 01:30 CST", "05/01/2026 22:30"] {
         assert!(page.contains(&format!("<dd>{words}</dd>")), "no {words:?} in {page}");
     }
 }
@@ -108,8 +108,8 @@ async fn an_unlikely_time_is_asked_about_and_saved_as_confirmed() {
     }
     assert_eq!(device.answer("11/28/2026 08:40 AM", "").await.status, StatusCode::SEE_OTHER);
     for (typed, words) in [
-        ("2026-11-28T23:59", "2026-11-28 23:59 is in the future: check the day and the time"),
-        ("11/28/1926 09:00", "1926-11-28 09:00 is more than a year ago: check the year"),
+        ("2026-11-28T23:59", "11/28/2026 23:59 is in the future: check the day and the time"),
+        ("11/28/1926 09:00", "11/28/1926 09:00 is more than a year ago: check the year"),
     ] {
         let asked = device.answer(typed, "").await;
         assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{typed}");
@@ -252,13 +252,25 @@ async fn moments_are_shown_as_the_facilitys_wall_shows_them() {
     device.workspace.mirror().apply(&page, &end).unwrap();
     let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
     for part in [
-        r#"<time datetime="2026-05-02T03:30:00.000Z">2026-05-01 22:30 CDT</time>"#,
-        r#"<time datetime="2026-11-01T07:30:00.000Z" data-of="CST">2026-11-01 01:30 CST</time>"#,
+        r#"<time datetime="2026-05-02T03:30:00.000Z">05/01/2026 22:30 CDT</time>"#,
+        r#"<time datetime="2026-11-01T07:30:00.000Z" data-of="CST">11/01/2026 01:30 CST</time>"#,
         // From an agent that knows no zones: as it was typed.
-        "<dd>2026-05-01 22:15</dd>",
+        "<dd>05/01/2026 22:15</dd>",
     ] {
         assert!(page.contains(part), "no {part} in {page}");
     }
+}
+
+#[tokio::test]
+async fn a_day_that_was_charted_is_shown_as_every_other_day_is() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let sheet = device.form(4).await;
+    let saved = device.send(&sheet, &format!("{ANSWERS}&seen_on=May+2,+2026")).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(device.entries().pop().unwrap().fields["seen_on"], "2026-05-02");
+    let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
+    assert!(page.contains("<dd>05/02/2026</dd>") && !page.contains("<dd>2026-"), "{page}");
 }
 
 #[tokio::test]

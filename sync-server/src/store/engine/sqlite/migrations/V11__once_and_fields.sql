@@ -9,5 +9,15 @@ CREATE TABLE base_idempotency_keys (
 ) STRICT;
 CREATE INDEX idempotency_keys_by_user ON base_idempotency_keys (user_id, created_at);
 CREATE INDEX idempotency_keys_by_age ON base_idempotency_keys (created_at);
--- A resident's fields that nothing is looked up by, as JSON by key (protocol::patient): one more needs no column.
+-- A resident's fields that have no column of their own, as JSON by key (protocol::patient): one more needs no column.
 ALTER TABLE base_patients ADD COLUMN fields TEXT NOT NULL DEFAULT '{}';
+-- By which whoever may be the same person is found; a Medicare number nobody had before.
+ALTER TABLE base_patients ADD COLUMN room_key TEXT NOT NULL DEFAULT '';
+ALTER TABLE base_patients ADD COLUMN medicare_key TEXT NOT NULL DEFAULT '';
+UPDATE base_patients SET room_key = fold(room) WHERE room IS NOT NULL;
+CREATE INDEX patients_by_room ON base_patients (organization_id, facility_id, room_key, created_at, id)
+    WHERE room_key <> '' AND name_key <> '';
+CREATE INDEX patients_by_medicare ON base_patients (organization_id, facility_id, medicare_key, created_at, id)
+    WHERE medicare_key <> '';
+CREATE INDEX patients_with_medicare ON base_patients (organization_id, facility_id, medicare_key, replaced_by)
+    WHERE medicare_key <> '';

@@ -107,10 +107,13 @@ const WAS_REFUSED: &str = "SELECT 1 FROM changes WHERE record_id = ?1 AND device
 
 /// What a device's change looks up among rows that others add, and the index that it does it by.
 #[cfg(test)]
-pub(in crate::store) const LOOK_UPS: [(&str, &str); 9] = [
+pub(in crate::store) const LOOK_UPS: [(&str, &str); 12] = [
     ("changes_unmade", WAS_REFUSED),
     ("changes_in_feed", patients::CAME_AT),
     ("patients_of_mrn", crate::store::rules::patient::OF_MRN),
+    ("patients_by_medicare", crate::store::rules::patient::OF_MEDICARE),
+    ("patients_with_medicare", crate::store::rules::patient::HELD_MEDICARE),
+    ("patients_by_room", crate::store::rules::patient::OF_ROOM),
     ("patients_by_name", crate::store::rules::patient::OF_NAME),
     ("patients_by_birthday", crate::store::rules::patient::OF_DAY),
     ("patients_numbered", crate::store::rules::patient::HELD),

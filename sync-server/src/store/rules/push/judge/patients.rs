@@ -138,19 +138,21 @@ impl Judge {
             by: Some(change.actor),
         };
         let merged = merge(&document, &Edit { fields: &fields, base_seq, mark, chain: &chain });
-        let (had, was_active) = (edited.mrn.clone(), edited.is_active);
+        let had = edited.clone();
         for (key, field) in &merged.set {
             edited.set(key, &field.value);
             patient::mark(tx, edited.id, key, &field.mark)?;
             document.insert(key.clone(), field.clone());
         }
-        let alike = if edited.mrn == had {
+        if edited.mrn == had.mrn {
             patient::save(tx, &edited)?;
-            // Who is in care again may have a number that another has by now.
-            if edited.is_active && !was_active { patient::of_mrn(tx, &edited)? } else { Vec::new() }
         } else {
-            renumber(tx, &edited, flags)?
-        };
+            renumber(tx, &edited, flags)?;
+        }
+        // Who is in care again may have a number that another has by now.
+        let is_numbered =
+            edited.mrn != had.mrn || edited.medicare != had.medicare || edited.is_active && !had.is_active;
+        let alike = if is_numbered { patient::of_number(tx, &edited)? } else { Vec::new() };
         let seq = patient::put(tx, &mut self.feed, &edited)?;
         let is_full = review::dispute(tx, &mut self.feed, edited.id, &merged, &document)?;
         flags.raise(is_full, "review_full");
@@ -241,8 +243,8 @@ pub(super) fn breaks(errors: Vec<FieldError>) -> super::Fault {
     Rejection { code: RejectionCode::BreaksSchema, detail, errors }.into()
 }
 
-/// Saves a resident whose MRN changed. Gives the others of the facility who have it.
-fn renumber(tx: &Tx<'_>, edited: &Patient, flags: &mut Flags) -> Result<Vec<PatientId>> {
+/// Saves a resident whose MRN changed.
+fn renumber(tx: &Tx<'_>, edited: &Patient, flags: &mut Flags) -> Result<()> {
     let alike = patient::of_mrn(tx, edited)?;
     let save = |tx: &Tx<'_>, of| {
         tx.savepoint(|tx| {
@@ -255,9 +257,8 @@ fn renumber(tx: &Tx<'_>, edited: &Patient, flags: &mut Flags) -> Result<Vec<Pati
     match save(tx, alike.first().copied()) {
         Err(StoreError::Conflict("mrn")) => {
             flags.raise(true, "mrn_taken");
-            save(tx, Some(edited.id))?;
+            Ok(save(tx, Some(edited.id))?)
         }
-        done => done?,
+        done => Ok(done?),
     }
-    Ok(alike)
 }

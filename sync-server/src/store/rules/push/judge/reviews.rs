@@ -89,7 +89,7 @@ impl Judge {
             Some(Value::Bool(true)) => self.join(tx, change, known).map(|()| true),
             Some(Value::Bool(false)) => {
                 let asked = present(tx, known.patient_id)?;
-                let is_settled = !patient::is_anothers_mrn(tx, &asked)?;
+                let is_settled = !patient::is_anothers_number(tx, &asked)?;
                 if is_settled {
                     patient::unlink(tx, known.patient_id)?;
                 }
