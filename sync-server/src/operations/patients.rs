@@ -313,7 +313,7 @@ async fn is_nobody_here(person: &Person, permit: &Permit<ReadPatients>, new: &Ne
     };
     asked.set_all(&new.fields);
     let mut alike = person.facility(new.facility_id)?.alike(permit, asked.clone()).await?;
-    if alike.is_empty() || alike.iter().any(|known| patient::has_same_number(&asked, known)) {
+    if alike.is_empty() || alike.iter().any(|known| has_same_mrn(&asked, known)) {
         return Ok(());
     }
     alike.sort_by_key(|known| !known.is_active);
@@ -326,6 +326,10 @@ async fn is_nobody_here(person: &Person, permit: &Permit<ReadPatients>, new: &Ne
         format!("This may be {}. Where it is another person, say so (`confirmed`).", named.join(", or "));
     let fault = FieldError::new("name", "may be somebody who is known: confirm that it is another person");
     Err(Refusal::new(ProblemKind::KnownResident, words).naming(fault))
+}
+
+fn has_same_mrn(asked: &Patient, known: &Patient) -> bool {
+    patient::same_number(asked, known).is_some_and(|number| number.key == "mrn")
 }
 
 /// Who somebody is, and what to do where that is whoever is to be admitted.

@@ -79,6 +79,8 @@ impl Forms {
         let kept = last.kept(saved.record);
         let mut state = lock(&self.state);
         state.open.take_if(|open| open.is(on, form));
+        // Who left the screen while it was saved is not led back to a form that is saved.
+        state.left.retain(|_, (session, left)| !(on.names(*session) && left == form));
         state.forget(last.session);
         state.last_save = Some(last);
         Ok(kept)

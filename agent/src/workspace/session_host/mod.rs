@@ -1,15 +1,16 @@
 //! The session host: the session machine of `agent-core` with this device's clock, badges and PINs.
 //!
 //! Whatever happens at the screen is an event, and what the machine made of it comes back as its [`Outcome`]; only the
-//! host gives permits. One lock is held while an event is decided and made durable, so that two wrong PINs count as
-//! two; within it, and nowhere else, the audit trail's is taken.
+//! host gives permits. One event after the other is decided and made durable, so that two wrong PINs count as two;
+//! within that, and nowhere else, the audit trail's lock is taken. Whoever only looks at the screen does not wait for
+//! the disk.
 
 mod new_pin;
 mod sign_in;
 mod words;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use carepost_agent_core::session::{
@@ -33,6 +34,8 @@ use sign_in::Tap;
 pub(crate) struct SessionHost {
     badge_key: Zeroizing<[u8; 32]>,
     reader: Arc<Reader>,
+    /// Held by whoever decides an event, until what has to be durable is.
+    deciding: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -81,20 +84,19 @@ impl SessionHost {
         let grant = reader.trail.grant();
         let machine = SessionMachine::new(policy, (grant.organization_id, grant.facility_id));
         let state = State { machine, unknown_tap: None, unkept: BTreeMap::new(), chosen: None };
-        Self { badge_key, reader, state: Mutex::new(state) }
+        Self { badge_key, reader, deciding: Mutex::default(), state: Mutex::new(state) }
     }
 
     /// Takes an event that is no tap.
     pub(super) fn on(&self, event: SessionEvent) -> Outcome {
-        self.decide(&mut lock(&self.state), event, None)
+        self.decide(&lock(&self.deciding), event, None)
     }
 
     /// Lets time pass: what was due, if anything was.
     pub(super) fn tick(&self) -> Option<Outcome> {
-        let mut state = lock(&self.state);
-        let now = self.reader.clock.monotonic();
-        let is_due = state.machine.next_deadline().is_some_and(|deadline| deadline <= now);
-        is_due.then(|| self.decide(&mut state, SessionEvent::Tick, None))
+        let deciding = lock(&self.deciding);
+        let is_due = self.next_deadline().is_some_and(|deadline| deadline <= self.reader.clock.monotonic());
+        is_due.then(|| self.decide(&deciding, SessionEvent::Tick, None))
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
@@ -174,16 +176,16 @@ impl SessionHost {
         }
     }
 
-    /// Has the machine decide, and makes durable what has to be: all that is to be written down goes in one append,
-    /// before anything shows.
-    fn decide(&self, state: &mut State, event: SessionEvent, tap: Option<&Tap<'_>>) -> Outcome {
+    /// Has the machine decide, and makes durable what has to be: all that is to be written down goes in one append.
+    fn decide(&self, _: &MutexGuard<'_, ()>, event: SessionEvent, tap: Option<&Tap<'_>>) -> Outcome {
         let clock = &self.reader.clock;
-        let effects = state.machine.on(event, clock.now(), clock.monotonic(), clock.random::<10>());
+        let (now, monotonic, random) = (clock.now(), clock.monotonic(), clock.random::<10>());
+        let effects = lock(&self.state).machine.on(event, now, monotonic, random);
         let (mut outcome, mut audit) = (Outcome::default(), Vec::new());
         let check = |attempt, user, asked| Some(PinCheck { attempt, user, asked });
         for effect in effects {
             match effect {
-                SessionEffect::KeepThrottle { user, throttle } => self.keep_throttle(state, user, throttle),
+                SessionEffect::KeepThrottle { user, throttle } => self.keep_throttle(user, throttle),
                 SessionEffect::CheckPin { attempt, user } => outcome.check = check(attempt, user, Asked::Pin),
                 SessionEffect::CheckNewPin { attempt, user } => {
                     outcome.check = check(attempt, user, Asked::New);

@@ -16,7 +16,7 @@ use carepost_protocol::wire::heartbeat::{ReaderState, TAP_LASTS, UnknownTap};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::{Outcome, PinCheck, SessionHost, State, lock};
+use super::{Outcome, PinCheck, SessionHost, lock};
 use crate::badge::{BadgeEvent, Unreadable};
 
 /// What the audit log is told of a tap besides what the session made of it.
@@ -44,10 +44,10 @@ impl SessionHost {
         // Nobody knows which card it was, so no two are the same.
         let card = CardKey(self.reader.clock.random_u64());
         let presented = SessionEvent::BadgePresented { badge, throttle: Throttle::default(), card };
-        let mut state = lock(&self.state);
-        let mut outcome = self.decide(&mut state, presented, Some(&Tap { reader, card: None }));
+        let deciding = lock(&self.deciding);
+        let mut outcome = self.decide(&deciding, presented, Some(&Tap { reader, card: None }));
         if !lies_there {
-            outcome.left.extend(self.decide(&mut state, SessionEvent::BadgeRemoved, None).left);
+            outcome.left.extend(self.decide(&deciding, SessionEvent::BadgeRemoved, None).left);
         }
         outcome
     }
@@ -72,7 +72,7 @@ impl SessionHost {
             | Presented::LyingThere => Throttle::default(),
         };
         let presented = SessionEvent::BadgePresented { badge, throttle, card };
-        self.decide(&mut lock(&self.state), presented, Some(&Tap { reader, card: card_seen }))
+        self.decide(&lock(&self.deciding), presented, Some(&Tap { reader, card: card_seen }))
     }
 
     /// The last card that was nobody's badge, as long as that is worth something: the office can issue it.
@@ -122,23 +122,23 @@ impl SessionHost {
 
     /// Keeps a counter durably; while the disk does not take it, in memory, so that a full disk makes
     /// guessing no cheaper.
-    pub(super) fn keep_throttle(&self, state: &mut State, user: UserId, throttle: Throttle) {
-        state.unkept.insert(user, throttle);
+    pub(super) fn keep_throttle(&self, user: UserId, throttle: Throttle) {
+        lock(&self.state).unkept.insert(user, throttle);
         match self.reader.outbox.keep_throttle(user, &throttle) {
-            Ok(()) => drop(state.unkept.remove(&user)),
+            Ok(()) => drop(lock(&self.state).unkept.remove(&user)),
             Err(error) => tracing::error!(%error, "a PIN failure counter could not be kept"),
         }
     }
 
     /// A PIN was typed for that attempt; where it is awaited and can be one, its check is in the outcome.
     pub(crate) fn type_pin(&self, attempt: u64, pin: &SecretString) -> Outcome {
-        let mut state = lock(&self.state);
-        if state.machine.pin_attempt().is_none_or(|(awaited, _)| awaited != attempt) {
+        let deciding = lock(&self.deciding);
+        if lock(&self.state).machine.pin_attempt().is_none_or(|(awaited, _)| awaited != attempt) {
             return Outcome::default();
         }
         let is_one = pin::is_one(pin.expose_secret());
         let event = if is_one { SessionEvent::PinEntered } else { SessionEvent::NotAPinEntered };
-        self.decide(&mut state, event, None)
+        self.decide(&deciding, event, None)
     }
 
     /// Does that check. It takes about 40 ms, in which no lock is held.
