@@ -272,6 +272,12 @@ async fn an_admission_at_the_office_is_read_and_compared_as_one_at_a_kiosk() -> 
     assert_eq!(taken.status, 409);
     assert!(taken.text.contains("discharged") && taken.text.contains("readmit"), "{}", taken.text);
     assert_eq!(admin.put(&path, &json!({"is_active": true})).await?["is_active"], true);
+
+    // A Medicare number is one person's: of two who are given it, a review asks.
+    let number = json!({"medicare": "1EG4-TE5-MK73"});
+    assert_eq!(admin.put(&path, &number).await?["may_be"], Value::Null);
+    let other = format!("{patients}/{}", other.body["id"].as_str().unwrap_or_default());
+    assert_eq!(admin.put(&other, &number).await?["may_be"], may_be);
     Ok(())
 }
 

@@ -107,7 +107,7 @@
     try {
       const clock = format({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
       const date = format({ weekday: "long", month: "long", day: "numeric" });
-      return { zone, clock, date, day: format({ month: "short", day: "numeric", year: "numeric" }) };
+      return { zone, clock, date, day: format({ month: "2-digit", day: "2-digit", year: "numeric" }) };
     } catch {
       return { zone };
     }
