@@ -153,7 +153,7 @@ async fn a_patient_is_discharged_after_a_question_and_readmitted_by_number_or_na
     // Nothing is done twice, and that is said; the API takes a request again as before.
     let since = admin.get(&patient).await?["is_active_since"].clone();
     let (code, _, said) = terminal.types(&["patient", "discharge", "r-1", "--yes"]).await?;
-    let then = by_clock(&Zone::UTC, &since)?;
+    let then = by_clock(&Zone::named("America/Chicago").context("no zone")?, &since)?;
     let already =
         format!("nothing was done: Ada Amberly (MRN R-1, room 12) has been discharged since {then}");
     assert!(code == 1 && said.contains(&already) && said.contains("`patient readmit`"), "{said}");

@@ -105,7 +105,7 @@ async fn two_clinics_on_one_server_work_at_once_and_see_nothing_of_each_other() 
         ("appointment_time", "12/01/2024 02:30 PM"),
         (
             "_confirmed",
-            "appointment_time: Appointment Time 2024-12-01 14:30 is in the past: check the day and the time",
+            "appointment_time: Appointment Time 12/01/2024 14:30 is in the past: check the day and the time",
         ),
         ("prior_auth_status", "Approved"),
     ];

@@ -225,7 +225,7 @@ async fn whatever_the_order_of_arrival_the_same_values_stand() {
             let own = (0..count).map(|n| {
                 let field = if dice.below(2) == 0 { "room" } else { "name" };
                 let clock = if dice.below(4) == 0 { ClockQuality::Unset } else { ClockQuality::Synced };
-                (field, format!("{kiosk}-{n}"), i64::try_from(dice.below(3000)).unwrap(), clock)
+                (field, format!("Bed {kiosk}-{n}"), i64::try_from(dice.below(3000)).unwrap(), clock)
             });
             edits.push(own.collect());
         }

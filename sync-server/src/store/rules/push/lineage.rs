@@ -51,8 +51,8 @@ pub(super) struct Parent {
 /// Where an incarnation comes from: none inside for one that began by itself, none outside for one that
 /// the server does not know.
 pub(super) fn origin(tx: &Tx<'_>, chain: Chain) -> Result<Option<Option<Parent>>> {
-    let sql =
-        "SELECT parent_id, max(coalesce(fork_care, 0), 0), max(coalesce(fork_audit, 0), 0) FROM incarnations
+    let sql = "SELECT parent_id, CASE WHEN fork_care > 0 THEN fork_care ELSE 0 END,
+            CASE WHEN fork_audit > 0 THEN fork_audit ELSE 0 END FROM incarnations
         WHERE device_id = ?1 AND id = ?2";
     let found: Option<(Option<IncarnationId>, u64, u64)> =
         tx.first(sql, params![chain.device, chain.incarnation])?;
