@@ -100,9 +100,9 @@ fn form_of(label: &str, asks: impl Fn(&patient::Field) -> bool) -> Workflow {
 /// A resident's values by field, as they are stored, as far as they are sent.
 pub(crate) fn values(resident: &PatientDocument, sent: PhiMode) -> Map<String, Value> {
     let sent = FIELDS.iter().filter(|field| field.is_sent(sent));
-    let value = |field: &patient::Field| match field.of(resident) {
-        Value::String(text) if text.is_empty() => Value::Null,
-        value => value,
+    let value = |field: &patient::Field| {
+        let value = field.of(resident);
+        if value == "" { Value::Null } else { value }
     };
     sent.map(|field| (field.key.to_owned(), value(field))).collect()
 }

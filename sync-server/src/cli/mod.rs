@@ -200,7 +200,7 @@ async fn run(cli: Cli) -> anyhow::Result<Output> {
         Output::Thing(thing, columns) if !cli.reach.json && has_moment(&thing) => {
             Ok(Output::Thing(client()?.by_clock(thing).await, columns))
         }
-        done => Ok(done),
+        done @ (Output::Nothing | Output::Words(_) | Output::Thing(..) | Output::Found { .. }) => Ok(done),
     }
 }
 

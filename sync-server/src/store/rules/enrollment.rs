@@ -91,7 +91,7 @@ pub(in crate::store) fn state(
 pub(in crate::store) fn knows(tx: &Tx<'_>, key_sha256: &[u8; 32]) -> Result<bool> {
     let sql = "SELECT 1 FROM system_devices WHERE key_sha256 = ?1
         UNION ALL SELECT 1 FROM system_enrollments WHERE key_sha256 = ?1";
-    Ok(tx.exists(sql, params![key_sha256])?)
+    tx.exists(sql, params![key_sha256])
 }
 
 /// Lets a device into the lobby, or in at once with the token of an expected device. System access.
@@ -391,7 +391,7 @@ pub(in crate::store) fn mark_clone(tx: &Tx<'_>, mut device: Device) -> Result<De
         device.possible_clone = tx.within(LOBBY, |tx| {
             let owner = scope.organization();
             let params = params![uuid, tx.now(), owner];
-            Ok(tx.exists(sql, params)?)
+            tx.exists(sql, params)
         })?;
     }
     Ok(device)

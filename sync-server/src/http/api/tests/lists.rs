@@ -133,7 +133,15 @@ async fn every_list_is_read_by_pages_each_item_once() {
         Parameter::Facility => office.facility.to_string(),
         Parameter::User => user.clone(),
         Parameter::Patient => patient.clone(),
-        other => panic!("a list of {other:?}: say here which"),
+        Parameter::Organization
+        | Parameter::Device
+        | Parameter::Enrollment
+        | Parameter::Badge
+        | Parameter::Record
+        | Parameter::Incarnation
+        | Parameter::Number
+        | Parameter::WorkflowKey
+        | Parameter::Problem => panic!("a list of {kind:?}: say here which"),
     };
     for route in routes().filter(|route| is_list(route)) {
         let path = route.path_with(own);

@@ -242,7 +242,13 @@ async fn every_edit_may_be_bound_to_a_version_and_what_is_another_is_shown_and_n
         Parameter::User => nina.to_string(),
         Parameter::Device => device.to_string(),
         Parameter::Patient => patient.to_string(),
-        other => panic!("an edit of {other:?}: say here which"),
+        Parameter::Enrollment
+        | Parameter::Badge
+        | Parameter::Record
+        | Parameter::Incarnation
+        | Parameter::Number
+        | Parameter::WorkflowKey
+        | Parameter::Problem => panic!("an edit of {kind:?}: say here which"),
     };
     for route in routes().filter(|route| route.edits().is_some()) {
         let path = route.path_with(own);

@@ -101,11 +101,11 @@ impl ChainEnd {
     }
 
     fn stored(&self, tx: &Tx<'_>, n: u64) -> Result<Option<Stored>> {
+        type Judged = (Link, Verdict, Option<u64>, Option<Rejection>, Option<Settlement>, Option<u64>);
         let sql = "SELECT link, verdict, seq, reason, settlement, settled_seq FROM changes
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = ?3 AND n = ?4";
         let Chain { device, incarnation, lane } = self.chain;
-        let found: Option<(Link, Verdict, Option<u64>, Option<Rejection>, Option<Settlement>, Option<u64>)> =
-            tx.first(sql, params![device, incarnation, lane, n])?;
+        let found: Option<Judged> = tx.first(sql, params![device, incarnation, lane, n])?;
         Ok(found.map(|(link, verdict, seq, reason, settlement, settled_seq)| {
             let refused = verdict == Verdict::Rejected;
             // One that was refused and judged again since stands now.
