@@ -98,7 +98,7 @@ fn wrong_answers_name_their_field() {
     assert_eq!(faults(&[("pulse", "-1")]), "pulse: this cannot be below 0 bpm: check it");
     assert_eq!(faults(&[("pulse", "72"), ("position", "Flying")]), "position: choose one of: Sitting, Lying");
     assert_eq!(faults(&[("pulse", "72"), ("shoe", "9")]), "shoe: the workflow has no such field");
-    for bad in ["1/2/26", "x-y-z", "2026-01/02", "١-1-2026"] {
+    for bad in ["1/2/26", "x-y-z", "2026-01/02", "01152026"] {
         assert!(faults(&[("pulse", "72"), ("taken_on", bad)]).starts_with("taken_on: give a date"), "{bad}");
     }
     let said = |key, bad: &str| faults(&[("pulse", "72"), (key, bad)]);

@@ -333,7 +333,7 @@ mod tests {
             assert_eq!((status, errors.len()), (422, 0), "{body}");
             assert!(detail.contains("has to be an object"), "{body}: {detail}");
         }
-        for broken in ["", "{\"colour\": 1, ", "{\"colour\": 1} x"] {
+        for broken in ["", "{\"username\": \"ann\", ", "{\"username\": \"ann\", \"role\": \"rn\"} x"] {
             assert_eq!(said(broken).0, 400, "{broken}");
         }
         let (_, errors, detail) = said(r#"{"colour": "red", "username": "ann"}"#);
