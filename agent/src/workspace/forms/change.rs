@@ -9,16 +9,15 @@ use carepost_protocol::patient;
 use carepost_protocol::record::Collection;
 use carepost_protocol::text::line;
 use carepost_protocol::time::{ClockQuality, Timestamp};
-use carepost_protocol::unit::Units;
-use carepost_protocol::workflow::{Answers, FieldError, Workflow};
+use carepost_protocol::workflow::{Answers, FieldError};
 use carepost_protocol::zone::Zone;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::prepare::{Makes, Prepared, typed as as_typed};
-use super::{Forms, resident_form, settled, storage};
+use super::prepare::{Makes, Prepared};
+use super::seen::Seen;
+use super::{Forms, settled, storage};
 use crate::outbox::Entry;
-use crate::workspace::view::{CARRIED, CONFIRMED, DISCHARGED, NotSaved, REASON, SEEN, Typed, units_of};
+use crate::workspace::view::{CARRIED, CONFIRMED, DISCHARGED, NotSaved, REASON, Typed, units_of};
 
 /// Equal entries within this time are looked at.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -27,32 +26,6 @@ const AGAIN: Duration = Duration::from_secs(60);
 const EQUAL: usize = 2;
 /// What a doubt is about that is about no field: the keys of fields begin with a letter.
 const REPEATED: &str = "_again";
-
-/// The version of a resident that a form showed: only what differs from it is an edit.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Seen {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) base: Option<u64>,
-    pub(super) values: Map<String, Value>,
-}
-
-impl Seen {
-    /// The one that a form's answers carry.
-    pub(super) fn in_answers(answers: &Typed) -> Option<Self> {
-        let (_, text) = answers.iter().find(|(key, _)| key == SEEN)?;
-        serde_json::from_str(text).ok()
-    }
-
-    /// Whether both are of as much of a resident.
-    pub(super) fn is_as_much_as(&self, other: &Self) -> bool {
-        self.values.keys().eq(other.values.keys())
-    }
-
-    /// What a form showed of it.
-    pub(super) fn typed(&self, form: &Workflow) -> Vec<(String, String)> {
-        as_typed(form, &resident_form::shown(&self.values), Units::default())
-    }
-}
 
 impl Forms {
     /// The change that a filled-in form makes; the token names the form.

@@ -8,7 +8,7 @@ use carepost_protocol::day::{parse_date, parse_datetime};
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::zone::Zone;
 
-use super::change::Seen;
+use super::seen::Seen;
 use super::{Asks, Dropped, Forms, asks, lock, resident_form, storage};
 use crate::outbox::{DraftOf, OutboxError, version_of};
 use crate::workspace::view::{CARRIED, CONFIRMED, Form, OFFSET, Refused, SessionKey, Typed, Unfinished};

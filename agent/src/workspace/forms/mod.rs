@@ -9,6 +9,7 @@ mod drafts;
 mod prepare;
 mod review;
 mod save;
+mod seen;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -27,9 +28,9 @@ use super::session_host::{Left, SessionHost};
 use super::times::settled;
 use super::view::{CARRIED, Form, FormPage, Kept, NotOpened, OFFSET, Refused, SEEN, SessionKey, Typed};
 use crate::outbox::version_of;
-use change::Seen;
 use drafts::{asked, laid_over, typed_over};
 use prepare::Prepared;
+use seen::Seen;
 
 pub use admission::News;
 

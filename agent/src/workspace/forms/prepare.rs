@@ -14,8 +14,8 @@ use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{Field, FieldError, FieldType, Workflow};
 use serde_json::{Map, Value};
 
-use super::change::Seen;
 use super::drafts::laid_over;
+use super::seen::{Seen, typed};
 use super::{Access, Asks, Forms, Permits, resident_form, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RejectedChange, version_of};
 use crate::workspace::view::{CARRIED, Form, REASON, Refused, SEEN, SessionKey, Typed, UNITS, units_of};
@@ -469,16 +469,4 @@ fn is_same(one: Option<&Value>, other: Option<&Value>) -> bool {
         (Some(Value::Number(one)), Some(Value::Number(other))) => plain(one) == plain(other),
         (one, other) => one == other,
     }
-}
-
-/// Values as somebody would type them into the form, who charts in `units`.
-pub(super) fn typed(workflow: &Workflow, values: &Map<String, Value>, units: Units) -> Vec<(String, String)> {
-    let answer = |field: &Field| match field.shown(values.get(&field.key)?, units) {
-        Value::Bool(yes) => Some(if yes { "yes" } else { "no" }.to_owned()),
-        Value::String(text) => Some(text),
-        Value::Null => None,
-        other @ (Value::Number(_) | Value::Array(_) | Value::Object(_)) => Some(other.to_string()),
-    };
-    let fields = workflow.fields.iter();
-    fields.filter_map(|field| Some((field.key.clone(), answer(field)?))).collect()
 }
