@@ -1,6 +1,6 @@
 //! Patient matching: how residents' names and numbers are compared, and found.
 
-use super::{Field, NUMBERS, field, is_no_mrn};
+use super::{Field, is_no_mrn, numbers};
 use crate::day;
 use crate::record::PatientDocument;
 use crate::text::{Sought, family_name, fold, plain};
@@ -33,16 +33,13 @@ pub fn may_be_one(one: &PatientDocument, other: &PatientDocument) -> bool {
     is_same_day && (has_same_room() || is_one_family())
 }
 
-/// The number that two have both, of those that are one person's: the medical record number, or Medicare's.
+/// The first of the [`numbers`] that two have both.
 #[must_use]
 pub fn same_number(one: &PatientDocument, other: &PatientDocument) -> Option<&'static Field> {
-    let is_one = |key: String, other: String| !key.is_empty() && key == other;
-    let medicare = |of: &PatientDocument| of.medicare.as_deref().map(fold).unwrap_or_default();
-    let has_same = |number: &&str| match *number {
-        "mrn" => is_one(mrn_key(&one.mrn), mrn_key(&other.mrn)),
-        _ => is_one(medicare(one), medicare(other)),
-    };
-    NUMBERS.into_iter().find(has_same).and_then(field)
+    numbers().find(|number| {
+        let key = number.number_key(one);
+        !key.is_empty() && key == number.number_key(other)
+    })
 }
 
 /// Whether two names are the same but for a slip in one of their words.

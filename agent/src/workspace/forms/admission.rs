@@ -4,7 +4,7 @@
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::day::Today;
 use carepost_protocol::id::PatientId;
-use carepost_protocol::patient::{self, NUMBERS, may_be_one};
+use carepost_protocol::patient::{self, may_be_one, numbers};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::Field;
@@ -45,7 +45,7 @@ impl Forms {
         let alike = match (change.kind, edited) {
             // Of the numbers that the edit gives: about another's that stands a review asks.
             (ChangeKind::Patch, Some(edited))
-                if NUMBERS.iter().any(|key| change.fields.contains_key(*key)) =>
+                if numbers().any(|number| change.fields.contains_key(number.key)) =>
             {
                 let mut given = PatientDocument { mrn: String::new(), medicare: None, ..edited.clone() };
                 given.set_all(&change.fields);

@@ -2,7 +2,7 @@
 
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::id::{PatientId, ReviewId};
-use carepost_protocol::patient::{NUMBERS, same_number};
+use carepost_protocol::patient::{numbers, same_number};
 use carepost_protocol::record::{Collection, DisputedField, PatientDocument, ReviewDocument, ReviewKind};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::FieldError;
@@ -87,7 +87,7 @@ impl Forms {
         chosen: &Map<String, Value>,
         answers: &Typed,
     ) -> Result<(), NotSaved> {
-        let is_numbered = NUMBERS.iter().any(|key| chosen.contains_key(*key));
+        let is_numbered = numbers().any(|number| chosen.contains_key(number.key));
         let Some(resident) = self.reader.resident_here(read, patient)?.filter(|_| is_numbered) else {
             return Ok(());
         };

@@ -1,6 +1,6 @@
 //! Duplicate detection: who may be the person that is asked about, or has the same number.
 
-use carepost_protocol::patient::{self, NUMBERS, same_number};
+use carepost_protocol::patient::{numbers, same_number};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 
@@ -16,7 +16,7 @@ impl Reader {
         resident: &PatientDocument,
     ) -> Result<Vec<Known>, Refused> {
         let mut others: Vec<Known> = Vec::new();
-        for number in NUMBERS.into_iter().filter_map(patient::field) {
+        for number in numbers() {
             let mut asked = PatientDocument { mrn: String::new(), medicare: None, ..resident.clone() };
             asked.set(number.key, &number.of(resident));
             for known in self.known_as(permit, &asked, |one, other| same_number(one, other).is_some())? {

@@ -233,3 +233,46 @@ async fn however_many_were_born_on_a_day_an_admission_looks_at_a_hundred() {
     let last = reviews.iter().find(|review| review.record == hall.made(300, now)).unwrap();
     assert_eq!(last.others.len() as u64 + last.more, MAX_COUNTED);
 }
+
+#[tokio::test]
+async fn one_number_that_is_edited_is_asked_about_alone_and_two_are_asked_about_once() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, now) = (world.kiosk(&tenant, 1).await, world.now());
+    let [first, other] = ["1EG4-TE5-MK73", "1EG4-TE5-MK72"];
+    let numbered =
+        |name: &str, medicare: Option<&str>| json!({"name": name, "mrn": "GY-1", "medicare": medicare});
+    let changes = [
+        hall.admission(&tenant, numbered("Bea One", Some(first)), now),
+        hall.admission(&tenant, numbered("Cy Two", None), now),
+    ];
+    assert_eq!(verdicts(&world.push(&mut hall, &changes).await.unwrap()), [APPLIED, MERGED]);
+    let [bea, cy] = [1, 2].map(|n| PatientId::from(hall.made(n, now)));
+    let registry = world.store.organization(&tenant.organization);
+    let is_asked_once = async || {
+        let open = open_reviews(&world, &tenant).await;
+        let [review] = &open[..] else { panic!("one review is open: {open:?}") };
+        assert_eq!((review.record, &review.others[..]), (cy.into(), &[RecordId::from(bea)][..]));
+    };
+    let head = async || world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap().end.head;
+    // A number of her own is nobody's question; what both have besides is asked about already.
+    let edit = hall.edit(&tenant, bea, head().await, json!({"medicare": other}), now);
+    assert_eq!(verdicts(&world.push(&mut hall, &[edit]).await.unwrap()), [APPLIED]);
+    is_asked_once().await;
+    for (patient, fields) in [
+        (cy, json!({"medicare": other})),
+        (bea, json!({"medicare": null})),
+        (bea, json!({"medicare": other})),
+        (bea, json!({"is_active": false})),
+        (bea, json!({"is_active": true})),
+    ] {
+        registry.noting(event(&world)).update_patient(patient, object(fields)).await.unwrap();
+        is_asked_once().await;
+    }
+}
+
+#[test]
+fn every_number_that_is_one_persons_is_looked_up() {
+    let known: Vec<&str> = carepost_protocol::patient::numbers().map(|number| number.key).collect();
+    assert_eq!(patient::NUMBERS.map(|number| number.field).to_vec(), known);
+}

@@ -240,13 +240,17 @@ async fn whom_others_charted_about_longer_ago_than_records_stay_is_known() {
     assert!(document(&world, &tenant, ada).await.is_some());
 }
 
+/// Somebody's, on whose card it is.
+const MEDICARE: &str = "1EG4-TE5-MK73";
+
 #[tokio::test]
 async fn whom_a_thief_admitted_holds_nobodys_number_and_is_nobodys_namesake() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let (mut lost, mut other) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
     let now = world.now();
-    let admission = lost.admission(&tenant, json!({"name": "Ada R-77", "mrn": "R-77"}), now);
+    let numbered = json!({"name": "Ada R-77", "mrn": "R-77", "medicare": MEDICARE});
+    let admission = lost.admission(&tenant, numbered, now);
     world.push(&mut lost, &[admission]).await.unwrap();
     let fake = PatientId::from(lost.made(1, now));
     deactivate(&world, &tenant, &lost).await;
@@ -263,16 +267,20 @@ async fn whom_a_thief_admitted_holds_nobodys_number_and_is_nobodys_namesake() {
     let (store, permit) = (world.store.facility(&tenant.facility), may_read(&tenant));
     let open = store.reviews(&permit, Some(true), None, 10).await.unwrap().items;
     assert!(open.is_empty(), "{open:?}");
-    // One who is real is in care again, and found again; the number is another's by now, so somebody has to look.
+    let other_number = other.admission(&tenant, json!({"name": "Zoe New", "medicare": MEDICARE}), now);
+    assert_eq!(verdicts(&world.push(&mut other, &[other_number]).await.unwrap()), [(Verdict::Applied, None)]);
+    // One who is real is in care again, and found again; the numbers are others' by now, so somebody has to look.
     let readmit = object(json!({"is_active": true}));
     registry.noting(event(&world)).update_patient(fake, readmit).await.unwrap();
     let open = store.reviews(&permit, Some(true), None, 10).await.unwrap().items;
     let [review] = &open[..] else { panic!("one review is open: {open:?}") };
-    assert_eq!((review.record, &review.others), (fake.into(), &vec![real.into()]));
+    let holders = [RecordId::from(real), other.made(1, now)];
+    let is_asked = review.others.len() == 2 && holders.iter().all(|id| review.others.contains(id));
+    assert!(review.record == fake.into() && is_asked, "{review:?}");
     let again = other.admission(&tenant, json!({"name": "Ada R-77", "mrn": "R-77"}), now);
     world.push(&mut other, &[again]).await.unwrap();
     let open = store.reviews(&permit, Some(true), None, 10).await.unwrap().items;
-    let review = open.iter().find(|review| review.record == other.made(1, now)).unwrap();
+    let review = open.iter().find(|review| review.record == other.made(2, now)).unwrap();
     assert!(review.others.contains(&fake.into()), "{review:?}");
 }
 
@@ -282,7 +290,8 @@ async fn what_a_kiosk_charted_offline_about_a_withdrawn_resident_is_shown_with_t
     let tenant = world.tenant("alpha").await;
     let (mut lost, mut other) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
     let now = world.now();
-    let admission = lost.admission(&tenant, json!({"name": "Ada Example"}), now);
+    let numbered = json!({"name": "Ada Example", "medicare": MEDICARE});
+    let admission = lost.admission(&tenant, numbered, now);
     world.push(&mut lost, &[admission]).await.unwrap();
     let ada = PatientId::from(lost.made(1, now));
     let about_her = Change { patient: Some(ada), ..other.vitals(&tenant, 60, now) };
@@ -294,6 +303,9 @@ async fn what_a_kiosk_charted_offline_about_a_withdrawn_resident_is_shown_with_t
     assert!(shown.contains("\"is_active\":false"), "{shown}");
     let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(&tenant), None, 10).await;
     assert_eq!(flagged.unwrap().items[0].flags, ["patient_withdrawn"]);
+    // She is shown, and her number is nobody's all the same.
+    let its_owner = other.admission(&tenant, json!({"name": "Zoe New", "medicare": MEDICARE}), now);
+    assert_eq!(verdicts(&world.push(&mut other, &[its_owner]).await.unwrap()), [(Verdict::Applied, None)]);
     assert!(world.verified().is_whole(), "{:?}", world.verified());
 }
 

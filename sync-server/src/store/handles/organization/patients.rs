@@ -169,12 +169,7 @@ fn publish(
     for patient in others.iter().chain([changed]) {
         patient::put(tx, &mut feed, patient)?;
     }
-    // Whoever is given a number, or is in care or a person of their own again, may have one that another has too.
-    let is_numbered = changed.mrn != before.mrn
-        || changed.medicare != before.medicare
-        || changed.is_active && !before.is_active
-        || !others.is_empty();
-    let alike = if is_numbered { patient::of_number(tx, changed)? } else { Vec::new() };
+    let alike = patient::newly_numbered(tx, before, changed)?;
     if !alike.is_empty() {
         patient::pair(tx, &mut feed, changed.id, &alike)?;
     }

@@ -24,6 +24,8 @@ use super::{Batch, Content, Entry, Result, reject};
 use crate::store::StoreError;
 use crate::store::engine::{Tx, params};
 use crate::store::rules::feed_writer::FeedEnd;
+#[cfg(test)]
+use crate::store::rules::patient;
 use authority::Term;
 use records::Form;
 
@@ -110,14 +112,14 @@ const WAS_REFUSED: &str = "SELECT 1 FROM changes WHERE record_id = ?1 AND device
 pub(in crate::store) const LOOK_UPS: [(&str, &str); 12] = [
     ("changes_unmade", WAS_REFUSED),
     ("changes_in_feed", patients::CAME_AT),
-    ("patients_of_mrn", crate::store::rules::patient::OF_MRN),
-    ("patients_by_medicare", crate::store::rules::patient::OF_MEDICARE),
-    ("patients_with_medicare", crate::store::rules::patient::HELD_MEDICARE),
-    ("patients_by_room", crate::store::rules::patient::OF_ROOM),
-    ("patients_by_name", crate::store::rules::patient::OF_NAME),
-    ("patients_by_birthday", crate::store::rules::patient::OF_DAY),
-    ("patients_numbered", crate::store::rules::patient::HELD),
-    ("patients_unasked", crate::store::rules::patient::UNASKED),
+    ("patients_of_mrn", patient::MRN.had_by),
+    ("patients_numbered", patient::MRN.held),
+    ("patients_by_medicare", patient::MEDICARE.had_by),
+    ("patients_with_medicare", patient::MEDICARE.held),
+    ("patients_by_room", patient::OF_ROOM),
+    ("patients_by_name", patient::OF_NAME),
+    ("patients_by_birthday", patient::OF_DAY),
+    ("patients_unasked", patient::UNASKED),
     ("changes_correcting", crate::store::rules::chart::CORRECTIONS),
     ("changes_waiting", retry::WAITING),
 ];

@@ -149,10 +149,7 @@ impl Judge {
         } else {
             renumber(tx, &edited, flags)?;
         }
-        // Who is in care again may have a number that another has by now.
-        let is_numbered =
-            edited.mrn != had.mrn || edited.medicare != had.medicare || edited.is_active && !had.is_active;
-        let alike = if is_numbered { patient::of_number(tx, &edited)? } else { Vec::new() };
+        let alike = patient::newly_numbered(tx, &had, &edited)?;
         let seq = patient::put(tx, &mut self.feed, &edited)?;
         let is_full = review::dispute(tx, &mut self.feed, edited.id, &merged, &document)?;
         flags.raise(is_full, "review_full");
