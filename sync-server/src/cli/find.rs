@@ -1,5 +1,7 @@
 //! Resolving names: the ids of things, each given as such or by a name.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use carepost_protocol::record::MAX_REPLACED;
 use carepost_protocol::text::plain;
@@ -61,14 +63,7 @@ pub(super) async fn device_in(
     wanted: fn(&str) -> bool,
 ) -> anyhow::Result<String> {
     let look_up = async || {
-        let facilities = client.all("/api/v1/facilities").await?;
-        let mut devices = Vec::new();
-        for facility in items(&facilities) {
-            let id = facility.get("id").and_then(Value::as_str).context("a facility without id")?;
-            let list = client.all(&format!("/api/v1/facilities/{id}/devices")).await?;
-            devices.extend(items(&list).iter().cloned());
-        }
-        let devices = client.with_facilities(json!({ "items": devices })).await?;
+        let devices = client.with_facilities(devices(client).await?).await?;
         let mut found = DEVICE.named(items(&devices), name);
         let is_wanted = |device: &&Value| device.get("state").and_then(Value::as_str).is_none_or(wanted);
         if found.iter().any(is_wanted) {
@@ -77,6 +72,29 @@ pub(super) async fn device_in(
         DEVICE.one(&found, items(&devices), name)
     };
     id(name, look_up).await
+}
+
+/// All devices: a name means one of them.
+pub(super) async fn devices(client: &Client) -> anyhow::Result<Value> {
+    let facilities = client.all("/api/v1/facilities").await?;
+    let mut devices = Vec::new();
+    for facility in items(&facilities) {
+        let id = text(facility, "id").context("a facility without id")?;
+        let list = client.all(&format!("/api/v1/facilities/{id}/devices")).await?;
+        devices.extend(items(&list).iter().cloned());
+    }
+    Ok(json!({ "items": devices }))
+}
+
+/// The patients of these ids, each looked at once and no others: every look is written down. Whoever cannot be read is
+/// left out: what was asked for is done.
+pub(super) async fn patients<'a>(client: &Client, ids: impl Iterator<Item = &'a str>) -> Vec<Value> {
+    let ids: BTreeSet<&str> = ids.collect();
+    let mut patients = Vec::new();
+    for id in ids {
+        patients.extend(client.get(&format!("/api/v1/patients/{id}")).await.ok());
+    }
+    patients
 }
 
 /// What is an id already, or the one that is looked up.

@@ -98,7 +98,7 @@ pub struct ExportedChange {
     /// What is known of it.
     #[serde(flatten)]
     change: ChangeView,
-    /// What the device sent, to the byte.
+    /// What the device sent, to the byte; without the verifier of a PIN.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     payload: Option<Box<RawValue>>,
@@ -199,7 +199,8 @@ pub async fn list_flagged_changes(
     List::page(found, |change| ChangeView::of(&permit, change))
 }
 
-/// A change with its exact payload, whatever became of it: refused, or standing with a flag or without.
+/// A change with its exact payload, whatever became of it: refused, or standing with a flag or without. A PIN's verifier
+/// is shown to nobody.
 #[utoipa::path(get, path = "/api/v1/devices/{device_id}/changes/{incarnation_id}/{n}", operation_id = "export_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), responses((status = 200, body = ExportedChange)))]
 pub async fn export_change(
     person: Person,

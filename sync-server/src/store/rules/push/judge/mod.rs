@@ -21,11 +21,11 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 
 use super::{Batch, Content, Entry, Result, reject};
-use crate::store::StoreError;
 use crate::store::engine::{Tx, params};
 use crate::store::rules::feed_writer::FeedEnd;
 #[cfg(test)]
 use crate::store::rules::patient;
+use crate::store::{Flag, StoreError};
 use authority::Term;
 use records::Form;
 
@@ -70,18 +70,19 @@ struct Standing {
 
 /// What somebody should look at later, though the change stands.
 #[derive(Debug, Default)]
-struct Flags(Vec<&'static str>);
+struct Flags(Vec<Flag>);
 
 impl Flags {
-    fn raise(&mut self, when: bool, flag: &'static str) {
+    fn raise(&mut self, when: bool, flag: Flag) {
         if when {
             self.0.push(flag);
         }
     }
 
     /// As a column takes them: between commas.
-    fn words(&self) -> Option<String> {
-        (!self.0.is_empty()).then(|| self.0.join(","))
+    fn names(&self) -> Option<String> {
+        let names: Vec<&str> = self.0.iter().map(|flag| flag.name()).collect();
+        (!names.is_empty()).then(|| names.join(","))
     }
 }
 
