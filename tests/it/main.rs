@@ -36,6 +36,7 @@ mod full_disk;
 mod isolation;
 mod issued;
 mod kills;
+mod known;
 mod lobby;
 mod main_job;
 mod memory;

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::Reach;
 use super::names::{ORGANIZATION, is_id, items};
-use super::time::{has_moment, put_by_clock};
+use super::time::{put_by_clock, shows_moment};
 
 /// Why the server did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +51,12 @@ fn in_words(problem: &Problem) -> String {
 }
 
 /// What fields that the API's words name are called here.
-const OPTIONS: [(&str, &str); 3] = [
+const OPTIONS: [(&str, &str); 7] = [
+    ("say so (`confirmed`)", "say so (`--another-person`)"),
     ("`confirmed`", "`--confirmed`"),
+    ("admin.username", "--admin"),
+    ("admin.display_name", "--admin-name"),
+    ("display_name", "--name"),
     ("`over_capacity`", "`--over-capacity`"),
     ("(`facility_id`)", "(`--facility`)"),
 ];
@@ -201,7 +205,7 @@ impl Client {
     /// A thing or a list as people read it: every moment by the clock of its facility. Where those cannot be read, by
     /// that of UTC: what was asked for is done.
     pub(super) async fn by_clock(&self, mut thing: Value) -> Value {
-        if has_moment(&thing) {
+        if shows_moment(&thing, &[]) {
             let facilities = self.all("/api/v1/facilities").await.unwrap_or_default();
             put_by_clock(&mut thing, &facilities, &Zone::UTC);
         }

@@ -24,8 +24,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
-use self::time::has_moment;
 use client::{Client, ClientError, NoAddress};
+use time::shows_moment;
 
 use crate::ServeError;
 use crate::config::ConfigError;
@@ -197,7 +197,7 @@ async fn run(cli: Cli) -> anyhow::Result<Output> {
     };
     match done? {
         // Programs get the API's own times.
-        Output::Thing(thing, columns) if !cli.reach.json && has_moment(&thing) => {
+        Output::Thing(thing, columns) if !cli.reach.json && shows_moment(&thing, columns) => {
             Ok(Output::Thing(client()?.by_clock(thing).await, columns))
         }
         done @ (Output::Nothing | Output::Words(_) | Output::Thing(..) | Output::Found { .. }) => Ok(done),

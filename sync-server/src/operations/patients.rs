@@ -9,7 +9,7 @@ use carepost_protocol::id::{FacilityId, PatientId, RecordId};
 use carepost_protocol::patient::{self, FIELDS, MAX_NAME};
 use carepost_protocol::record::{MAX_REPLACED, PatientDocument, RecordDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
-use carepost_protocol::text::{Sought, name_key};
+use carepost_protocol::text::name_key;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
@@ -111,7 +111,7 @@ pub async fn list(
         Anchor::behind(patient.id, &format!("{} {}", name_key(&patient.name), patient.mrn))
     };
     let found = find.as_deref().map(|typed| {
-        let sought = Sought::new(typed);
+        let sought = patient::sought(typed);
         let found = patients.iter().filter(|patient| patient::is_found(patient, &sought));
         found.map(|patient| patient.id).collect::<BTreeSet<_>>()
     });
@@ -303,8 +303,7 @@ fn is_meant(doubts: Vec<FieldError>, confirmed: &[String]) -> Answer<()> {
     if asked.is_empty() { Ok(()) } else { Err(Refusal::invalid(asked)) }
 }
 
-/// Whether whoever is admitted may be somebody whom the facility knows, in care or not: by the rule of its kiosks. Where
-/// one has the number, it is that which is refused, and first.
+/// Whether whoever is admitted may be somebody whom the facility knows, in care or not: by the rule of its kiosks.
 async fn is_nobody_here(person: &Person, permit: &Permit<ReadPatients>, new: &NewPatient) -> Answer<()> {
     let mut asked = Patient {
         facility_id: new.facility_id,
@@ -312,8 +311,8 @@ async fn is_nobody_here(person: &Person, permit: &Permit<ReadPatients>, new: &Ne
         document: PatientDocument::new(PatientId::from_bytes([0; 16])),
     };
     asked.set_all(&new.fields);
-    let mut alike = person.facility(new.facility_id)?.alike(permit, asked.clone()).await?;
-    if alike.is_empty() || alike.iter().any(|known| has_same_mrn(&asked, known)) {
+    let mut alike = person.facility(new.facility_id)?.alike(permit, asked).await?;
+    if alike.is_empty() {
         return Ok(());
     }
     alike.sort_by_key(|known| !known.is_active);
@@ -326,10 +325,6 @@ async fn is_nobody_here(person: &Person, permit: &Permit<ReadPatients>, new: &Ne
         format!("This may be {}. Where it is another person, say so (`confirmed`).", named.join(", or "));
     let fault = FieldError::new("name", "may be somebody who is known: confirm that it is another person");
     Err(Refusal::new(ProblemKind::KnownResident, words).naming(fault))
-}
-
-fn has_same_mrn(asked: &Patient, known: &Patient) -> bool {
-    patient::same_number(asked, known).is_some_and(|number| number.key == "mrn")
 }
 
 /// Who somebody is, and what to do where that is whoever is to be admitted.

@@ -183,12 +183,16 @@ impl FacilityStore {
     }
 
     /// Who of the facility may be somebody who is to be admitted there, in care or not: those who were there first lead.
+    /// Nobody where one [has the MRN](patient::holder): the admission is refused for that, and nothing has to be asked.
     ///
     /// # Errors
     /// As [`Self::records`].
     pub async fn alike(&self, permit: &Permit<ReadPatients>, asked: Patient) -> Result<Vec<Patient>> {
         self.permitted(permit)?;
         let read = move |tx: &Tx<'_>| {
+            if patient::holder(tx, &asked)?.is_some() {
+                return Ok(Vec::new());
+            }
             let alike = patient::alike(tx, &asked)?.into_iter().map(|id| patient::find(tx, id));
             Ok(alike.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
         };
