@@ -64,6 +64,9 @@ pub(super) struct CreateOrg {
     /// Its first administrator's username.
     #[arg(long, default_value = "admin")]
     admin: String,
+    /// The name of the first administrator that people see; the username unless given.
+    #[arg(long, value_name = "NAME")]
+    admin_name: Option<String>,
     #[command(flatten)]
     password: people::NewPasswordFrom,
 }
@@ -78,7 +81,7 @@ pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Output> {
         Org::Create(new) => {
             let password = new.password.read("Password of the organization's administrator: ")?;
             let password = secrecy::ExposeSecret::expose_secret(&password);
-            let admin = json!({"username": new.admin, "password": password});
+            let admin = json!({"username": new.admin, "display_name": new.admin_name, "password": password});
             let body =
                 json!({"name": new.name, "slug": new.slug, "type": new.kind, "npi": new.npi, "admin": admin});
             let made = client.post("/api/v1/organizations", &body).await?;
@@ -295,7 +298,7 @@ pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Res
 }
 
 /// Publishes each form of a list. One that is there as it is gets no new version, so that a list of which one is refused
-/// is given again once that is put right.
+/// is given again once that is put right; one of which a later version was published meanwhile takes nothing of it back.
 async fn all_of(client: &Client, forms: &[Value]) -> anyhow::Result<Value> {
     let mut published = Vec::new();
     for form in forms {

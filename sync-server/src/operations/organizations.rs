@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::merge::{Merge, given};
 use super::paging::{Anchor, Page, Which};
 use super::person::Person;
+use super::users;
 use crate::clock;
 use crate::error::{Answer, FieldErrors, Refusal};
 use crate::password::check_password;
@@ -255,7 +256,7 @@ impl TryFrom<UpdateOrganization> for OrganizationPatch {
 impl FirstAdmin {
     fn check(&mut self, faults: &mut FieldErrors) {
         let names = ["admin.username", "admin.display_name"];
-        faults.user_names(names, &mut self.username, self.display_name.as_mut());
+        users::names(faults, names, &mut self.username, self.display_name.as_mut());
         faults.maybe_text("admin.email", self.email.as_mut(), 254);
         if let Err(fault) = check_password(self.password.expose_secret()) {
             faults.unless(false, "admin.password", fault);

@@ -135,12 +135,32 @@ pub async fn set_password(person: &Person, id: UserId, password: SecretString) -
     Ok(person.noting(note(person, AuditAction::Update, "password"))?.set_password(id, verifier).await?)
 }
 
+/// The username and the name that people see, which is the username unless given: whoever signs in with a number has a
+/// name besides.
+pub fn names(
+    faults: &mut FieldErrors,
+    [field, displayed]: [&str; 2],
+    username: &mut String,
+    display_name: Option<&mut String>,
+) {
+    faults.name(field, username, 100);
+    match display_name {
+        Some(name) => faults.person_name(displayed, name, 200),
+        None => {
+            let is_number =
+                username.contains(char::is_alphanumeric) && !username.contains(char::is_alphabetic);
+            let words = "the username has no letter: give the name, as people know it";
+            faults.unless(!is_number, displayed, words);
+        }
+    }
+}
+
 impl TryFrom<CreateUser> for NewUser {
     type Error = Refusal;
     fn try_from(mut asked: CreateUser) -> Answer<Self> {
         let mut faults = FieldErrors::default();
-        let names = ["username", "display_name"];
-        faults.user_names(names, &mut asked.username, asked.display_name.as_mut());
+        let fields = ["username", "display_name"];
+        names(&mut faults, fields, &mut asked.username, asked.display_name.as_mut());
         faults.maybe_text("email", asked.email.as_mut(), 200);
         faults.maybe_text("employee_id", asked.employee_id.as_mut(), 100);
         timeout(&mut faults, asked.session_timeout_minutes);
