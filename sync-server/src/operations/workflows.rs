@@ -20,9 +20,9 @@ pub struct PublishWorkflow {
     /// Left aside: what a list shows of a form can be published again as it is.
     #[schema(value_type = Option<String>)]
     pub id: Option<Value>,
-    /// Left aside as well: versions are counted here.
-    #[schema(value_type = Option<u32>)]
-    pub version: Option<Value>,
+    /// In which version it was changed, as lists show it: one that is not the latest is refused (409). The next one is
+    /// counted here.
+    pub version: Option<u32>,
     /// Its name in paths and records.
     pub key: String,
     /// What people call it.
@@ -63,7 +63,11 @@ pub async fn publish(person: &Person, asked: PublishWorkflow) -> Answer<Workflow
     };
     workflow.check().map_err(Refusal::invalid)?;
     let note = person.note(AuditEventType::ApiAccess, AuditAction::Create, "workflow");
-    Ok(person.noting(note)?.publish_workflow(workflow).await?)
+    let noted = person.noting(note)?;
+    Ok(match asked.version {
+        Some(version) => noted.publish_changed(workflow, version).await?,
+        None => noted.publish_workflow(workflow).await?,
+    })
 }
 
 /// One workflow: in that version, or the latest.
