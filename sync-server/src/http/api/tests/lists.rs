@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use carepost_protocol::change::{Change, ChangeKind};
+use carepost_protocol::change::Change;
 use carepost_protocol::id::{PatientId, SessionId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::ClockQuality;
@@ -80,24 +80,13 @@ async fn platform(server: &Server) -> String {
 /// A device sends two entries, which are flagged because its clock is not set, and two that are rejected.
 async fn chart(kiosk: &Kiosk, nurse: UserId, patient: PatientId) {
     let at = clock::now();
+    let by = (nurse, SessionId::new(at, [3; 10]));
+    let (fields, stamp) = (object(json!({"pulse": 72})), (at, ClockQuality::Unset));
     let entry = Change {
-        actor: nurse,
-        session: SessionId::new(at, [3; 10]),
-        assignment: kiosk.assignment,
-        kind: ChangeKind::Create,
-        collection: Collection::Records,
-        record: None,
-        base_seq: None,
         patient: Some(patient),
-        workflow: Some("vitals".to_owned()),
+        workflow: Some("vitals".into()),
         schema_version: Some(1),
-        fields: object(json!({"pulse": 72})),
-        confirmed: Vec::new(),
-        reason: None,
-        entered_in_error: false,
-        recorded_at: at,
-        clock_quality: ClockQuality::Unset,
-        supersedes: None,
+        ..Change::create(by, kiosk.assignment, Collection::Records, fields, stamp)
     };
     let entry = serde_json::to_value(entry).unwrap();
     let changes = [entry.clone(), entry, json!({}), json!({})];
