@@ -112,12 +112,7 @@ impl Device {
         let outbox = Outbox::open(OutboxOpening {
             path: &directory.path().join("outbox.db"),
             key: &key,
-            binding: Binding {
-                device: grant.device_id,
-                organization: ORGANIZATION,
-                facility: FACILITY,
-                assignment: grant.assignment_id,
-            },
+            binding: Binding::from(&grant),
             device_key: Arc::new(DeviceKey::generate().unwrap()),
             max_mib: 64,
             now: clock.now(),
