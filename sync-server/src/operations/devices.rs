@@ -119,8 +119,10 @@ pub async fn deactivate(person: &Person, id: DeviceId, why: Deactivation) -> Ans
 /// whether there is more.
 pub async fn withdraw(person: &Person, id: DeviceId, asked: WithdrawDevice) -> Answer<Withdrawal> {
     let registry = person.registry()?;
-    let permit = person.permit::<ManagePatients>(registry.device(id).await?.facility_id)?;
+    let device = registry.device(id).await?;
+    let permit = person.permit::<ManagePatients>(device.facility_id)?;
     if asked.preview {
+        person.expects(&device)?;
         return Ok(registry.withdrawal(id, asked.since).await?);
     }
     let note = note(person, AuditAction::Update).detail("what", "withdraw");

@@ -1,8 +1,9 @@
 //! Patients and their records: every read and write needs a permit and is written down.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType, AuditSource};
 use carepost_protocol::change::MAX_REASON;
 use carepost_protocol::day::Today;
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
@@ -24,7 +25,9 @@ use super::paging::{Anchor, Page, Which};
 use super::person::Person;
 use crate::clock;
 use crate::error::{Answer, FieldErrors, Refusal};
-use crate::store::{ChartPlace, Listed, NewPatient, Patient, Related, StoreError, Version, Versioned};
+use crate::store::{
+    AuditQuery, ChartPlace, Listed, NewPatient, Patient, Related, StoreError, Version, Versioned,
+};
 
 /// The field that a discharge and a readmission set.
 const IS_ACTIVE: &str = "is_active";
@@ -32,6 +35,10 @@ const IS_ACTIVE: &str = "is_active";
 const ASKED: usize = 6;
 /// How many of the patients in a list the audit log names; beyond them it only counts.
 const NAMED: usize = 200;
+/// By which an audit event tells the last edit of the patient whom it shows.
+const SEEN_TO: &str = "seen_to";
+/// How many of a session's latest events of a patient are looked through for that.
+const LOOKS: usize = 200;
 
 /// The fields of a patient, by key: those of [`patient::FIELDS`] that are asked for, and nothing else.
 #[derive(Deserialize, Serialize)]
@@ -161,13 +168,11 @@ pub async fn show(
     id: PatientId,
     is_shown: bool,
 ) -> Answer<Permitted<(PatientAndRelated, Option<Timestamp>)>> {
-    let (permit, patient, head) = looked_at(person, id).await?;
-    viewed(person, patient.id, patient.facility_id, "patient").await?;
+    let (permit, patient, written) = looked_at(person, id).await?;
+    let look = note(person, AuditAction::View, "patient").patient(id, patient.facility_id);
+    person.write(if is_shown { look.detail(SEEN_TO, written) } else { look }).await?;
     let since = person.facility(patient.facility_id)?.is_active_since(&permit, patient.clone()).await?;
     let related = related(person, &permit, &patient).await?;
-    if is_shown {
-        person.app.last_seen.keep(person.actor().session, id, head);
-    }
     Ok((permit, (PatientAndRelated { patient, related }, since)))
 }
 
@@ -180,32 +185,29 @@ pub async fn update(
     asked: UpdatePatient,
 ) -> Answer<Permitted<PatientAndRelated>> {
     let given = asked.fields.known()?;
-    let seen = person.app.last_seen.seen(person.actor().session, id);
-    let (permit, before, head) = looked_at(person, id).await?;
+    let (permit, before, written) = looked_at(person, id).await?;
     let today = today(person, before.facility_id).await?;
     let read = patient::read_edit(&given, &before.values(), today);
     let (mut fields, _) = read.map_err(Refusal::invalid)?;
     is_meant(patient::doubts(&fields, &before.values(), today), &asked.confirmed)?;
     fields.extend(asked.is_active.map(|is_active| (IS_ACTIVE.to_owned(), Value::from(is_active))));
-    let note = note(person, AuditAction::Update, "patient");
+    let note = note(person, AuditAction::Update, "patient").detail(SEEN_TO, written);
     let note = match before.replaced_by.filter(|_| asked.is_active == Some(true)) {
         Some(other) => note.detail("parted_from", other.to_string()),
         None => note,
     };
-    let (noted, mrn) = (person.noting(note)?.seen_to(seen), mrn(&fields));
+    let (noted, mrn) = (person.noting(note)?.seen_to(seen_to(person, id).await?), mrn(&fields));
     let patient = or_of_whom(person, &mrn, noted.update_patient(id, fields).await).await?;
-    person.app.last_seen.keep(person.actor().session, id, head);
     Ok(done(person, permit, patient).await)
 }
 
 /// Discharges a patient: no longer in care here, and kept.
 pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<PatientAndRelated>> {
     let fields = Map::from_iter([(IS_ACTIVE.to_owned(), Value::from(false))]);
-    let seen = person.app.last_seen.seen(person.actor().session, id);
-    let (permit, _, head) = looked_at(person, id).await?;
-    let noted = person.noting(note(person, AuditAction::Delete, "patient"))?.seen_to(seen);
+    let (permit, _, written) = looked_at(person, id).await?;
+    let note = note(person, AuditAction::Delete, "patient").detail(SEEN_TO, written);
+    let noted = person.noting(note)?.seen_to(seen_to(person, id).await?);
     let patient = noted.update_patient(id, fields).await?;
-    person.app.last_seen.keep(person.actor().session, id, head);
     Ok(done(person, permit, patient).await)
 }
 
@@ -279,11 +281,27 @@ async fn permitted(person: &Person, id: PatientId) -> Answer<Permitted<Patient>>
     Ok((permit, patient))
 }
 
-/// The same, as of a place in the feed: whoever is shown the patient has seen what stands up to there.
+/// The same, with the place in the feed of the last edit: whoever is shown the patient has seen it.
 async fn looked_at(person: &Person, id: PatientId) -> Answer<(Permit<ReadPatients>, Patient, u64)> {
     let (permit, known) = permitted(person, id).await?;
-    let head = person.facility(known.facility_id)?.head(&permit).await?;
-    Ok((permit, person.registry()?.patient(id).await?, head))
+    let (patient, written) = person.facility(known.facility_id)?.patient(&permit, id).await?;
+    Ok((permit, patient, written))
+}
+
+/// Up to where in the feed the session has seen a patient: as of the last time that it was shown that one alone, which
+/// the audit log knows. None where it never was.
+async fn seen_to(person: &Person, id: PatientId) -> Answer<Option<u64>> {
+    let session = Duration::from_secs(u64::from(person.app.config.session_hours) * 3_600);
+    let looks = AuditQuery {
+        patient: Some(id),
+        session: Some(person.actor().session),
+        source: Some(AuditSource::Server),
+        since: Some(clock::now().before(session)),
+        limit: LOOKS,
+        ..AuditQuery::default()
+    };
+    let looks = person.registry()?.audit_events(looks).await?;
+    Ok(looks.items.iter().filter_map(|it| it.event.details.get(SEEN_TO)?.as_u64()).max())
 }
 
 /// The day that it is in a facility.

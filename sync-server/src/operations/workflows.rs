@@ -12,6 +12,7 @@ use super::paging::{Anchor, Page, Which};
 use super::person::Person;
 use crate::clock;
 use crate::error::{Answer, Refusal};
+use crate::store::StoreError;
 
 /// A schema to be published: a new workflow, or the next version of the one with that key.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -63,7 +64,18 @@ pub async fn publish(person: &Person, asked: PublishWorkflow) -> Answer<Workflow
     };
     workflow.check().map_err(Refusal::invalid)?;
     let note = person.note(AuditEventType::ApiAccess, AuditAction::Create, "workflow");
-    Ok(person.noting(note)?.publish_workflow(workflow).await?)
+    let key = workflow.key.clone();
+    let published = person.noting(note)?.publish_workflow(workflow).await;
+    match published {
+        Ok(workflow) => Ok(workflow),
+        // Its key is in the body, where whatever shows a thing by its path does not look.
+        Err(StoreError::Changed(version)) => {
+            let current = person.registry()?.workflow(&key, None).await.ok();
+            let current = current.and_then(|workflow| serde_json::to_value(workflow).ok());
+            Err(Refusal::from(StoreError::Changed(version)).showing(current, version))
+        }
+        Err(fault) => Err(fault.into()),
+    }
 }
 
 /// One workflow: in that version, or the latest.

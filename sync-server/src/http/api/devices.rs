@@ -242,10 +242,10 @@ pub async fn deactivate_device(
     person: Person,
     Id(id): Id<DeviceId>,
     asked: Option<Json<DeactivateDevice>>,
-) -> Answer<axum::Json<DeactivatedDevice>> {
+) -> Answer<Tagged<DeactivatedDevice>> {
     let why = asked.map(|Json(asked)| asked.reason).unwrap_or_default();
-    let Deactivated { device, exposed } = devices::deactivate(&person, id, why).await?;
-    Ok(axum::Json(DeactivatedDevice { device: view(&app, device), exposed }))
+    let shown = |Deactivated { device, exposed }| DeactivatedDevice { device: view(&app, device), exposed };
+    Ok(Tagged::of(devices::deactivate(&person, id, why).await?, shown))
 }
 
 /// Takes out again what a deactivated device sent since a moment: its entries are struck out, the residents whom it

@@ -117,11 +117,12 @@ impl Noted {
     /// that it held have to be replaced, and the facility's badges are known by another key from now on.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`], [`StoreError::Changed`].
     pub async fn deactivate_device(self, id: DeviceId, why: Deactivation) -> Result<Deactivated> {
-        let registry = self.registry.clone();
+        let (registry, expected) = (self.registry.clone(), self.expected.clone());
         let revoked = self.write(move |tx| {
             let before = device(tx, id)?;
+            expected.check(&before)?;
             tx.execute(
                 "UPDATE devices SET state = ?2, token_sha256 = NULL, token_expires_at = NULL, deactivation = ?3
                     WHERE id = ?1",
@@ -148,11 +149,11 @@ impl Noted {
     /// Ends a device's quarantine. One that is not quarantined stays as it is.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`], [`StoreError::Changed`].
     pub async fn release_device(self, id: DeviceId) -> Result<Device> {
-        let registry = self.registry.clone();
+        let (registry, expected) = (self.registry.clone(), self.expected.clone());
         let released = self.write(move |tx| {
-            device(tx, id)?;
+            expected.check(&device(tx, id)?)?;
             tx.execute(
                 "UPDATE devices SET state = 'ACTIVE', quarantine = NULL
                     WHERE id = ?1 AND state = 'QUARANTINED'",
