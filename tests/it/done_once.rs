@@ -86,7 +86,7 @@ async fn a_command_changes_what_it_showed_only_as_it_was_shown() -> Result<()> {
         let is_shown = async || {
             let events = items(&admin.get(&looks).await?)?;
             ensure!(events.iter().any(|event| event["details"].get("seen_to").is_some()), "{events:?}");
-            Ok(())
+            Ok::<_, anyhow::Error>(())
         };
         until("the look at her", PATIENCE, is_shown).await?;
         admin.put(&path, &json!({"room": "14"})).await

@@ -155,7 +155,8 @@ fn guarded(
         Listener::Devices => handler,
         Listener::People => {
             let shows = route.edits(ROUTES);
-            let shows = shows.map(|it| (it.handler)(MethodFilter::GET).with_state(app.clone()));
+            let shows: Option<MethodRouter> =
+                shows.map(|it| (it.handler)(MethodFilter::GET).with_state(app.clone()));
             let taken = parameters::taken(described, route);
             handler
                 .route_layer(from_fn_with_state((app.clone(), route), idempotency::layer))

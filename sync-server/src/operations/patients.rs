@@ -10,7 +10,7 @@ use carepost_protocol::id::{FacilityId, PatientId, RecordId};
 use carepost_protocol::patient::{self, FIELDS, MAX_NAME};
 use carepost_protocol::record::{MAX_REPLACED, PatientDocument, RecordDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
-use carepost_protocol::text::{Sought, name_key};
+use carepost_protocol::text::Sought;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 
 use super::Permitted;
 use super::merge::given;
-use super::paging::{Anchor, Page, Which};
+use super::paging::{Page, Which};
 use super::person::Person;
 use crate::clock;
 use crate::error::{Answer, FieldErrors, Refusal};
@@ -99,38 +99,32 @@ pub struct Charted {
     pub struck_out_by: Option<RecordId>,
 }
 
-/// The patients the asker sees, by name, by pages: of one facility where one is given, and those who are in care, or
-/// those who are not, where that is, and those who are found by a text, as on a kiosk, where one is.
+/// The patients the asker sees, by pages: of one facility where one is given, and those who are in care, or those who
+/// are not, where that is, and those who are found by a text, as on a kiosk, where one is.
 pub async fn list(
     person: &Person,
     facility: Option<FacilityId>,
     is_active: Option<bool>,
     mut find: Option<String>,
-    which: &Which,
+    which: Which,
 ) -> Answer<Permitted<Page<PatientAndRelated>>> {
     let mut faults = FieldErrors::default();
     faults.maybe_text("find", find.as_mut(), MAX_NAME);
     faults.check()?;
     let permit = person.permit_of_organization()?;
-    let patients = person.registry()?.patients(facility).await?;
-    let mut replaced = replaced(&patients);
-    let anchor = |patient: &Patient| {
-        Anchor::behind(patient.id, &format!("{} {}", name_key(&patient.name), patient.mrn))
-    };
-    let found = find.as_deref().map(|typed| {
-        let sought = Sought::new(typed);
-        let found = patients.iter().filter(|patient| patient::is_found(patient, &sought));
-        found.map(|patient| patient.id).collect::<BTreeSet<_>>()
-    });
+    let (registry, asked) = (person.registry()?, which.paging()?);
+    let went = registry.replaced(facility).await?;
+    let mut replaced = replaced(&went);
     // Whose place somebody took is found as who that is now.
-    let is_found = |id: PatientId| {
-        let took = replaced.get(&id).into_iter().flatten();
-        found.as_ref().is_none_or(|found| [&id].into_iter().chain(took).any(|id| found.contains(id)))
-    };
-    let wanted = |patient: &Patient| {
-        is_active.is_none_or(|is_active| is_active == patient.is_active) && is_found(patient.id)
-    };
-    let Listed { items, next } = which.of(patients, anchor, wanted)?;
+    let wanted = find.as_deref().map(|typed| {
+        let sought = Sought::new(typed);
+        let is_found = |id: &PatientId| went.iter().any(|it| it.id == *id && patient::is_found(it, &sought));
+        let by_another: BTreeSet<PatientId> =
+            replaced.iter().filter(|(_, took)| took.iter().any(is_found)).map(|(id, _)| *id).collect();
+        move |it: &Patient| by_another.contains(&it.id) || patient::is_found(it, &sought)
+    });
+    let is_wanted = move |patient: &Patient| wanted.as_ref().is_none_or(|wanted| wanted(patient));
+    let Listed { items, next } = registry.patients((facility, is_active), asked, is_wanted).await?;
     let named: Vec<_> = items.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
     let note = note(person, AuditAction::View, "patient").facility(facility);
     person.write(note.detail("count", items.len()).detail("patients", named)).await?;
@@ -213,7 +207,7 @@ pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<Patie
 
 /// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them.
 pub async fn records(person: &Person, id: PatientId, which: &Which) -> Answer<Listed<Charted, ChartPlace>> {
-    let (after, most) = which.read()?;
+    let (after, most) = which.read("latest")?;
     let (permit, patient) = permitted(person, id).await?;
     let facility = person.facility(patient.facility_id)?;
     let records = facility.records(&permit, id, after, most).await?;
@@ -391,7 +385,7 @@ async fn related(person: &Person, permit: &Permit<ReadPatients>, patient: &Patie
     Ok(related)
 }
 
-/// Whose place each patient took, of all of a facility.
+/// Whose place each patient took, by all whose place another took.
 fn replaced(patients: &[Patient]) -> BTreeMap<PatientId, Vec<PatientId>> {
     let by: BTreeMap<PatientId, PatientId> =
         patients.iter().filter_map(|patient| Some((patient.id, patient.replaced_by?))).collect();

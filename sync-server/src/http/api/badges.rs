@@ -71,14 +71,14 @@ impl From<Badge> for BadgeView {
     }
 }
 
-/// A user's badges, latest first, by pages.
+/// A user's badges, latest first (`-created_at`), by pages.
 #[utoipa::path(get, path = "/api/v1/users/{user_id}/badges", operation_id = "list_badges", tag = "badges", security(("session" = [])), params(("user_id" = UserId, Path), Which), responses((status = 200, body = List<BadgeView>)))]
 pub async fn list_badges(
     person: Person,
     Id(user): Id<UserId>,
     Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<BadgeView>>> {
-    List::page(badges::list(&person, user, &which).await?, BadgeView::from)
+    List::page(badges::list(&person, user, which).await?, BadgeView::from)
 }
 
 /// One badge.

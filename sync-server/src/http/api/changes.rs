@@ -177,7 +177,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ChangePath {
     }
 }
 
-/// The changes of a facility's devices that were refused and wait for somebody, latest first, by pages.
+/// The changes of a facility's devices that were refused and wait for somebody, latest first (`-received_at`), by pages.
 #[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/refused-changes", operation_id = "list_refused_changes", tag = "changes", security(("session" = [])), params(("facility_id" = FacilityId, Path), Which), responses((status = 200, body = List<ChangeView>)))]
 pub async fn list_refused_changes(
     person: Person,
@@ -188,7 +188,8 @@ pub async fn list_refused_changes(
     List::page(found, |change| ChangeView::of(&permit, change))
 }
 
-/// The changes of a facility's devices that stand and that somebody should look at, latest first, by pages.
+/// The changes of a facility's devices that stand and that somebody should look at, latest first (`-received_at`), by
+/// pages.
 #[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/flagged-changes", operation_id = "list_flagged_changes", tag = "changes", security(("session" = [])), params(("facility_id" = FacilityId, Path), Which), responses((status = 200, body = List<ChangeView>)))]
 pub async fn list_flagged_changes(
     person: Person,

@@ -190,7 +190,7 @@ pub struct RegisteredDevice {
     token: String,
 }
 
-/// A facility's devices, by name, by pages.
+/// A facility's devices, by `name`, `created_at` or `last_seen`, by pages.
 #[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/devices", operation_id = "list_devices", tag = "devices", security(("session" = [])), params(("facility_id" = FacilityId, Path), Which), responses((status = 200, body = List<DeviceView>)))]
 pub async fn list_devices(
     State(app): State<App>,
@@ -198,7 +198,7 @@ pub async fn list_devices(
     Id(facility): Id<FacilityId>,
     Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<DeviceView>>> {
-    List::page(devices::list(&person, facility, &which).await?, |device| view(&app, device))
+    List::page(devices::list(&person, facility, which).await?, |device| view(&app, device))
 }
 
 /// Registers a device before it is seen; it enrolls with the token, or waits in the lobby as expected.

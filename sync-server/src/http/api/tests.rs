@@ -330,7 +330,7 @@ async fn what_is_done_is_answered_as_done_where_the_looks_at_who_is_named_cannot
         server.app.read_log.written(nurse, &view);
     }
     assert_eq!((admit().await, looks().await), (0, 2), "nobody is named, and no look is told");
-    assert_eq!(server.registry.patients(Some(facility)).await.unwrap().len(), 4);
+    assert_eq!(server.registry.all_patients().await.unwrap().len(), 4);
 }
 
 #[tokio::test]

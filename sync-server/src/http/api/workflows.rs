@@ -23,13 +23,13 @@ pub struct OfVersion {
     version: Option<u32>,
 }
 
-/// The organization's workflows, each in its latest version, by label, by pages.
+/// The organization's workflows, each in its latest version, by `label` or `key`, by pages.
 #[utoipa::path(get, path = "/api/v1/workflows", operation_id = "list_workflows", tag = "workflows", security(("session" = [])), params(Which), responses((status = 200, body = List<Workflow>)))]
 pub async fn list_workflows(
     person: Person,
     Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<Workflow>>> {
-    List::page(workflows::list(&person, &which).await?, identity)
+    List::page(workflows::list(&person, which).await?, identity)
 }
 
 /// Publishes a schema; every kiosk of the organization offers it from its next sync on.
