@@ -83,7 +83,7 @@ async fn a_command_changes_what_it_showed_only_as_it_was_shown() -> Result<()> {
     // discharges her two more from the server.
     let cross = async {
         let looks = format!("/api/v1/audit-events?patient_id={ada}");
-        let is_shown = async || {
+        let is_shown = || async {
             let events = items(&admin.get(&looks).await?)?;
             ensure!(events.iter().any(|event| event["details"].get("seen_to").is_some()), "{events:?}");
             Ok::<_, anyhow::Error>(())
