@@ -59,7 +59,7 @@ async fn a_backup_of_a_store_in_use_is_whole_and_tells_devices_what_it_holds() {
     world.back_up("copy.db").unwrap();
     assert_eq!(book.probe(&world, &kiosk).await.unwrap().durable_through, Some(4));
     let copy = Store::open(&world.file("copy.db"), &key(), world.ambient.clone()).unwrap();
-    assert_eq!(copy.organization(&tenant.organization).patients(None).await.unwrap().len(), 101);
+    assert_eq!(copy.organization(&tenant.organization).all_patients().await.unwrap().len(), 101);
     let stranger = Store::open(&world.file("copy.db"), &DatabaseKey::new([8; 32]), world.ambient.clone());
     assert!(matches!(stranger, Err(StoreError::WrongKey(_))), "it is encrypted like the database");
 }

@@ -127,6 +127,9 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
     for (index, sql) in push::LOOK_UPS.into_iter().chain(of_staff).chain(organization::WITHDRAWN_BY) {
         goes_by(&world, access, index, sql).await;
     }
+    for sql in patient::LIST.keys[0].1.statements {
+        goes_by(&world, AccessScope::Organization(tenant.organization), "patients_sorted", sql).await;
+    }
     let flagged = plan(&world, access, changes::FLAGGED).await;
     assert!(flagged.iter().any(|step| step.contains("changes_flagged")), "{flagged:?}");
     for sql in [review::LISTED, review::CLOSED] {

@@ -62,6 +62,22 @@ use crate::testing::{self, administrator, facility as new_facility, presented, u
 /// 2026-05-01T08:00:00Z.
 const START: i64 = 1_777_622_400_000;
 
+impl OrganizationStore {
+    /// All patients of the scope, by name.
+    pub(crate) async fn all_patients(&self) -> Result<Vec<Patient>, StoreError> {
+        Ok(self.patients((None, None), whole(), |_| true).await?.items)
+    }
+
+    /// All users of the scope, by name.
+    async fn all_users(&self) -> Result<Vec<User>, StoreError> {
+        Ok(self.users(None, whole()).await?.items)
+    }
+}
+
+fn whole() -> Paging {
+    Paging { most: 100_000, ..Paging::default() }
+}
+
 /// A server's store on a disk of its own, and a clock that tests move.
 struct World {
     store: Store,

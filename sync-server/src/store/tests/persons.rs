@@ -20,7 +20,7 @@ async fn one_resident_admitted_on_two_kiosks_is_kept_twice_and_linked() {
     assert_eq!((reviews.len(), reviews[0].kind), (1, ReviewKind::Duplicate));
     assert_eq!((reviews[0].record, &reviews[0].others), (ward.made(1, now), &vec![hall.made(1, now)]));
     let registry = world.store.organization(&tenant.organization);
-    assert_eq!(registry.patients(None).await.unwrap().len(), 4);
+    assert_eq!(registry.all_patients().await.unwrap().len(), 4);
     let vague = hall.decision(&tenant, reviews[0].id, 99, json!({"same_person": "perhaps"}), now);
     let receipt = world.push(&mut hall, &[vague]).await.unwrap();
     assert_eq!(verdicts(&receipt), [(Verdict::Rejected, Some(RejectionCode::BreaksSchema))]);
@@ -412,7 +412,7 @@ async fn what_an_earlier_agent_took_for_a_number_is_none_and_holds_nothing_up() 
     ];
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
     assert_eq!(verdicts(&receipt), [(Verdict::Applied, None); 3]);
-    let patients = world.store.organization(&tenant.organization).patients(None).await.unwrap();
+    let patients = world.store.organization(&tenant.organization).all_patients().await.unwrap();
     for patient in patients {
         // Who had a number keeps it.
         assert_eq!(patient.mrn.is_empty(), patient.id != tenant.patient, "{patient:?}");

@@ -282,7 +282,7 @@ async fn work_that_fails_or_breaks_off_is_rolled_back_alone() {
             _ => assert!(matches!(outcome, Err(StoreError::Broken))),
         }
     }
-    let patients = world.store.organization(&tenant.organization).patients(None).await.unwrap();
+    let patients = world.store.organization(&tenant.organization).all_patients().await.unwrap();
     let mrns: Vec<_> = patients.iter().map(|patient| patient.mrn.as_str()).collect();
     assert_eq!(mrns, ["G-0", "G-3", "G-6", "MRN-1"]);
 }
@@ -335,9 +335,9 @@ async fn a_full_disk_says_so_and_loses_nothing_acknowledged() {
     system.health().await.expect("the clock was set back: nobody waits until it has caught up");
     world.pass(3_660);
     system.health().await.expect("nothing was refused for a minute");
-    assert_eq!(registry.patients(None).await.unwrap().len(), kept);
+    assert_eq!(registry.all_patients().await.unwrap().len(), kept);
     world.store.close();
     let path = world.directory.path().join("server.db");
     let again = Store::open(&path, &key(), world.ambient.clone()).unwrap();
-    assert_eq!(again.organization(&tenant.organization).patients(None).await.unwrap().len(), kept);
+    assert_eq!(again.organization(&tenant.organization).all_patients().await.unwrap().len(), kept);
 }
