@@ -138,10 +138,10 @@ impl Forms {
 
     fn try_open(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, Refused> {
         let (access, reader) = (Access::form(form), &self.reader);
-        let mut prepared = self.prepare(on, form, sent, Some(&access))?;
+        let prepared = self.prepare(on, form, sent, Some(&access))?;
         let since = reader.corrected_since(&prepared.read, form)?;
         let actor = *prepared.read.actor();
-        let draft = prepared.draft.take();
+        let draft = self.begun(actor.user, form, sent)?;
         if let Some(refused) = is_so_already(form, &prepared).filter(|_| draft.is_none()) {
             reader.trail.accessed(&actor, &access, false);
             return Err(refused);
@@ -191,7 +191,7 @@ impl Forms {
             faults: prepared.faults,
             has_form: prepared.has_form,
             author: prepared.author,
-            zone: reader.time_here().zone,
+            zone: prepared.zone,
             sent: reader.phi_mode(),
         })
     }
