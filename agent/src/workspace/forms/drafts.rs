@@ -170,14 +170,25 @@ impl Forms {
         self.reader.outbox.draft(user, of.patient(), &of.name()).map_err(storage)
     }
 
-    /// The form on which whoever is back left, told once: in the same session, or with something typed in it.
+    /// The form on which whoever is back left, until she has one open again: in the same session, or with something
+    /// typed in it.
     pub fn left_on(&self, on: &SessionKey) -> Option<Form> {
         let user = self.session.actor(on)?.user;
-        let (session, form) = lock(&self.state).left.remove(&user)?;
+        let (session, form) = lock(&self.state).left.get(&user).cloned()?;
         // Where it does not open any more, it says so, and shows what was typed.
         let is_typed = self.draft(user, &form).is_ok_and(|draft| draft.is_some());
         let leads = is_typed || (on.names(session) && self.prepare(on, &form, &[], None).is_ok());
+        if !leads {
+            self.is_back(on);
+        }
         leads.then_some(form)
+    }
+
+    /// Whoever's session that is goes where she likes from here.
+    pub(super) fn is_back(&self, on: &SessionKey) {
+        if let Some(actor) = self.session.actor(on) {
+            lock(&self.state).left.remove(&actor.user);
+        }
     }
 
     /// The forms that a user began and has not saved, about one resident or all, also where her role does not let her

@@ -125,7 +125,9 @@ impl Forms {
     /// # Errors
     /// See [`NotOpened`].
     pub fn open(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, NotOpened> {
-        self.try_open(on, form, sent).map_err(|why| {
+        let opened = self.try_open(on, form, sent);
+        self.is_back(on);
+        opened.map_err(|why| {
             let kept = self.typed_into(on, form, sent);
             let is_kept = kept.is_some();
             let answers = if sent.is_empty() { kept.unwrap_or_default() } else { asked(None, sent) };
