@@ -27,6 +27,7 @@ mod corrected;
 mod device_word;
 mod digest;
 mod documents;
+mod done_once;
 mod edits;
 mod encryption;
 mod figures;

@@ -11,7 +11,7 @@ use carepost_agent_core::sync::{Hold, SyncEvent, Trouble};
 use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::wire::heartbeat::{
-    Encryption, Heartbeat, HeartbeatReply, MAX_REFUSED, MirrorState, QueueState, Revoked, SettledChange,
+    Encryption, Heartbeat, HeartbeatReply, MAX_REFUSED, QueueState, Revoked, SettledChange,
 };
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -171,31 +171,20 @@ pub(super) fn of_outbox(state: &StateDir, device: &Device, outbox: &Outbox) -> a
     let counts = outbox.counts().context("what waits cannot be counted")?;
     let refused = outbox.rejected_entries(MAX_REFUSED).context("what was refused cannot be read")?;
     let encryption = measured(state, device);
+    let by_its_clock = (clock.uncorrected(), clock.stamp().1);
     Ok(Heartbeat {
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: clock.monotonic().saturating_sub(state.started).as_secs(),
-        device_time: clock.uncorrected(),
-        clock_quality: clock.stamp().1,
         mac_addresses: mac_addresses(&state.root),
         encrypted: encryption.is_complete(),
         encryption: Some(encryption),
-        reader: device.reader(),
-        incarnation: outbox.incarnation(),
         queue: QueueState {
             care: counts.care,
             audit: counts.audit,
             rejected: counts.rejected,
             oldest_age: counts.oldest.map(|made| clock.now().since(made).as_secs()),
         },
-        cursor: None,
-        active_user: None,
-        mirror: MirrorState::default(),
-        revocations: None,
-        no_progress: None,
-        cannot_save: None,
-        copy_trouble: None,
-        unknown_tap: None,
         refused: refused.iter().filter(|it| it.lane == Lane::Care).map(|it| it.name).collect(),
+        ..Heartbeat::new(env!("CARGO_PKG_VERSION"), by_its_clock, device.reader(), outbox.incarnation())
     })
 }
 

@@ -93,8 +93,8 @@ fn add_manners(route: &Route, routes: &[Route], operation: &mut Value) {
         let words = "Of 16 to 128 characters: the request is done once for it within 24 hours, and answered the same.";
         headers.push(header("Idempotency-Key", words));
     }
-    if route.edits().is_some() {
-        let words = "The ETag that the thing was shown with: what has another by now is not edited (412).";
+    if route.edits(routes).is_some() {
+        let words = "The ETag that the thing was shown with: what has another by now is not changed (412).";
         headers.push(header("If-Match", words));
     }
     let parameters = operation.as_object_mut().map(|it| it.entry("parameters").or_insert_with(|| json!([])));
@@ -102,7 +102,10 @@ fn add_manners(route: &Route, routes: &[Route], operation: &mut Value) {
         parameters.extend(headers);
     }
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
-    if route.edits().is_some() || routes.iter().any(|other| other.edits() == Some(route.path)) {
+    let is_shown = |by: &Route| by.path == route.path;
+    let shows = route.method == Method::GET && routes.iter().any(|it| it.edits(routes).is_some_and(is_shown));
+    let edits = route.edits(routes).is_some();
+    if shows || edits {
         let tag = json!({"ETag": {"description": "The version of what can be edited", "schema": {"type": "string"}}});
         for shown in ["200", "201"] {
             if let Some(shown) = responses.get_mut(shown).and_then(Value::as_object_mut) {
@@ -110,7 +113,7 @@ fn add_manners(route: &Route, routes: &[Route], operation: &mut Value) {
             }
         }
     }
-    if route.edits().is_some() {
+    if edits {
         let words = "It was changed meanwhile: `current` is what it is now, and the ETag header its version";
         responses.insert("412".to_owned(), problem(words));
     }

@@ -4,13 +4,12 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{FacilityId, UserId};
 use carepost_protocol::pin;
 use carepost_protocol::role::{Denied, Role};
-use carepost_protocol::text::name_key;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::merge::{Merge, given};
-use super::paging::{Anchor, Page, Which};
+use super::paging::{Page, Which};
 use super::person::Person;
 use crate::error::{Answer, FieldErrors, Refusal};
 use crate::password::check_password;
@@ -77,14 +76,9 @@ pub struct UpdateUser {
     pub is_active: Option<bool>,
 }
 
-/// The users the asker sees, by name, by pages.
-pub async fn list(person: &Person, facility: Option<FacilityId>, which: &Which) -> Answer<Page<User>> {
-    let found = person.registry()?.users(facility).await?;
-    which.of(
-        found,
-        |it| Anchor::behind(it.id, &format!("{} {}", name_key(&it.display_name), it.username)),
-        |_| true,
-    )
+/// The users the asker sees, by pages.
+pub async fn list(person: &Person, facility: Option<FacilityId>, which: Which) -> Answer<Page<User>> {
+    Ok(person.registry()?.users(facility, which.paging()?).await?)
 }
 
 /// Adds a user, who cannot sign in before a password or a PIN is set.

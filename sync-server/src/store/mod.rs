@@ -50,7 +50,7 @@ pub use handles::facility::FacilityStore;
 pub use handles::organization::{Noted, OrganizationStore, Reconsidered, Stays, Struck, Withdrawal};
 pub use handles::system::SystemStore;
 pub use identities::DeviceIdentity;
-pub use listed::Listed;
+pub use listed::{Anchor, Listed, Paging, SortKeys};
 pub use model::*;
 pub use presence::Retention;
 pub use rules::audit::{AuditPlace, AuditQuery, Audited};

@@ -54,11 +54,13 @@
   let bump = body.dataset.bump;
   let heard = performance.now();
   let due = 0;
+  let asked = null;
   const refresh = async () => {
     if (pressing) return later();
     try {
       const from = parts.includes("main") ? location.href : "/status";
-      const reply = await fetch(from, { cache: "no-store" });
+      asked = new AbortController();
+      const reply = await fetch(from, { cache: "no-store", signal: asked.signal });
       const page = new DOMParser().parseFromString(await reply.text(), "text/html");
       if (gone) return undefined;
       if (reply.redirected || page.body.dataset.screen !== body.dataset.screen) return home();
@@ -87,6 +89,11 @@
     clearTimeout(due);
     due = setTimeout(refresh, 150);
   };
+  // Whoever opens another page has not read this one again after it.
+  addEventListener("beforeunload", () => {
+    clearTimeout(due);
+    asked?.abort();
+  });
   const stream = new EventSource("/events");
   stream.onmessage = (event) => {
     heard = performance.now();

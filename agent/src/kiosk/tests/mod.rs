@@ -117,23 +117,8 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn calm() -> StatusLine {
-    StatusLine {
-        link: Link::Online,
-        waiting: 0,
-        oldest_waiting: None,
-        rejected: 0,
-        reviews: 0,
-        loading: false,
-        differs: Vec::new(),
-        stepped_over: Vec::new(),
-        sync: crate::workspace::view::SyncView::default(),
-        storage_trouble: None,
-        phone: None,
-        reader: ReaderState::Ready,
-        encryption: None,
-        time: TimeHere { zone: chicago(), whose: Whose::Facility },
-        sent: PhiMode::Full,
-    }
+    let time = TimeHere { zone: chicago(), whose: Whose::Facility };
+    StatusLine::calm(Link::Online, crate::workspace::view::SyncView::default(), ReaderState::Ready, time)
 }
 
 fn chicago() -> Zone {

@@ -12,6 +12,7 @@ use carepost_protocol::role::{Actor, Chart, ManagePatients, Permit, ReadPatients
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{Field, FieldError, FieldType, Workflow};
+use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
 
 use super::drafts::laid_over;
@@ -65,8 +66,8 @@ pub(super) struct Prepared {
     pub(super) faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
     pub(super) author: Option<String>,
-    /// What the user typed into it before and has not saved.
-    pub(super) draft: Option<Vec<(String, String)>>,
+    /// In which its times are shown and read.
+    pub(super) zone: Zone,
     /// Whether an entry is about somebody who was discharged.
     pub(super) is_discharged: bool,
     /// Whether what it makes can be corrected here: the version of the form that it was charted in is here.
@@ -74,10 +75,12 @@ pub(super) struct Prepared {
     pub(super) makes: Makes,
 }
 
-/// Who asks for a form, and what a refusal of it is written down as.
+/// Who asks for a form, what a refusal of it is written down as, and how it is asked here.
 struct Asker<'a> {
     permits: Permits,
     access: Option<&'a Access>,
+    units: Units,
+    zone: Zone,
 }
 
 /// What a form makes.
@@ -132,11 +135,15 @@ impl Forms {
         sent: &Typed,
         access: Option<&Access>,
     ) -> Result<Prepared, Refused> {
-        let asker = Asker { permits: self.session.permits(on, access)?, access };
+        let permits = self.session.permits(on, access)?;
         // What its page or its draft was begun in, it is charted in.
-        let draft = self.begun(asker.permits.actor().user, form, sent)?;
-        let version = version_of(sent).or_else(|| draft.as_deref().and_then(version_of));
-        let prepared = Prepared { draft, ..self.blank(&asker, form, version)? };
+        let version = match version_of(sent) {
+            None => self.draft(permits.actor().user, form)?.as_deref().and_then(version_of),
+            sent => sent,
+        };
+        let (units, zone) = self.reader.units_and_zone();
+        let asker = Asker { permits, access, units, zone };
+        let prepared = self.blank(&asker, form, version)?;
         let gone = prepared.resident.as_ref().filter(|resident| !resident.is_active);
         let Some(id) = gone.filter(|_| prepared.makes.collection == Collection::Records).map(|gone| gone.id)
         else {
@@ -155,7 +162,7 @@ impl Forms {
                 let workflow = self.reader.workflows()?.asked_in(key, version)?;
                 let makes = Makes::new(ChangeKind::Create, Collection::Records, None);
                 let prepared = Prepared::new(asker, writer, Some(resident), workflow, makes);
-                Ok(prepared.filled(Map::new(), self.reader.units()))
+                Ok(prepared.filled(Map::new(), asker.units))
             }
             Form::Correct(patient, record) => self.amend(asker, *patient, *record, false),
             Form::Strike(patient, record) => self.amend(asker, *patient, *record, true),
@@ -220,7 +227,7 @@ impl Forms {
         let form = with_reason(asked.ok_or(Refused::NoSuchVersion)?, strikes);
         let prepared = Prepared::new(asker, writer, Some(resident), form, makes);
         let prepared = Prepared { author, has_form, confirmed, charted_at, ..prepared };
-        Ok(if strikes { prepared } else { prepared.filled(values, self.reader.units()) })
+        Ok(if strikes { prepared } else { prepared.filled(values, asker.units) })
     }
 
     /// A discharge, or a readmission.
@@ -280,7 +287,7 @@ impl Forms {
                     form = with_reason(form, makes.strikes);
                 }
                 let prepared = Prepared::new(asker, writer, Some(resident), form, makes);
-                let mut prepared = prepared.filled(change.fields, self.reader.units());
+                let mut prepared = prepared.filled(change.fields, asker.units);
                 prepared.answers.extend(change.reason.map(|reason| (REASON.to_owned(), reason)));
                 prepared
             }
@@ -328,17 +335,17 @@ impl Forms {
         Ok(waits.ok_or(Refused::NoSuchRecord)?.change.into())
     }
 
-    fn charts(&self, Asker { permits, access }: &Asker<'_>) -> Result<Writer, Refused> {
+    fn charts(&self, Asker { permits, access, .. }: &Asker<'_>) -> Result<Writer, Refused> {
         self.reader.trail.demand(permits.chart, permits.actor(), *access).map(Writer::Chart)
     }
 
-    fn manages(&self, Asker { permits, access }: &Asker<'_>) -> Result<Writer, Refused> {
+    fn manages(&self, Asker { permits, access, .. }: &Asker<'_>) -> Result<Writer, Refused> {
         self.reader.trail.demand(permits.manage, permits.actor(), *access).map(Writer::Manage)
     }
 
     fn about(
         &self,
-        Asker { permits, access }: &Asker<'_>,
+        Asker { permits, access, .. }: &Asker<'_>,
         patient: PatientId,
     ) -> Result<PatientDocument, Refused> {
         self.reader.find(&permits.read, patient, *access)
@@ -401,7 +408,7 @@ impl Prepared {
             refusal: None,
             faults: Vec::new(),
             author: None,
-            draft: None,
+            zone: asker.zone.clone(),
             is_discharged: false,
             has_form: true,
             makes,

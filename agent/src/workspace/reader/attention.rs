@@ -85,9 +85,9 @@ impl Reader {
             answers: if change.collection == Collection::Users {
                 Vec::new()
             } else {
-                let zone = &self.time_here().zone;
+                let (units, zone) = self.units_and_zone();
                 let fields = if of_patients { resident_form::shown(&change.fields) } else { change.fields };
-                in_words(zone, form.as_deref(), &fields, &change.confirmed, self.units())
+                in_words(&zone, form.as_deref(), &fields, &change.confirmed, units)
             },
             why,
             todo,

@@ -62,7 +62,8 @@ impl Reader {
     pub(super) fn viewer<'a>(&self, permits: &Permits, workflows: &'a Workflows<'a>) -> Viewer<'a> {
         let charts = permits.chart.map(|permit| *permit.actor());
         let shows_all = self.phi_mode() == PhiMode::Full;
-        Viewer { zone: self.time_here().zone, workflows, charts, units: self.units(), shows_all }
+        let (units, zone) = self.units_and_zone();
+        Viewer { zone, workflows, charts, units, shows_all }
     }
 
     /// What the mirror has of a person's whole chart from a place on, so many of it and so many versions of each, with

@@ -20,6 +20,7 @@ use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::record::{Collection, FacilityDocument, PatientDocument};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::unit::Units;
+use carepost_protocol::zone::Zone;
 
 use super::answer::in_words;
 use super::audit_trail::{Access, AuditTrail};
@@ -133,9 +134,11 @@ impl Reader {
         self.mirror.facility().ok().flatten()
     }
 
-    /// The measures that the facility charts in.
-    pub(super) fn units(&self) -> Units {
-        self.facility().map(|facility| facility.units).unwrap_or_default()
+    /// The measures that the facility charts in, and the zone in which times are shown and read here.
+    pub(super) fn units_and_zone(&self) -> (Units, Zone) {
+        let facility = self.facility();
+        let zone = TimeHere::of(facility.as_ref(), self.clock.zone()).zone;
+        (facility.map(|facility| facility.units).unwrap_or_default(), zone)
     }
 
     /// How much of a resident is here. Where that cannot be read, nothing is said to be none.

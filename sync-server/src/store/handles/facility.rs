@@ -18,7 +18,7 @@ use crate::scope::FacilityScope;
 use crate::store::engine::{AccessScope, Tx, params};
 use crate::store::listed::Listed;
 use crate::store::rules::chart::{self, ChartPlace};
-use crate::store::rules::feed_writer::{self, count_on};
+use crate::store::rules::feed_writer::count_on;
 use crate::store::rules::older::{self, OlderRequest};
 use crate::store::rules::page::{self, AgainRequest, PageRequest};
 use crate::store::rules::push::{self, Batch, Taken};
@@ -157,13 +157,18 @@ impl FacilityStore {
         self.store.read(AccessScope::Facility(self.scope), read).await
     }
 
-    /// The end of the feed.
+    /// A patient, and the place in the feed of the last edit of the patient.
     ///
     /// # Errors
     /// As [`Self::records`].
-    pub async fn head(&self, permit: &Permit<ReadPatients>) -> Result<u64> {
+    pub async fn patient(&self, permit: &Permit<ReadPatients>, id: PatientId) -> Result<(Patient, u64)> {
         self.permitted(permit)?;
-        self.store.read(AccessScope::Facility(self.scope), |tx| Ok(feed_writer::head(tx)?.seq)).await
+        let read = move |tx: &Tx<'_>| {
+            let patient = patient::find(tx, id)?.ok_or(StoreError::NotFound("patient"))?;
+            let written = patient::fields(tx, &patient)?.into_values().map(|field| field.mark.seq).max();
+            Ok((patient, written.unwrap_or(0)))
+        };
+        self.store.read(AccessScope::Facility(self.scope), read).await
     }
 
     /// As whom a patient was admitted besides, and who else the patient may be.

@@ -9,18 +9,39 @@ use carepost_protocol::id::{DeviceId, IncarnationId, PatientId};
 use carepost_protocol::merge::{Field, Mark};
 use carepost_protocol::patient::{self as protocol, may_be_one, words_key};
 use carepost_protocol::record::{Collection, MAX_COUNTED, MAX_REPLACED, PatientDocument, ReviewKind};
-use carepost_protocol::text::fold;
+use carepost_protocol::text::{fold, name_key};
 use carepost_protocol::time::Timestamp;
 use serde_json::Value;
 
 use super::feed_writer::FeedEnd;
 use super::review::{self, About};
+use super::sorted::{Of, SortKey, SortedList, sorted_by};
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};
 use crate::store::row::{Stored, row, select, sql};
 use crate::store::{Patient, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
+
+macro_rules! by {
+    ($key:literal) => {
+        sorted_by!(
+            Patient,
+            "patients",
+            "(?4 IS NULL OR facility_id = ?4) AND (?5 IS NULL OR is_active = ?5)",
+            $key
+        )
+    };
+}
+/// The list of them: of a facility (`?4`), and in care or not (`?5`), where that is given.
+pub(in crate::store) static LIST: SortedList<Patient> = SortedList {
+    keys: &[
+        ("name", SortKey { of: Of::Text(sort_key), statements: by!("sort_key") }),
+        ("created_at", SortKey { of: Of::Moment(|it| it.created_at), statements: by!("created_at") }),
+    ],
+    one: select!(Patient, "patients WHERE id = ?1"),
+    id: |patient| *patient.id.as_bytes(),
+};
 
 /// One resident of the scope.
 pub(in crate::store) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Option<Patient>> {
@@ -43,8 +64,8 @@ pub(in crate::store) fn insert(
 ) -> Result<()> {
     tx.execute(
         "INSERT INTO patients (id, facility_id, mrn, name, date_of_birth, room, is_active, created_at,
-            duplicate_of, mrn_key, name_key, fields, room_key, medicare_key)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            duplicate_of, mrn_key, name_key, fields, room_key, medicare_key, sort_key)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         params![
             patient.id,
             patient.facility_id,
@@ -60,6 +81,7 @@ pub(in crate::store) fn insert(
             others(patient)?,
             room_key(patient),
             MEDICARE.key(patient),
+            sort_key(patient),
         ],
     )
     .map(drop)
@@ -68,6 +90,11 @@ pub(in crate::store) fn insert(
 /// What a room is compared by; empty where there is none.
 fn room_key(patient: &Patient) -> String {
     patient.room.as_deref().map(fold).unwrap_or_default()
+}
+
+/// What a patient's name sorts by.
+fn sort_key(patient: &Patient) -> Vec<u8> {
+    name_key(&patient.name).into_bytes()
 }
 
 /// Writes the row's fields. Who was [withdrawn](withdraw) has a number of theirs again once they are in care or are
@@ -80,7 +107,7 @@ pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
     };
     tx.execute(
         "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6, name_key = ?8,
-            fields = ?9, room_key = ?10, mrn_key = coalesce(?7, mrn_key), medicare_key = coalesce(?11, medicare_key)
+            fields = ?9, room_key = ?10, sort_key = ?12, mrn_key = coalesce(?7, mrn_key), medicare_key = coalesce(?11, medicare_key)
             WHERE id = ?1",
         params![
             patient.id,
@@ -94,6 +121,7 @@ pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
             others(patient)?,
             room_key(patient),
             key(MEDICARE),
+            sort_key(patient),
         ],
     )
     .map(drop)

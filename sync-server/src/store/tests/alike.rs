@@ -1,7 +1,8 @@
 //! Who may be somebody who is here already, and whose number somebody has.
 
-use carepost_protocol::record::{MAX_COUNTED, ReviewDocument, ReviewKind};
+use carepost_protocol::record::{MAX_COUNTED, ReviewKind};
 
+use super::merging::open_reviews;
 use super::*;
 use crate::store::engine::params;
 use crate::store::rules::feed_writer::FeedEnd;
@@ -9,11 +10,6 @@ use crate::store::rules::review::About;
 
 const APPLIED: (Verdict, Option<RejectionCode>) = (Verdict::Applied, None);
 const MERGED: (Verdict, Option<RejectionCode>) = (Verdict::Merged, None);
-
-async fn open_reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
-    let store = world.store.facility(&tenant.facility);
-    store.reviews(&may_read(tenant), Some(true), None, 1_000).await.unwrap().items
-}
 
 #[tokio::test]
 async fn whom_a_kiosk_would_ask_about_a_review_asks_about() {
@@ -181,9 +177,7 @@ async fn residents_of_one_number_from_before_get_a_review_each_pair_once() {
 
 #[tokio::test]
 async fn of_two_numbers_the_one_that_says_that_there_is_none_is_chosen_as_none() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;
     let head = async || world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap().end.head;
     let (now, saw) = (world.now(), head().await);
     for (kiosk, mrn) in [(&mut hall, "R-7"), (&mut ward, "R-8")] {
@@ -203,9 +197,7 @@ async fn of_two_numbers_the_one_that_says_that_there_is_none_is_chosen_as_none()
 
 #[tokio::test]
 async fn who_was_admitted_under_no_name_by_an_earlier_agent_is_admitted_and_pointed_at() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let now = world.now();
     let admitted =
         [" --- ", "12345"].map(|name| kiosk.admission(&tenant, json!({"name": name, "room": "12"}), now));

@@ -1,29 +1,13 @@
 //! Every state has its words.
 
-use carepost_protocol::facility::PhiMode;
 use carepost_protocol::wire::heartbeat::{Exposed, Exposure, StepReason};
 
 use super::*;
 use crate::workspace::view::SyncView;
 
 fn calm() -> StatusLine {
-    StatusLine {
-        link: Link::Online,
-        waiting: 0,
-        oldest_waiting: None,
-        rejected: 0,
-        reviews: 0,
-        loading: false,
-        differs: Vec::new(),
-        stepped_over: Vec::new(),
-        sync: SyncView::default(),
-        storage_trouble: None,
-        phone: None,
-        reader: ReaderState::Ready,
-        encryption: None,
-        time: TimeHere { zone: Zone::UTC, whose: Whose::Facility },
-        sent: PhiMode::Full,
-    }
+    let time = TimeHere { zone: Zone::UTC, whose: Whose::Facility };
+    StatusLine::calm(Link::Online, SyncView::default(), ReaderState::Ready, time)
 }
 
 fn over(count: u64) -> SteppedOver {

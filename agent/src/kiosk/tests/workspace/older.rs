@@ -2,7 +2,6 @@
 
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::record::RecordDocument;
-use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use carepost_protocol::wire::pull::Archived;
 
@@ -14,18 +13,9 @@ const MADE: &str = "2026-01-20T08:00:00Z";
 fn record(n: u8, who: u8, pulse: u8, amends: Option<u8>) -> RecordDocument {
     let values = json!({"taken_at": "2026-01-20T08:00", "pulse": pulse, "position": "Sitting"});
     RecordDocument {
-        id: RecordId::from_bytes([n; 16]),
         patient_id: patient(who),
-        workflow: "vitals".into(),
-        schema_version: 1,
-        recorded_by: UserId::from_bytes([ANNA; 16]),
-        recorded_at: at(MADE),
-        clock_quality: ClockQuality::Synced,
         values: values.as_object().unwrap().clone(),
-        confirmed: Vec::new(),
-        reason: None,
-        entered_in_error: false,
-        amends: amends.map(|n| RecordId::from_bytes([n; 16])),
+        ..needs::record(n, ANNA, MADE, pulse, amends)
     }
 }
 

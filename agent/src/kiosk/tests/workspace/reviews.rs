@@ -185,7 +185,7 @@ async fn what_two_struck_out_is_over_and_a_correction_beside_a_strike_stands_onc
     let late = record(34, ANNA, "2026-05-01T14:19:00Z", 90, Some(31));
     device.bring(111, Collection::Records, late.id, &late);
     let mut changed = Page::default();
-    put_version(&mut changed, 112, Collection::Reviews, review.id, &corrections(44, 31, &[32, 33, 34]));
+    put_version(&mut changed, Collection::Reviews, review.id, 112, &corrections(44, 31, &[32, 33, 34]));
     let end = PageEnd::new(Cursor { epoch: 1, seq: 112 }, 112, Timestamp::EPOCH);
     device.workspace.mirror().apply(&changed, &end).unwrap();
     let shown = device.shown(&page).await;

@@ -55,7 +55,8 @@ impl Noted {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] in a scope that is limited to one facility: a schema is everybody's;
-    /// [`StoreError::Conflict`] for a label that another form has which is offered too.
+    /// [`StoreError::Conflict`] for a label that another form has which is offered too; [`StoreError::Changed`], also
+    /// where no version is there.
     pub async fn publish_workflow(self, workflow: Workflow) -> Result<Workflow> {
         self.publish(workflow, None).await
     }
@@ -73,7 +74,13 @@ impl Noted {
         if self.registry.scope.limit().is_some() {
             return Err(StoreError::NotFound("workflow"));
         }
-        self.write(move |tx| publish(tx, workflow, changed)).await
+        let expected = self.expected.clone();
+        self.write(move |tx| {
+            // Of what is not there, nobody was shown a version.
+            expected.check(latest(tx, &workflow.key)?.as_ref().unwrap_or(&workflow))?;
+            publish(tx, workflow, changed)
+        })
+        .await
     }
 }
 

@@ -1,0 +1,7 @@
+-- What the names of residents and users sort by (protocol::text), as bytes: pages of them are cut in that order.
+ALTER TABLE base_patients ADD COLUMN sort_key BLOB NOT NULL DEFAULT x'';
+ALTER TABLE base_users ADD COLUMN sort_key BLOB NOT NULL DEFAULT x'';
+UPDATE base_patients SET sort_key = sort_key_of(name);
+UPDATE base_users SET sort_key = sort_key_of(display_name);
+CREATE INDEX patients_sorted ON base_patients (organization_id, sort_key, id);
+CREATE INDEX users_sorted ON base_users (organization_id, sort_key, id);
