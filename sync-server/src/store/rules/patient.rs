@@ -326,11 +326,11 @@ pub(in crate::store) const OF_DAY: &str = select!(
     "patients WHERE facility_id = ?1 AND date_of_birth = ?2 AND id <> ?3 AND name_key <> '' ORDER BY created_at, id LIMIT ?4"
 );
 
-/// Those who have a room: the first [`MAX_COUNTED`] of them.
+/// Those who have a room, or had it: those in care first, then those who came last, [`MAX_COUNTED`] of them.
 pub(in crate::store) const OF_ROOM: &str = select!(
     Patient,
     "patients WHERE facility_id = ?1 AND room_key = ?2 AND room_key <> '' AND id <> ?3 AND name_key <> ''
-        ORDER BY created_at, id LIMIT ?4"
+        ORDER BY is_active DESC, created_at DESC, id DESC LIMIT ?4"
 );
 
 /// Those who had the number of somebody admitted before them when reviews began to ask about it.

@@ -227,6 +227,37 @@ async fn however_many_were_born_on_a_day_an_admission_looks_at_a_hundred() {
 }
 
 #[tokio::test]
+async fn of_those_who_had_a_room_the_ones_in_care_are_looked_at_first() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut hall = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let admit = |name: String| hall.admission(&tenant, json!({"name": name, "room": "12"}), now);
+    let before: Vec<Change> = (0..MAX_COUNTED).map(|n| admit(format!("Gone {n}"))).collect();
+    world.push(&mut hall, &before).await.unwrap();
+    let leaves = |hall: &Kiosk, n: u64| {
+        hall.edit(&tenant, hall.made(n, now).into(), 9_999, json!({"is_active": false}), now)
+    };
+    let left: Vec<Change> = (1..=MAX_COUNTED).map(|n| leaves(&hall, n)).collect();
+    world.push(&mut hall, &left).await.unwrap();
+    // Whoever lives there now, and then whoever did last.
+    for (name, verdict) in [("Bea Example", APPLIED), ("Bee Example", MERGED)] {
+        world.pass(1);
+        let admission = hall.admission(&tenant, json!({"name": name, "room": "12"}), now);
+        assert_eq!(verdicts(&world.push(&mut hall, &[admission]).await.unwrap()), [verdict], "{name}");
+        let left = leaves(&hall, hall.sent);
+        if verdict == MERGED {
+            world.push(&mut hall, &[left]).await.unwrap();
+        }
+    }
+    let last = hall.admission(&tenant, json!({"name": "Bew Example", "room": "12"}), now);
+    world.push(&mut hall, &[last]).await.unwrap();
+    let reviews = open_reviews(&world, &tenant).await;
+    let review = reviews.iter().find(|review| review.record == hall.made(hall.sent, now)).unwrap();
+    assert_eq!(review.others.len(), 2, "who lives there, and who left last: {review:?}");
+}
+
+#[tokio::test]
 async fn one_number_that_is_edited_is_asked_about_alone_and_two_are_asked_about_once() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;

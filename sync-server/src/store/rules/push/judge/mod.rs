@@ -117,7 +117,7 @@ pub(in crate::store) const LOOK_UPS: [(&str, &str); 12] = [
     ("patients_numbered", patient::MRN.held),
     ("patients_by_medicare", patient::MEDICARE.had_by),
     ("patients_with_medicare", patient::MEDICARE.held),
-    ("patients_by_room", patient::OF_ROOM),
+    ("patients_in_room", patient::OF_ROOM),
     ("patients_by_name", patient::OF_NAME),
     ("patients_by_birthday", patient::OF_DAY),
     ("patients_unasked", patient::UNASKED),
