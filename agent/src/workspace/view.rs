@@ -325,13 +325,15 @@ pub struct Review {
 }
 
 impl Review {
-    /// Who has one number, of those whom it asks about, and what that is called: nobody where nobody has.
+    /// What each number is called that more than one have of those whom it asks about, and who has it.
     #[must_use]
-    pub fn of_one_number(&self) -> Option<(&'static str, Vec<&PatientDocument>)> {
-        let Question::Duplicate(others) = &self.question else { return None };
-        let number = others.iter().find_map(|known| known.number)?;
-        let numbered = others.iter().filter(|known| known.has_same_number);
-        Some((number, self.resident.iter().chain(numbered.map(|known| &known.resident)).collect()))
+    pub fn of_one_number(&self) -> Vec<(&'static str, Vec<&PatientDocument>)> {
+        let Question::Duplicate(others) = &self.question else { return Vec::new() };
+        let of = |label: &'static str| {
+            let numbered = others.iter().filter(|known| known.own.contains(&label));
+            (label, self.resident.iter().chain(numbered.map(|known| &known.resident)).collect())
+        };
+        Known::numbers_of(others).into_iter().map(of).collect()
     }
 }
 

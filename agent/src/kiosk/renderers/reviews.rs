@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use carepost_protocol::id::{PatientId, ReviewId};
 
-use super::form::{Person, called};
+use super::form::{Person, save_with};
 use super::shell::{Shell, answer, capital, status_of_save};
 use super::words::Weight;
 use crate::workspace::view::{Attention, Join, Known, Mark, NotSaved, Part, Question, Review, Todo};
@@ -115,9 +115,7 @@ struct NumberPage {
     token: String,
     /// What was chosen, as the review's form sent it.
     answers: Vec<(String, String)>,
-    /// What the number is called that was chosen.
-    number: &'static str,
-    /// Who has it.
+    /// Who has a number that was chosen.
     alike: Vec<Known>,
 }
 
@@ -128,9 +126,11 @@ pub(crate) fn number(
     token: String,
     answers: Vec<(String, String)>,
     alike: Vec<Known>,
+    /// What the button says that saves it all the same.
+    another: String,
 ) -> Response {
-    let number = called(&alike);
-    let page = NumberPage { shell: shell.held(), id, token, answers, number, alike };
+    let another = save_with(&alike);
+    let page = NumberPage { shell: shell.held(), id, token, answers, alike, another };
     answer(StatusCode::UNPROCESSABLE_ENTITY, &page)
 }
 
