@@ -49,7 +49,14 @@ pub(crate) fn reviews(shell: Shell, part: Part<Review>, why: Option<&NotSaved>, 
         | NotSaved::Storage(_)
         | NotSaved::Uncertain(_) => capital(&why.to_string()),
     });
-    let (shell, reviews) = (shell.held(), part.items);
+    let (shell, mut reviews) = (shell.held(), part.items);
+    for review in &mut reviews {
+        // Whoever saved a value stands first beside it.
+        if let Question::Conflict(fields) = &mut review.question {
+            let values = fields.iter_mut().flat_map(|field| &mut field.values);
+            values.for_each(|value| value.by = capital(&value.by));
+        }
+    }
     answer(status, &ReviewsPage { shell, reviews, next: part.next, not_saved, saved })
 }
 
