@@ -170,6 +170,17 @@ async fn a_form_in_which_nothing_is_filled_in_is_refused_in_words() {
     assert_eq!(emptied.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(emptied.body.contains("press Charted in error"), "{}", emptied.body);
     assert_eq!(device.entries().len(), 1);
+    // What was struck out is not put back without any of it.
+    let strike = correct.replace("/correct/", "/strike/");
+    device.send(&device.sheet(&strike).await, "_reason=Wrong+resident").await;
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    let back = page.split(">Put back<").next().unwrap().rsplit("href=\"").next().unwrap();
+    let back = device.sheet(back.split('"').next().unwrap()).await;
+    let emptied = device.send(&back, "notes=&_reason=Wrong+resident").await;
+    assert_eq!(emptied.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(emptied.body.contains("or go back: the entry stays struck out"), "{}", emptied.body);
+    assert!(!emptied.body.contains("press Charted in error"), "{}", emptied.body);
+    assert_eq!(device.entries().len(), 2);
 }
 
 #[tokio::test]
