@@ -13,7 +13,7 @@ use super::field::{Control, FieldView};
 use super::shell::{Shell, answer, capital};
 use super::words::Weight;
 use crate::workspace::view::{
-    CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SEEN, Typed, units_of,
+    Answered, CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SEEN, Typed, units_of,
 };
 
 #[derive(Template)]

@@ -8,7 +8,9 @@ use carepost_protocol::id::{PatientId, ReviewId};
 use super::form::{Person, save_with};
 use super::shell::{Shell, answer, capital, status_of_save};
 use super::words::Weight;
-use crate::workspace::view::{Attention, Join, Known, Mark, NotSaved, Part, Question, Review, Todo};
+use crate::workspace::view::{
+    Answered, Attention, Join, Known, Mark, NotSaved, Part, Question, Review, Todo,
+};
 
 #[derive(Template)]
 #[template(path = "attention.html")]
@@ -124,6 +126,8 @@ struct NumberPage {
     answers: Vec<(String, String)>,
     /// Who has a number that was chosen.
     alike: Vec<Known>,
+    /// What the button says that saves it all the same.
+    another: String,
 }
 
 /// A decision that gives a resident a number which is another's: nothing is saved, and the page asks.
@@ -133,8 +137,6 @@ pub(crate) fn number(
     token: String,
     answers: Vec<(String, String)>,
     alike: Vec<Known>,
-    /// What the button says that saves it all the same.
-    another: String,
 ) -> Response {
     let another = save_with(&alike);
     let page = NumberPage { shell: shell.held(), id, token, answers, alike, another };

@@ -511,6 +511,28 @@ async fn two_different_people_do_not_keep_one_number() {
 }
 
 #[tokio::test]
+async fn each_number_that_two_have_both_is_named() {
+    let device = Device::new();
+    let medicare = Some("1EG4-TE5-MK73".to_owned());
+    let review = duplicate(42, 4, &[2]);
+    let mary = PatientDocument { medicare: medicare.clone(), ..resident(4, "Mary Smith", "104") };
+    let john = PatientDocument { mrn: "gy-0004".into(), medicare, ..resident(2, "John Smith", "102") };
+    device.bring(101, Collection::Reviews, review.id, &review);
+    for (seq, one) in (102..).zip([&mary, &john]) {
+        device.bring(seq, Collection::Patients, one.id, one);
+    }
+    device.sign_in(ANNA);
+    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+    for words in ["They have one MRN,", "They have one Medicare number,"] {
+        assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
+    }
+    let base = hidden(&sheet.html, "_base");
+    let refused = device.send(&sheet, &format!("_base={base}&same_person=no")).await;
+    let both = "John Smith has the MRN GY-0004 and the Medicare number 1EG4-TE5-MK73 too";
+    assert!(refused.body.contains(both), "{}", refused.body);
+}
+
+#[tokio::test]
 async fn the_number_of_somebody_who_was_replaced_keeps_nobody_from_being_two() {
     let device = Device::new();
     let review = duplicate(42, 4, &[2]);
@@ -543,28 +565,6 @@ async fn of_two_who_have_left_nobody_is_said_to_be_in_care() {
 }
 
 #[tokio::test]
-#[tokio::test]
-async fn each_number_that_two_have_both_is_named() {
-    let device = Device::new();
-    let medicare = Some("1EG4-TE5-MK73".to_owned());
-    let review = duplicate(42, 4, &[2]);
-    let mary = PatientDocument { medicare: medicare.clone(), ..resident(4, "Mary Smith", "104") };
-    let john = PatientDocument { mrn: "gy-0004".into(), medicare, ..resident(2, "John Smith", "102") };
-    device.bring(101, Collection::Reviews, review.id, &review);
-    for (seq, one) in (102..).zip([&mary, &john]) {
-        device.bring(seq, Collection::Patients, one.id, one);
-    }
-    device.sign_in(ANNA);
-    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
-    for words in ["They have one MRN,", "They have one Medicare number,"] {
-        assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
-    }
-    let base = hidden(&sheet.html, "_base");
-    let refused = device.send(&sheet, &format!("_base={base}&same_person=no")).await;
-    let both = "John Smith has the MRN GY-0004 and the Medicare number 1EG4-TE5-MK73 too";
-    assert!(refused.body.contains(both), "{}", refused.body);
-}
-
 async fn a_birthday_in_dispute_reads_as_on_every_page() {
     let device = Device::new();
     let value = |born: &str| SavedValue {

@@ -198,6 +198,17 @@ async fn an_entry_without_answers_is_struck_out_where_all_is_shown() {
 }
 
 #[tokio::test]
+async fn a_strike_that_the_server_refused_shows_what_it_was_to_strike_out() {
+    let device = Device::with_an_entry();
+    device.send(&device.sheet(&of("strike", 31)).await, "_reason=Wrong+resident").await;
+    device.settle(&[(1, carepost_protocol::wire::push::RejectionCode::NotAuthorized)]);
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    let (strike, entry) = page.split_once("See what to do").unwrap();
+    assert!(strike.contains("72 bpm") && entry.contains("72 bpm"), "it stands still: {page}");
+    assert!(!page.contains("Nothing was filled in") && !page.contains("is not here"), "{page}");
+}
+
+#[tokio::test]
 async fn a_page_says_which_entry_it_strikes_out_and_when_what_was_corrected_was_charted() {
     let device = Device::with_an_entry();
     // Another of the same minute: what tells them apart is on the page.
