@@ -95,7 +95,7 @@ pub static FIELDS: &[Field] = &[
         key: "mrn",
         label: "MRN",
         short: "MRN",
-        what: "The medical record number, unique in the organization; empty where there is none",
+        what: "The medical record number, unique in the organization, where there is one",
         field_type: FieldType::String,
         missing: None,
         number: Some(mrn_key),

@@ -370,7 +370,7 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     }
     let unnumbered = ["patient", "create", "Dee Example", "--facility", "Riverside"];
     refuses(&[&unnumbered[..], &["--mrn", "n/a"]].concat(), 1, &["is no number: leave it empty"]).await?;
-    assert_eq!(terminal.does(&unnumbered).await?["mrn"], "");
+    assert_eq!(terminal.does(&unnumbered).await?["mrn"], Value::Null);
 
     // Who is to be looked at, by name.
     let twin = ["patient", "create", "Ada Amberly", "--mrn", "A-1", "--facility", "Riverside"];

@@ -42,6 +42,7 @@ mod lobby;
 mod main_job;
 mod memory;
 mod metric;
+mod named;
 mod offline;
 mod own_browser;
 mod pages;

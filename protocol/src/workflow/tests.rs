@@ -347,6 +347,25 @@ fn a_bad_schema_is_refused_with_paths() {
 }
 
 #[test]
+fn a_field_that_does_not_say_where_it_stands_comes_behind_those_that_do_in_the_order_given() {
+    let shown = |orders: &[u32]| {
+        let fields = orders.iter().enumerate().map(|(at, order)| Field {
+            display_order: *order,
+            ..field(&format!("field_{at}"), FieldType::String)
+        });
+        let form = Workflow { fields: fields.collect(), rules: Vec::new(), ..vitals() };
+        let keys = form.in_order().into_iter().map(|field| field.key.trim_start_matches("field_").to_owned());
+        keys.collect::<Vec<_>>().concat()
+    };
+    assert_eq!(shown(&[0, 0, 0]), "012");
+    assert_eq!(shown(&[0, 2, 0, 1]), "3102");
+    assert_eq!(shown(&[1, 2, 3, 0]), "0123");
+    // The field of a JSON form that leaves it out.
+    let bare: Field = serde_json::from_value(json!({"key": "a", "label": "A", "type": "string"})).unwrap();
+    assert_eq!(bare.display_order, 0);
+}
+
+#[test]
 fn two_fields_of_a_form_that_read_the_same_are_known() {
     let mut workflow = vitals();
     assert!(workflow.repeated_labels().is_empty());

@@ -7,13 +7,17 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::confirm::Confirm;
-use super::find::{device_id, devices, facility_id, patients};
-use super::names::{DEVICE, PATIENT, items, text};
+use super::find::{device_id, facility_id, patients};
+use super::labels::{Labels, named};
+use super::names::{PATIENT, items, text};
 use super::value_parsers::whole;
 use super::{Output, show};
 use crate::store::Flag;
 
 const CHANGE: &[&str] = &["received_at", "what", "resident", "by", "why", "device", "incarnation_id", "n"];
+/// What a change names by id, and its column.
+const NAMED: &[(&str, &str)] =
+    &[("patient_id", "resident"), ("user_id", "by"), ("device_id", "device"), ("settled_by", "settled_by")];
 const SETTLED: &[&str] =
     &["device_id", "incarnation_id", "n", "settlement", "seq", "followed", "detail", "settled_reason"];
 const REVIEW: &[&str] = &["opened_at", "kind", "resident", "to_decide", "resolved_at", "resolved_by", "id"];
@@ -90,11 +94,9 @@ pub(super) async fn change(client: &Client, change: Change, json: bool) -> anyho
         Change::List { facility, flagged } => return list(client, &facility, flagged, json).await,
         Change::Show(name) => {
             let thing = client.get(&name.path(client, ANY).await?).await?;
-            let mut shown = client.by_clock(thing.clone()).await;
-            if let Some(flags) = shown.get_mut("flags") {
-                *flags = in_words(flags).into();
-            }
-            Output::Found { whole: true, thing, words: show::table(&shown, &[]) }
+            // Nobody is looked up whom nobody is shown.
+            let words = if json { String::new() } else { show::table(&whole_of(client, &thing).await, &[]) };
+            Output::Found { whole: true, thing, words }
         }
         Change::Retry(name) => {
             let path = name.path(client, REFUSED).await?;
@@ -127,25 +129,14 @@ async fn list(client: &Client, facility: &str, flagged: bool, json: bool) -> any
     if json || items(&thing).is_empty() {
         return Ok(Output::Thing(thing, CHANGE));
     }
-    let whom = items(&thing).iter().filter_map(|change| text(change, "patient_id"));
-    let patients = patients(client, whom).await;
-    // Whoever may look at changes may not look at staff, perhaps: an id tells them apart as well.
-    let (devices, users) = (devices(client).await, client.all("/api/v1/users").await);
-    let (devices, users) = (devices.unwrap_or_default(), users.unwrap_or_default());
-    let called = |device: &Value| {
-        let name = text(device, "device_name").filter(|name| DEVICE.named(items(&devices), name).len() == 1);
-        // `show` would take a name that several have for another's.
-        name.or(text(device, "id")).unwrap_or("-").to_owned()
-    };
+    let labels = Labels::of(client, items(&thing)).await;
     let flags = |change: &Value| change.get("flags").map(in_words);
     let row = |change: &Value| {
         json!({
             "facility_id": id, "received_at": change.get("received_at"), "what": what(change),
-            "resident": named(&patients, change.get("patient_id"), |it| PATIENT.described(it)),
-            "by": named(items(&users), change.get("user_id"), |it| text(it, "display_name").unwrap_or("-").to_owned()),
+            "resident": labels.patient(change.get("patient_id")), "by": labels.user(change.get("user_id")),
             "why": if flagged { flags(change) } else { text(change, "detail").map(str::to_owned) },
-            "device": named(items(&devices), change.get("device_id"), called),
-            "incarnation_id": change.get("incarnation_id"), "n": change.get("n"),
+            "device": labels.device(change.get("device_id")), "incarnation_id": change.get("incarnation_id"), "n": change.get("n"),
         })
     };
     let rows: Vec<Value> = items(&thing).iter().map(row).collect();
@@ -155,10 +146,24 @@ async fn list(client: &Client, facility: &str, flagged: bool, json: bool) -> any
     Ok(Output::Found { whole: true, thing, words })
 }
 
-/// What a list calls the one of an id; the id where it has none.
-fn named(list: &[Value], id: Option<&Value>, name: impl Fn(&Value) -> String) -> String {
-    let known = id.and_then(|id| list.iter().find(|it| it.get("id") == Some(id)));
-    known.map_or_else(|| id.and_then(Value::as_str).unwrap_or("-").to_owned(), name)
+/// All of a change as people read it: in the words of the list.
+async fn whole_of(client: &Client, change: &Value) -> Value {
+    let labels = Labels::of(client, std::slice::from_ref(change)).await;
+    let mut shown = change.clone();
+    labels.put(&mut shown, NAMED);
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("what".to_owned(), what(change).into());
+        members.insert("facility_id".to_owned(), labels.facility(change).cloned().unwrap_or_default());
+        if let Some(flags) = members.get_mut("flags") {
+            *flags = in_words(flags).into();
+        }
+    }
+    let mut shown = client.by_clock(shown).await;
+    if let Some(members) = shown.as_object_mut() {
+        // It told whose clock counts.
+        members.remove("facility_id");
+    }
+    shown
 }
 
 /// What a change does.

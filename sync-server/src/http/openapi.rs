@@ -6,9 +6,7 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use carepost_protocol::id::PatientId;
 use carepost_protocol::patient::{FIELDS, Field};
-use carepost_protocol::record::PatientDocument;
 use carepost_protocol::wire::problem::MEDIA_TYPE;
 use http::Method;
 use serde_json::{Value, json};
@@ -153,10 +151,9 @@ impl Modify for PatientFields {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let Some(components) = &mut document.components else { return };
         let is_asked_of_all = |field: &Field| field.missing.is_some();
-        let nobody = PatientDocument::new(PatientId::from_bytes([0; 16]));
         add_fields(components, "CreatePatient", is_asked_of_all, is_asked_of_all);
         add_fields(components, "UpdatePatient", |_| false, is_asked_of_all);
-        add_fields(components, "PatientView", |_| true, |field| field.of(&nobody).is_string());
+        add_fields(components, "PatientView", |_| true, is_asked_of_all);
         // A list has its own copy of what it is a list of.
         let list = components.schemas.get_mut("List_PatientView");
         let Some(RefOr::T(Schema::Object(list))) = list else { return };
@@ -228,7 +225,7 @@ mod tests {
             ("UpdatePatient", "name", false, Some(true)),
             ("UpdatePatient", "medicare", false, Some(false)),
             ("PatientView", "name", true, Some(true)),
-            ("PatientView", "mrn", true, Some(true)),
+            ("PatientView", "mrn", true, Some(false)),
             ("PatientView", "room", true, Some(false)),
         ] {
             assert_eq!(required(schema, field), is_required, "{schema} {field}");

@@ -4,6 +4,7 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{FacilityId, UserId};
 use carepost_protocol::pin;
 use carepost_protocol::role::{Denied, Role};
+use carepost_protocol::text::{TextError, line};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -13,7 +14,7 @@ use super::paging::{Page, Which};
 use super::person::Person;
 use crate::error::{Answer, FieldErrors, Refusal};
 use crate::password::check_password;
-use crate::store::{NewUser, User, UserPatch};
+use crate::store::{NewUser, USERNAME_RULE, User, UserPatch, is_username};
 
 /// A session's idle time in minutes, unless one is given (S0-48).
 const TIMEOUT: u32 = 30;
@@ -137,7 +138,7 @@ pub fn names(
     username: &mut String,
     display_name: Option<&mut String>,
 ) {
-    faults.name(field, username, 100);
+    check_username(faults, field, username);
     match display_name {
         Some(name) => faults.person_name(displayed, name, 200),
         None => {
@@ -145,6 +146,20 @@ pub fn names(
                 username.contains(char::is_alphanumeric) && !username.contains(char::is_alphabetic);
             let words = "the username has no letter: give the name, as people know it";
             faults.unless(!is_number, displayed, words);
+        }
+    }
+}
+
+/// Brings a username into the form in which it is stored: one rule, wherever it is given.
+fn check_username(faults: &mut FieldErrors, field: &str, username: &mut String) {
+    match line(username, usize::MAX) {
+        Ok(read) if is_username(&read) => *username = read,
+        // What nobody sees in it is told.
+        Err(error @ (TextError::Invisible | TextError::Override)) => {
+            faults.unless(false, field, &error.to_string());
+        }
+        Ok(_) | Err(TextError::TooLong(_) | TextError::Signs | TextError::NoLetter) => {
+            faults.unless(false, field, USERNAME_RULE);
         }
     }
 }
@@ -177,7 +192,9 @@ impl TryFrom<UpdateUser> for UserPatch {
     type Error = Refusal;
     fn try_from(mut asked: UpdateUser) -> Answer<Self> {
         let mut faults = FieldErrors::default();
-        faults.maybe_name("username", asked.username.as_mut(), 100);
+        if let Some(username) = &mut asked.username {
+            check_username(&mut faults, "username", username);
+        }
         faults.maybe_text("email", asked.email.value_mut(), 200);
         faults.maybe_person_name("display_name", asked.display_name.as_mut(), 200);
         faults.maybe_text("employee_id", asked.employee_id.value_mut(), 100);

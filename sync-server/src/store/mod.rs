@@ -47,7 +47,9 @@ pub use engine::EngineError;
 pub use error::StoreError;
 pub use flag::Flag;
 pub use handles::facility::FacilityStore;
-pub use handles::organization::{Noted, OrganizationStore, Reconsidered, Stays, Struck, Withdrawal};
+pub use handles::organization::{
+    Noted, OrganizationStore, Reconsidered, Stays, Struck, USERNAME_RULE, Withdrawal, is_username,
+};
 pub use handles::system::SystemStore;
 pub use identities::DeviceIdentity;
 pub use listed::{Anchor, Listed, Paging, SortKeys};

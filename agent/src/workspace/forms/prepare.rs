@@ -459,11 +459,10 @@ impl Prepared {
     }
 }
 
-/// A form that asks for a reason as well; when it strikes an entry out, for nothing else.
+/// A form that asks for a reason as well, behind all else; when it strikes an entry out, for nothing else.
 fn with_reason(workflow: Workflow, strikes: bool) -> Workflow {
     let label = if strikes { "Why it was charted in error" } else { "Reason for the correction" };
-    let reason =
-        Field { required: true, display_order: u32::MAX, ..Field::new(REASON, label, FieldType::String) };
+    let reason = Field { required: true, ..Field::new(REASON, label, FieldType::String) };
     let (mut fields, rules) =
         if strikes { (Vec::new(), Vec::new()) } else { (workflow.fields, workflow.rules) };
     fields.push(reason);

@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::extract::{FromRequestParts, Path};
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
-use carepost_protocol::patient::FIELDS;
+use carepost_protocol::patient::{FIELDS, Field};
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
@@ -90,8 +90,8 @@ pub struct PatientView {
 pub struct Another {
     /// The patient.
     id: PatientId,
-    /// The medical record number.
-    mrn: String,
+    /// The medical record number, where there is one.
+    mrn: Option<String>,
     /// The full name.
     name: String,
 }
@@ -99,12 +99,15 @@ pub struct Another {
 impl PatientView {
     /// Only who may read patients gets to see one.
     fn of(_: &Permit<ReadPatients>, PatientAndRelated { patient: it, related }: PatientAndRelated) -> Self {
-        let another = |it: Patient| Another { id: it.id, mrn: it.mrn.clone(), name: it.name.clone() };
+        let mrn = |it: &Patient| (!it.mrn.is_empty()).then(|| it.mrn.clone());
+        let another = |it: Patient| Another { id: it.id, mrn: mrn(&it), name: it.name.clone() };
         let asked = FIELDS.iter().filter(|field| field.is_asked());
+        // Whoever has no number has an empty one in the feed.
+        let known = |field: &Field| Some(field.of(&it)).filter(|value| *value != "").unwrap_or_default();
         Self {
             id: it.id,
             facility_id: it.facility_id,
-            fields: Fields(asked.map(|field| (field.key.to_owned(), field.of(&it))).collect()),
+            fields: Fields(asked.map(|field| (field.key.to_owned(), known(field))).collect()),
             is_active: it.is_active,
             is_active_since: None,
             replaced_by: it.replaced_by,

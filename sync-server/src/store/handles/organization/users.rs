@@ -21,7 +21,9 @@ use crate::store::rules::sorted::{Of, SortKey, SortedList, sorted_by};
 use crate::store::{Anchor, Listed, NewUser, Paging, User, UserPatch};
 
 /// What a username must be.
-const USERNAME_RULE: &str = "give 1 to 100 characters without blanks";
+pub const USERNAME_RULE: &str = "give 1 to 100 characters without blanks, with a letter or a digit";
+/// The longest username, in characters.
+const MAX_USERNAME: usize = 100;
 
 macro_rules! by {
     ($key:literal) => {
@@ -236,11 +238,19 @@ pub(in crate::store) fn parked_key(id: UserId) -> String {
     format!("parked {}", hex(id.as_bytes()))
 }
 
+/// Whether a text in the form in which it is stored can be a username.
+#[must_use]
+pub fn is_username(text: &str) -> bool {
+    text.chars().count() <= MAX_USERNAME
+        && text.contains(char::is_alphanumeric)
+        && !text.contains(char::is_whitespace)
+}
+
 fn check_username(username: &str) -> Result<()> {
-    if username.is_empty() || username.len() > 100 || username.contains(char::is_whitespace) {
-        return Err(StoreError::Invalid { field: "username", detail: USERNAME_RULE.to_owned() });
+    if is_username(username) {
+        return Ok(());
     }
-    Ok(())
+    Err(StoreError::Invalid { field: "username", detail: USERNAME_RULE.to_owned() })
 }
 
 /// An organization without an administrator who can sign in is brought back by nobody of its own: none of them
