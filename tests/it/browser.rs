@@ -166,7 +166,7 @@ async fn she_sees_what_is_not_as_it_seems_before_she_decides() -> Result<()> {
     let twin = json!({"facility_id": scene.facility.id, "mrn": "TWIN-1", "name": name, "room": "399",
         "confirmed": ["name"]});
     admin.post("/api/v1/patients", &twin).await?;
-    page.sees(&["1 entry needs a look"]).await?;
+    page.sees(&["1 question needs a look"]).await?;
     show(&format!("/residents/{id}/chart/vitals")).await?;
     page.sees(&["needs a look", name, "Save"]).await?;
     page.resize(PI.0, PI.1).await?;
