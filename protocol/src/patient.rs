@@ -4,7 +4,7 @@
 
 mod alike;
 
-pub use alike::{is_found, may_be_one, mrn_key, same_number, sought, words, words_key};
+pub use alike::{is_found, may_be_one, mrn_key, same_numbers, sought, words, words_key};
 
 use serde_json::{Map, Value};
 

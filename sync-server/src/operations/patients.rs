@@ -329,7 +329,7 @@ async fn is_nobody_here(person: &Person, permit: &Permit<ReadPatients>, new: &Ne
 }
 
 fn has_same_mrn(asked: &Patient, known: &Patient) -> bool {
-    patient::same_number(asked, known).is_some_and(|number| number.key == "mrn")
+    patient::same_numbers(asked, known).any(|number| number.key == "mrn")
 }
 
 /// Who somebody is, and what to do where that is whoever is to be admitted.

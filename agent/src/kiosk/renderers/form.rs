@@ -13,7 +13,7 @@ use super::field::{Control, FieldView};
 use super::shell::{Shell, answer, capital};
 use super::words::Weight;
 use crate::workspace::view::{
-    CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SEEN, Typed, units_of,
+    Answered, CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SEEN, Typed, units_of,
 };
 
 #[derive(Template)]
@@ -198,18 +198,13 @@ impl FormView {
         match (self.admits(), self.alike.len()) {
             (true, 0 | 1) => "Different person: admit".to_owned(),
             (true, _) => "None of these: admit".to_owned(),
-            (false, _) => format!("Save with this {}", self.number()),
+            (false, _) => save_with(&self.alike),
         }
     }
 
-    /// What the number is called that is another's.
-    pub(crate) fn number(&self) -> &'static str {
-        called(&self.alike)
-    }
-
-    /// Whether one of those who are known has the number that was typed as their own.
+    /// Whether one of those who are known has a number that was typed as their own.
     pub(crate) fn is_a_number_of_theirs(&self) -> bool {
-        self.alike.iter().any(|known| known.has_same_number)
+        self.alike.iter().any(|known| !known.own.is_empty())
     }
 
     pub(crate) fn faulty(&self) -> usize {
@@ -217,9 +212,9 @@ impl FormView {
     }
 }
 
-/// What the number is called that these have.
-pub(super) fn called(alike: &[Known]) -> &'static str {
-    alike.iter().find_map(|known| known.number).unwrap_or("number")
+/// What the button says that keeps the numbers which these have too.
+pub(super) fn save_with(alike: &[Known]) -> String {
+    format!("Save with this {}", Known::numbers_of(alike).join(" and this "))
 }
 
 /// Whom a page is about.

@@ -27,7 +27,7 @@ use tower::ServiceExt;
 use super::{Doorway, KioskConfig, Owner};
 use crate::workspace::times::{TimeHere, Whose};
 use crate::workspace::view::{
-    Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, Part, PinPad, Resident, ResidentPage,
+    Answered, Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, Part, PinPad, Resident, ResidentPage,
     Residents, Screen, Shown, StatusLine,
 };
 
@@ -264,9 +264,11 @@ fn resident_page() -> ResidentPage {
         workflow: "Vital signs".to_owned(),
         author: author.to_owned(),
         recorded_at: at(recorded_at),
-        answers: [("Pulse", "72 bpm"), ("Temperature", "98.6 °F"), ("Position", "Sitting")]
-            .map(|(label, value)| plain(label, value))
-            .to_vec(),
+        answered: Answered::With(
+            [("Pulse", "72 bpm"), ("Temperature", "98.6 °F"), ("Position", "Sitting")]
+                .map(|(label, value)| plain(label, value))
+                .to_vec(),
+        ),
         mark,
     };
     let entry = |mark, recorded_at: &str, author: &str| Charted {

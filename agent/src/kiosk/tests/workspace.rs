@@ -30,6 +30,7 @@ use crate::workspace::view::{NotSaved, Refused, SessionKey, Who};
 use crate::workspace::{Workspace, WorkspaceParts};
 
 mod admission;
+mod durable;
 mod finding;
 mod forms;
 mod leaving;

@@ -42,7 +42,7 @@ impl Forms {
         let Answers { values: mut fields, doubts } = read;
         let reason = reason(&mut fields)?;
         if collection == Collection::Records && !strikes && fields.values().all(Value::is_null) {
-            return Err(nothing_filled_in(kind));
+            return Err(nothing_filled_in(prepared.makes));
         }
         if differs && prepared.leaves_all(&fields) {
             return Err(nothing_changed());
@@ -186,11 +186,16 @@ impl Prepared {
     }
 }
 
-fn nothing_filled_in(kind: ChangeKind) -> NotSaved {
-    let instead = if kind == ChangeKind::Amend {
-        "to take the entry out, go back and press Charted in error"
-    } else {
-        "answer at least one question, or go back without saving"
+fn nothing_filled_in(makes: Makes) -> NotSaved {
+    let instead = match makes {
+        Makes { kind: ChangeKind::Amend, differs: true, .. } => {
+            "to take the entry out, go back and press Charted in error"
+        }
+        // It puts back what was struck out; nothing of that was refused before.
+        Makes { kind: ChangeKind::Amend, supersedes: None, .. } => {
+            "answer at least one question, or go back: the entry stays struck out"
+        }
+        Makes { .. } => "answer at least one question, or go back without saving",
     };
     NotSaved::NotTaken(format!("nothing is filled in: {instead}"))
 }

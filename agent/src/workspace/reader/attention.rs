@@ -72,8 +72,11 @@ impl Reader {
             Todo::Administrator
         } else if change.actor == permit.actor().user {
             Todo::Correct
-        } else {
+        } else if self.mirror.user(change.actor).map_err(storage)?.is_some_and(|author| author.is_active) {
             Todo::Author(author.clone())
+        } else {
+            // Who cannot sign in corrects nothing.
+            Todo::Administrator
         };
         Ok(Attention {
             n,

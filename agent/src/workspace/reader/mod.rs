@@ -152,11 +152,18 @@ impl Reader {
         self.mirror.is_complete(collection).unwrap_or(false)
     }
 
-    /// What somebody is called. Whoever is not of the facility's staff is an administrator of its organization, or was
-    /// of the staff when they did what is shown.
+    /// What somebody is called, within a sentence. Whoever is not of the facility's staff is an administrator of its
+    /// organization, or was of the staff when they did what is shown; as long as the staff is still loading, neither is
+    /// said.
     pub(super) fn name_of(&self, user: UserId) -> String {
+        // Asked first: a page that arrives in between only adds.
+        let unknown = if self.is_loaded(Collection::Users) {
+            "the office or former staff"
+        } else {
+            "somebody whose name is still loading"
+        };
         let known = self.mirror.user(user).ok().flatten();
-        known.map_or_else(|| "the office or former staff".to_owned(), |user| user.display_name)
+        known.map_or_else(|| unknown.to_owned(), |user| user.display_name)
     }
 
     /// How far the mirror has come in the feed: what waits is laid over it from there on.

@@ -1,7 +1,7 @@
 //! What needs a person: refused entries, corrections, residents.
 
 use carepost_protocol::change::{ChangeKind, Verdict};
-use carepost_protocol::record::{PatientDocument, RecordDocument};
+use carepost_protocol::record::{PatientDocument, RecordDocument, UserDocument};
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::push::{PushReceipt, Rejection, RejectionCode, VerdictRun};
 use carepost_protocol::workflow::FieldError;
@@ -144,6 +144,22 @@ async fn a_refused_entry_is_corrected_by_whoever_made_it() {
     device.agent.lock();
     let locked = open(&device.pages, "/attention").await;
     assert_eq!(locked.header("location"), "/", "nobody reads it on a locked screen");
+}
+
+#[tokio::test]
+async fn nobody_waits_for_the_correction_of_somebody_who_cannot_sign_in_any_more() {
+    let device = Device::new();
+    device.sign_in(BEN);
+    device.send(&device.form(4).await, ANSWERS).await;
+    device.settle(&[(1, RejectionCode::BreaksSchema)]);
+    device.sign_in(ANNA);
+    let shown = device.shown("/attention").await;
+    assert!(shown.contains("Ben Harbor has to correct it"), "{shown}");
+    let ben = device.workspace.mirror().user(by(BEN)).unwrap().unwrap();
+    device.bring(101, Collection::Users, ben.id, &UserDocument { is_active: false, ..ben });
+    let shown = device.shown("/attention").await;
+    assert!(shown.contains("An administrator has to look at it"), "{shown}");
+    assert!(shown.contains("· Ben Harbor") && !shown.contains("has to correct it"), "{shown}");
 }
 
 #[tokio::test]

@@ -170,6 +170,17 @@ async fn a_form_in_which_nothing_is_filled_in_is_refused_in_words() {
     assert_eq!(emptied.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(emptied.body.contains("press Charted in error"), "{}", emptied.body);
     assert_eq!(device.entries().len(), 1);
+    // What was struck out is not put back without any of it.
+    let strike = correct.replace("/correct/", "/strike/");
+    device.send(&device.sheet(&strike).await, "_reason=Wrong+resident").await;
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    let back = page.split(">Put back<").next().unwrap().rsplit("href=\"").next().unwrap();
+    let back = device.sheet(back.split('"').next().unwrap()).await;
+    let emptied = device.send(&back, "notes=&_reason=Wrong+resident").await;
+    assert_eq!(emptied.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(emptied.body.contains("or go back: the entry stays struck out"), "{}", emptied.body);
+    assert!(!emptied.body.contains("press Charted in error"), "{}", emptied.body);
+    assert_eq!(device.entries().len(), 2);
 }
 
 #[tokio::test]
@@ -184,6 +195,17 @@ async fn an_entry_without_answers_is_struck_out_where_all_is_shown() {
     let struck = device.send(&device.sheet(&of("strike", 32)).await, "_reason=Empty").await;
     assert_eq!(struck.status, StatusCode::SEE_OTHER, "{}", struck.body);
     assert!(device.entries().pop().unwrap().entered_in_error);
+}
+
+#[tokio::test]
+async fn a_strike_that_the_server_refused_shows_what_it_was_to_strike_out() {
+    let device = Device::with_an_entry();
+    device.send(&device.sheet(&of("strike", 31)).await, "_reason=Wrong+resident").await;
+    device.settle(&[(1, carepost_protocol::wire::push::RejectionCode::NotAuthorized)]);
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    let (strike, entry) = page.split_once("See what to do").unwrap();
+    assert!(strike.contains("72 bpm") && entry.contains("72 bpm"), "it stands still: {page}");
+    assert!(!page.contains("Nothing was filled in") && !page.contains("is not here"), "{page}");
 }
 
 #[tokio::test]
