@@ -41,6 +41,7 @@ pub(crate) async fn save(
             let saved = match (is_critical, &sent.form) {
                 (true, _) => Saved::Critical,
                 (false, Form::Discharge(_)) => Saved::Discharged,
+                (false, Form::Strike(_, _)) => Saved::Struck,
                 (false, _) => Saved::Entry,
             };
             Ok(to_resident(about, "saved", &saved))
