@@ -141,7 +141,7 @@ pub static FIELDS: &[Field] = &[
 /// The longest name, in characters.
 pub const MAX_NAME: usize = 200;
 /// The key of the day of birth.
-const BORN: &str = "date_of_birth";
+pub const BORN: &str = "date_of_birth";
 /// What to do without a name.
 const NO_NAME: &str = "give the name, as people know it";
 

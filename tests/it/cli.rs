@@ -249,7 +249,7 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     // A nurse says that they are one.
     let hall = scene.kiosk("hall").await?;
     hall.sign_in(&scene.nora).await?;
-    hall.says(&["1 entry needs a look"]).await?;
+    hall.says(&["1 question needs a look"]).await?;
     let list = hall.get("/reviews").await?;
     let ask =
         list.html.split('"').find(|text| text.contains("/same/")).context("nothing to join")?.to_owned();

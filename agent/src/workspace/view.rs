@@ -15,7 +15,7 @@ use super::answer::Answer;
 pub use super::refusal::{Known, Missed, NotSaved, Refused};
 pub use form::{
     BASE, CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Kept, NotOpened, OFFSET, REASON, SEEN, Since,
-    Typed, UNITS, units_of,
+    Struck, Typed, UNITS, units_of,
 };
 pub use screen::{EnrollStep, Enrolling, Locked, Open, PinPad, Screen, SessionKey};
 pub use status::{CopyTrouble, Link, Sending, StatusLine, SyncView};
@@ -207,6 +207,14 @@ pub struct Charted {
     pub beside: Option<Beside>,
 }
 
+impl Charted {
+    /// What became of the versions before, in a word.
+    #[must_use]
+    pub fn became(&self) -> &'static str {
+        if self.counts.iter().all(|entry| entry.is_struck) { "Struck out" } else { "Replaced" }
+    }
+}
+
 /// Corrections of one entry that were made side by side: more than one of them stands, or one beside another that
 /// strikes the entry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,6 +284,12 @@ impl Entry {
     #[must_use]
     pub fn takes_correction(&self) -> bool {
         self.may_correct && self.has_form && !self.answers().is_empty()
+    }
+
+    /// Whether whoever reads it may correct it, and has to do so on another device: this one is not sent what was charted.
+    #[must_use]
+    pub fn is_corrected_elsewhere(&self) -> bool {
+        self.may_correct && self.answered == Answered::NotSent
     }
 
     /// Whether it can be struck out here.

@@ -4,6 +4,7 @@
 mod answers;
 mod measure;
 mod times;
+mod usual;
 
 use std::collections::BTreeSet;
 

@@ -65,6 +65,10 @@
       if (gone) return undefined;
       if (reply.redirected || page.body.dataset.screen !== body.dataset.screen) return home();
       body.dataset.zone = page.body.dataset.zone;
+      // What this device may show has changed, and a page that keeps what is typed into it is not drawn anew.
+      const shows = page.body.dataset.shows;
+      if (shows !== body.dataset.shows && !parts.includes("main") && !leaving) return home();
+      body.dataset.shows = shows;
       const focus = document.activeElement?.id;
       for (const id of parts) {
         const fresh = page.getElementById(id);

@@ -29,6 +29,7 @@ pub(crate) async fn save(State(kiosk): State<Kiosk>, sent: Sent) -> Result<Respo
             let saved = match (is_critical, &sent.form) {
                 (true, _) => Saved::Critical,
                 (false, Form::Discharge(_)) => Saved::Discharged,
+                (false, Form::Strike(_, _)) => Saved::Struck,
                 (false, _) => Saved::Entry,
             };
             Ok(to_resident(about, "saved", &saved))

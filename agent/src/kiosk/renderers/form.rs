@@ -13,7 +13,7 @@ use super::field::{Control, FieldView};
 use super::shell::{Shell, answer, capital};
 use super::words::Weight;
 use crate::workspace::view::{
-    Answered, CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SEEN, Typed, units_of,
+    Answered, CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SEEN, Struck, Typed, units_of,
 };
 
 #[derive(Template)]
@@ -163,9 +163,17 @@ impl FormView {
         self.page.resident.as_ref().map(Person::of)
     }
 
+    /// What its page is called.
+    pub(crate) fn title(&self) -> &str {
+        // The entry that is struck out says itself what it is.
+        if let Form::Strike(_, _) = self.page.form { "Charted in error" } else { &self.page.workflow.label }
+    }
+
     /// What the button that saves it says.
     pub(crate) fn save(&self) -> String {
         match (&self.page.form, &self.page.resident) {
+            (Form::Strike(_, _), _) => "Strike out this entry".to_owned(),
+            (Form::Correct(_, _), _) if self.page.puts_back.is_some() => "Put back this entry".to_owned(),
             (Form::Discharge(_), Some(resident)) => format!("Discharge {}", resident.name),
             (Form::Readmit(_), Some(resident)) => format!("Readmit {}", resident.name),
             _ => "Save".to_owned(),
@@ -200,6 +208,11 @@ impl FormView {
             (true, _) => "None of these: admit".to_owned(),
             (false, _) => save_with(&self.alike),
         }
+    }
+
+    /// Whether somebody is admitted with the number of somebody known: as a rule that is the same person, or a slip.
+    pub(crate) fn admits_with_a_number_of_theirs(&self) -> bool {
+        self.admits() && self.is_a_number_of_theirs()
     }
 
     /// Whether one of those who are known has a number that was typed as their own.
@@ -285,9 +298,15 @@ fn explained(form: &FormPage) -> Option<String> {
     let of = form.author.as_ref().map(|author| format!(" by {author}")).unwrap_or_default();
     match (&form.form, &form.refusal) {
         (_, Some(why)) => Some(format!("The server refused this: {}", capital(why))),
-        (Form::Correct(_, _), None) => {
-            Some(format!("You correct an entry{of}. What was charted before stays readable."))
-        }
+        (Form::Correct(_, _), None) => Some(match &form.puts_back {
+            Some(Struck { by, reason }) => {
+                let why = reason.as_ref().map(|reason| format!(" (“{reason}”)")).unwrap_or_default();
+                format!(
+                    "You put back an entry that was struck out by {by}{why}. That it was struck out stays readable"
+                )
+            }
+            None => format!("You correct an entry{of}. What was charted before stays readable."),
+        }),
         (Form::Strike(_, _), None) => {
             let last = if form.has_form {
                 ""

@@ -26,6 +26,8 @@ pub(crate) enum Saved {
     Entry,
     /// An entry with a critical value.
     Critical,
+    /// That an entry was charted in error.
+    Struck,
     Discharged,
     /// That two are one person.
     Joined,

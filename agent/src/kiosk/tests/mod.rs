@@ -209,6 +209,8 @@ fn every_type() -> Workflow {
 fn form_page(answers: &[(&str, &str)]) -> FormPage {
     FormPage {
         strikes: None,
+        puts_back: None,
+        is_superseded: false,
         has_form: true,
         form: Form::Chart(resident(4, "", "").id, "vitals".to_owned()),
         resident: Some(resident(4, "Mary Smith", "104")),

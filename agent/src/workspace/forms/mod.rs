@@ -182,6 +182,8 @@ impl Forms {
         Ok(FormPage {
             discharged,
             strikes,
+            puts_back: prepared.puts_back,
+            is_superseded: prepared.is_superseded,
             since,
             form: form.clone(),
             resident: prepared.resident,

@@ -19,7 +19,9 @@ use super::drafts::laid_over;
 use super::seen::{Seen, typed};
 use super::{Access, Asks, Forms, Permits, resident_form, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RejectedChange, version_of};
-use crate::workspace::view::{CARRIED, Form, REASON, Refused, SEEN, SessionKey, Typed, UNITS, units_of};
+use crate::workspace::view::{
+    CARRIED, Form, REASON, Refused, SEEN, SessionKey, Struck, Typed, UNITS, units_of,
+};
 
 /// The permit that a form's change needs.
 pub(super) enum Writer {
@@ -72,6 +74,10 @@ pub(super) struct Prepared {
     pub(super) is_discharged: bool,
     /// Whether what it makes can be corrected here: the version of the form that it was charted in is here.
     pub(super) has_form: bool,
+    /// Who struck out what is put back, and why.
+    pub(super) puts_back: Option<Struck>,
+    /// Whether there is a newer version of what is charted anew.
+    pub(super) is_superseded: bool,
     pub(super) makes: Makes,
 }
 
@@ -106,6 +112,8 @@ pub(super) struct Recorded {
     charted_at: Option<Timestamp>,
     author: UserId,
     amends: Option<RecordId>,
+    /// Why it corrects another, or strikes it out.
+    reason: Option<String>,
     is_struck: bool,
 }
 
@@ -159,9 +167,12 @@ impl Forms {
             Form::Chart(patient, key) => {
                 let writer = self.charts(asker)?;
                 let resident = self.about(asker, *patient)?;
-                let workflow = self.reader.workflows()?.asked_in(key, version)?;
+                let forms = self.reader.workflows()?;
+                let workflow = forms.asked_in(key, version)?;
+                let is_superseded = forms.latest(key).is_some_and(|latest| latest.version > workflow.version);
                 let makes = Makes::new(ChangeKind::Create, Collection::Records, None);
                 let prepared = Prepared::new(asker, writer, Some(resident), workflow, makes);
+                let prepared = Prepared { is_superseded, ..prepared };
                 Ok(prepared.filled(Map::new(), asker.units))
             }
             Form::Correct(patient, record) => self.amend(asker, *patient, *record, false),
@@ -208,6 +219,8 @@ impl Forms {
         }
         // What was struck out is put back as it was before.
         let differs = !strikes && !is_struck;
+        let by = self.reader.name_of(author);
+        let puts_back = is_struck.then(|| Struck { by: by.clone(), reason: known.reason.clone() });
         let Recorded { workflow, version, values, confirmed, charted_at, .. } =
             match known.amends.filter(|_| is_struck) {
                 Some(before) => self.charted(read, patient, before)?,
@@ -219,14 +232,14 @@ impl Forms {
         }
         let makes = Makes::new(ChangeKind::Amend, Collection::Records, Some(record));
         let makes = Makes { strikes, differs, ..makes };
-        let author = (!is_own).then(|| self.reader.name_of(author));
+        let author = (!is_own).then_some(by);
         let own = forms.version(&workflow, version)?;
         let has_form = own.is_some();
         let asked =
             if strikes { Some(forms.struck_in(&workflow, version)?) } else { own.map(Rc::unwrap_or_clone) };
-        let form = with_reason(asked.ok_or(Refused::NoSuchVersion)?, strikes);
+        let form = with_reason(asked.ok_or(Refused::NoSuchVersion)?, strikes, is_struck);
         let prepared = Prepared::new(asker, writer, Some(resident), form, makes);
-        let prepared = Prepared { author, has_form, confirmed, charted_at, ..prepared };
+        let prepared = Prepared { author, has_form, confirmed, charted_at, puts_back, ..prepared };
         Ok(if strikes { prepared } else { prepared.filled(values, asker.units) })
     }
 
@@ -284,7 +297,7 @@ impl Forms {
                 let mut makes = Makes::new(change.kind, Collection::Records, change.record);
                 if change.kind == ChangeKind::Amend {
                     makes.strikes = change.entered_in_error;
-                    form = with_reason(form, makes.strikes);
+                    form = with_reason(form, makes.strikes, false);
                 }
                 let prepared = Prepared::new(asker, writer, Some(resident), form, makes);
                 let mut prepared = prepared.filled(change.fields, asker.units);
@@ -368,6 +381,7 @@ impl From<RecordDocument> for Recorded {
             charted_at: record.clock_quality.believed(record.recorded_at),
             author: record.recorded_by,
             amends: record.amends,
+            reason: record.reason,
             is_struck: record.entered_in_error,
         }
     }
@@ -383,6 +397,7 @@ impl From<Change> for Recorded {
             charted_at: change.clock_quality.believed(change.recorded_at),
             author: change.actor,
             amends: change.record.filter(|_| change.kind == ChangeKind::Amend),
+            reason: change.reason,
             is_struck: change.entered_in_error,
         }
     }
@@ -411,6 +426,8 @@ impl Prepared {
             zone: asker.zone.clone(),
             is_discharged: false,
             has_form: true,
+            puts_back: None,
+            is_superseded: false,
             makes,
         }
     }
@@ -460,8 +477,12 @@ impl Prepared {
 }
 
 /// A form that asks for a reason as well, behind all else; when it strikes an entry out, for nothing else.
-fn with_reason(workflow: Workflow, strikes: bool) -> Workflow {
-    let label = if strikes { "Why it was charted in error" } else { "Reason for the correction" };
+fn with_reason(workflow: Workflow, strikes: bool, puts_back: bool) -> Workflow {
+    let label = match (strikes, puts_back) {
+        (true, _) => "Why it was charted in error",
+        (false, true) => "Why it is put back",
+        (false, false) => "Reason for the correction",
+    };
     let reason = Field { required: true, ..Field::new(REASON, label, FieldType::String) };
     let (mut fields, rules) =
         if strikes { (Vec::new(), Vec::new()) } else { (workflow.fields, workflow.rules) };

@@ -230,11 +230,16 @@ impl Reader {
         // The outbox first: what arrives in between is in both.
         let pending = self.outbox.pending(permit, patient, 0).map_err(storage)?;
         let known = self.mirror.record(permit, id).map_err(storage)?.or_else(|| self.older_record(id));
-        if let Some(known) = known.filter(|known| known.patient_id == patient) {
-            return self.entry_of(known, &viewer).map(Some);
-        }
-        let waiting = pending.into_iter().find(|pending| pending.record == id);
-        Ok(waiting.map(|waiting| self.of_pending(waiting, &viewer)).transpose()?.and_then(|it| it.entry))
+        let version = match known.filter(|known| known.patient_id == patient) {
+            Some(known) => Some(self.of_record(known, &viewer)?),
+            None => {
+                let waiting = pending.iter().find(|pending| pending.record == id).cloned();
+                waiting.map(|waiting| self.of_pending(waiting, &viewer)).transpose()?
+            }
+        };
+        let Some(Version { amends, entry: Some(entry), .. }) = version else { return Ok(None) };
+        let charted = self.charted_first(permit, &pending, amends)?;
+        Ok(Some(Entry { charted, ..entry }))
     }
 
     /// Hangs versions together, latest entry first. A correction of what is not here stands by itself. Of more than

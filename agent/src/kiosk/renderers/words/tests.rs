@@ -76,11 +76,11 @@ fn every_state_has_its_sentence() {
         ),
         (
             StatusLine { reviews: 49, ..calm() },
-            &["49 entries need a look.", "Connected. Everything is sent."],
+            &["49 questions need a look.", "Connected. Everything is sent."],
         ),
         (
             StatusLine { reviews: 50, ..calm() },
-            &["50 or more entries need a look.", "Connected. Everything is sent."],
+            &["50 or more questions need a look.", "Connected. Everything is sent."],
         ),
         (
             StatusLine { reader: ReaderState::Missing, ..calm() },
@@ -107,7 +107,7 @@ fn every_state_has_its_sentence() {
             StatusLine { loading: true, sync: SyncView { loaded: Some(40), ..sync.clone() }, ..calm() },
             &[
                 "Connected. Everything is sent.",
-                "Loading the facility's records: 40 %. Some residents may be missing.",
+                "Loading the facility's records: 40%. Some residents may be missing.",
             ],
         ),
         (

@@ -187,13 +187,20 @@ async fn whose_number_it_is_is_said_and_a_medicare_number_is_one_persons_too() {
     ] {
         let asked = device.send(&admission(&device).await, &format!("name=Nora+New&{typed}")).await;
         assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{typed}: {}", asked.body);
-        for words in [whose, "whoever is somebody else needs another, or none"] {
+        // That it is the same person saves nothing; that it is another takes the number too.
+        for words in [
+            whose,
+            "change it below, or take it out. Saved with it all the same, it opens a question",
+            r#"<button class="care primary" formaction="/admit/known/"#,
+            r#"<button class="care" id="another">"#,
+        ] {
             assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
         }
     }
     // Where nobody has the number, nothing is said of it.
     let alike = device.send(&admission(&device).await, "name=Mary+Smith").await;
     assert!(!alike.body.contains("one number is one person"), "{}", alike.body);
+    assert!(alike.body.contains(r#"<button class="care primary" id="another">"#), "{}", alike.body);
     let path = format!("/residents/{}/edit", patient(4));
     let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
     let seen = hidden(&sheet.html, "_seen");

@@ -237,7 +237,12 @@ async fn a_resident_is_admitted_and_charted_on_at_once() {
         "{}",
         faulty.body
     );
-    assert!(faulty.body.contains("at most 20 characters"), "{}", faulty.body);
+    assert!(
+        faulty.body.contains("this is 30 characters long: give at most 20 characters"),
+        "{}",
+        faulty.body
+    );
+    assert!(sheet.html.contains("Such as 03/15/1941"), "{}", sheet.html);
     for birth in ["2099-01-01", "1066-10-14", "0000-01-01"] {
         let wrong = device.send(&sheet, &format!("name=Nora+New&date_of_birth={birth}")).await;
         assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY, "{birth}");

@@ -39,7 +39,7 @@ async fn a_conflict_is_decided_and_goes_through_the_outbox() {
     device.bring(101, Collection::Reviews, id, &review);
     device.sign_in(ANNA);
     let shown = device.shown("/").await;
-    assert!(shown.contains("1 entry needs a look") && shown.contains(r#"href="/reviews""#), "{shown}");
+    assert!(shown.contains("1 question needs a look") && shown.contains(r#"href="/reviews""#), "{shown}");
     let path = format!("/reviews/{id}");
     let sheet = Sheet::of(&path, device.shown("/reviews").await);
     for words in [

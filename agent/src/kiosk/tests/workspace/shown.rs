@@ -111,6 +111,7 @@ async fn pages_say_what_is_not_shown_instead_of_that_there_is_none() {
         let page = format!("/residents/{}", patient(4));
         let chart = device.page(&page).await.body;
         assert!(chart.contains("What was charted is not shown on this device"), "{chart}");
+        assert!(chart.contains("Correct it, or strike it out, on a device that shows it."), "{chart}");
         for act in ["correct", "strike"] {
             let refused = device.page(&format!("{page}/{act}/{}", RecordId::from_bytes([61; 16]))).await;
             assert_eq!(refused.status, StatusCode::CONFLICT);
@@ -157,6 +158,10 @@ async fn what_was_typed_when_more_was_shown_is_kept_and_shows_no_more_than_is_sh
     let (device, sheet, typed) = edited().await;
     device.keep(&sheet, &typed).await;
     device.narrowed(PhiMode::Minimal);
+    // What an open page follows says so, and the page leaves.
+    assert!(sheet.html.contains(r#"data-shows="full""#), "{}", sheet.html);
+    let status = device.page("/status").await.body;
+    assert!(status.contains(r#"data-shows="minimal""#), "{status}");
     let form = device.page(&sheet.path).await.body;
     assert!(form.contains(r#"value="120""#), "{form}");
     for hidden in ["Mary", "1934", "GY-0004"] {

@@ -99,12 +99,23 @@ async fn a_correction_that_changes_nothing_is_not_saved_and_putting_back_is() {
     );
     assert_eq!(device.entries(), []);
     let strike = device.sheet(&of("strike", 31)).await;
-    assert_eq!(device.send(&strike, "_reason=Wrong+resident").await.status, StatusCode::SEE_OTHER);
-    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    assert!(strike.html.contains("Strike out this entry</button>"), "{}", strike.html);
+    let struck = device.send(&strike, "_reason=Wrong+resident").await;
+    let page = format!("/residents/{}", patient(4));
+    assert_eq!(struck.header("location"), format!("{page}?saved=struck"), "{}", struck.body);
+    let page = device.shown(struck.header("location")).await;
+    assert!(page.contains("<b>Struck out.</b>") && !page.contains("The entry is safe"), "{page}");
     let back = page.split(">Put back<").next().unwrap().rsplit("href=\"").next().unwrap();
     let back = back.split('"').next().unwrap().to_owned();
     let back = device.sheet(&back).await;
     assert_eq!(field(&back.html, "pulse"), "72");
+    for words in [
+        "You put back an entry that was struck out by Anna Field (“Wrong resident”).",
+        "Why it is put back",
+        "Put back this entry</button>",
+    ] {
+        assert!(back.html.contains(words), "{words} is missing in {}", back.html);
+    }
     assert_eq!(
         device.send(&back, &same).await.status,
         StatusCode::SEE_OTHER,
@@ -228,10 +239,17 @@ async fn a_page_says_which_entry_it_strikes_out_and_when_what_was_corrected_was_
     let of_now = counts.rsplit('"').find(|part| part.contains("/strike/")).unwrap().to_owned();
     let strike = device.sheet(&of_now).await;
     assert!(strike.html.contains("78 bpm"), "what waits here too: {}", strike.html);
+    assert!(strike.html.contains(charted), "and whose it is: {}", strike.html);
     assert_eq!(device.send(&strike, "_reason=Wrong+resident").await.status, StatusCode::SEE_OTHER);
     let page = device.shown(&format!("/residents/{}", patient(4))).await;
-    let counts = page.split("2 earlier versions").next().unwrap();
+    let (counts, earlier) = page.split_once("2 earlier versions").unwrap();
     assert!(counts.contains(charted) && counts.contains("Struck out by Ben Harbor · <time"), "{page}");
+    // What was before does not look as if it stood: the one that is sent least of all.
+    let (earlier, _) = earlier.split_once("</details>").unwrap();
+    let (_, first) =
+        earlier.split_once("72 bpm").map(|(before, _)| before).unwrap().rsplit_once("<del>").unwrap();
+    assert!(first.contains(r#"<span class="mark gone">Struck out</span>"#), "{earlier}");
+    assert!(!earlier.contains("Sent</span>"), "{earlier}");
 }
 
 #[tokio::test]
