@@ -158,7 +158,7 @@ fn check_username(faults: &mut FieldErrors, field: &str, username: &mut String) 
         Err(error @ (TextError::Invisible | TextError::Override)) => {
             faults.unless(false, field, &error.to_string());
         }
-        Ok(_) | Err(TextError::TooLong(_) | TextError::Signs | TextError::NoLetter) => {
+        Ok(_) | Err(TextError::TooLong(..) | TextError::Signs | TextError::NoLetter) => {
             faults.unless(false, field, USERNAME_RULE);
         }
     }
