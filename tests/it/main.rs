@@ -59,6 +59,7 @@ mod soak;
 mod stolen;
 mod tidy;
 mod units;
+mod unopened;
 mod versions;
 mod views;
 mod window;

@@ -10,6 +10,7 @@ use carepost_agent_core::heartbeat::{Heart, HeartbeatEvent, INTERVAL};
 use carepost_agent_core::sync::{Hold, SyncEvent, Trouble};
 use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
+use carepost_protocol::id::IncarnationId;
 use carepost_protocol::wire::heartbeat::{
     Encryption, Heartbeat, HeartbeatReply, MAX_REFUSED, MirrorState, QueueState, Revoked, SettledChange,
 };
@@ -162,16 +163,29 @@ fn describe(
     })
 }
 
-/// The same of a device without its mirror.
+/// The same of a device without its mirror: with its outbox.
 ///
 /// # Errors
 /// When the outbox cannot be read.
 pub(super) fn of_outbox(state: &StateDir, device: &Device, outbox: &Outbox) -> anyhow::Result<Heartbeat> {
-    let clock = &state.clock;
     let counts = outbox.counts().context("what waits cannot be counted")?;
     let refused = outbox.rejected_entries(MAX_REFUSED).context("what was refused cannot be read")?;
-    let encryption = measured(state, device);
     Ok(Heartbeat {
+        queue: QueueState {
+            care: counts.care,
+            audit: counts.audit,
+            rejected: counts.rejected,
+            oldest_age: counts.oldest.map(|made| state.clock.now().since(made).as_secs()),
+        },
+        refused: refused.iter().filter(|it| it.lane == Lane::Care).map(|it| it.name).collect(),
+        ..of_device(state, device, outbox.incarnation())
+    })
+}
+
+/// The same of a device without any of its files: nothing is known of its queue.
+pub(super) fn of_device(state: &StateDir, device: &Device, incarnation: IncarnationId) -> Heartbeat {
+    let (clock, encryption) = (&state.clock, measured(state, device));
+    Heartbeat {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: clock.monotonic().saturating_sub(state.started).as_secs(),
         device_time: clock.uncorrected(),
@@ -180,13 +194,8 @@ pub(super) fn of_outbox(state: &StateDir, device: &Device, outbox: &Outbox) -> a
         encrypted: encryption.is_complete(),
         encryption: Some(encryption),
         reader: device.reader(),
-        incarnation: outbox.incarnation(),
-        queue: QueueState {
-            care: counts.care,
-            audit: counts.audit,
-            rejected: counts.rejected,
-            oldest_age: counts.oldest.map(|made| clock.now().since(made).as_secs()),
-        },
+        incarnation,
+        queue: QueueState::default(),
         cursor: None,
         active_user: None,
         mirror: MirrorState::default(),
@@ -195,8 +204,8 @@ pub(super) fn of_outbox(state: &StateDir, device: &Device, outbox: &Outbox) -> a
         cannot_save: None,
         copy_trouble: None,
         unknown_tap: None,
-        refused: refused.iter().filter(|it| it.lane == Lane::Care).map(|it| it.name).collect(),
-    })
+        refused: Vec::new(),
+    }
 }
 
 /// What of this device rests in the clear now; the kiosk is told, and the log when it is news.
