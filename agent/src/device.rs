@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use carepost_agent_core::session::SessionEvent;
-use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState};
@@ -90,23 +89,9 @@ impl Device {
     #[must_use]
     pub fn status(&self) -> StatusLine {
         let Signals { link, reader, sync } = lock(&self.signals).clone();
-        let mut status = StatusLine {
-            link,
-            waiting: 0,
-            oldest_waiting: None,
-            rejected: 0,
-            reviews: 0,
-            loading: false,
-            differs: Vec::new(),
-            stepped_over: Vec::new(),
-            sync,
-            storage_trouble: None,
-            phone: None,
-            reader,
-            encryption: lock(&self.encryption).clone(),
-            time: TimeHere { zone: self.clock.zone(), whose: Whose::Device },
-            sent: PhiMode::Full,
-        };
+        let time = TimeHere { zone: self.clock.zone(), whose: Whose::Device };
+        let mut status = StatusLine::calm(link, sync, reader, time);
+        status.encryption.clone_from(&lock(&self.encryption));
         match self.state() {
             State::Enrolled(workspace) => workspace.report(&mut status),
             State::Unopened { why, phone } => {

@@ -138,6 +138,36 @@ pub struct Change {
 }
 
 impl Change {
+    /// A new document of a collection with those values, of which nothing more is said.
+    #[must_use]
+    pub const fn create(
+        (actor, session): (UserId, SessionId),
+        assignment: AssignmentId,
+        collection: Collection,
+        fields: Map<String, Value>,
+        (recorded_at, clock_quality): (Timestamp, ClockQuality),
+    ) -> Self {
+        Self {
+            actor,
+            session,
+            assignment,
+            kind: ChangeKind::Create,
+            collection,
+            record: None,
+            base_seq: None,
+            patient: None,
+            workflow: None,
+            schema_version: None,
+            fields,
+            confirmed: Vec::new(),
+            reason: None,
+            entered_in_error: false,
+            recorded_at,
+            clock_quality,
+            supersedes: None,
+        }
+    }
+
     /// The document it is about, when it is number `n` of that incarnation; none when it should name one
     /// and does not. A correction is a record of its own, beside the one it corrects.
     #[must_use]
@@ -208,18 +238,6 @@ impl Link {
         hash.update(payload.0);
         Self(hash.finalize().into())
     }
-
-    /// The link that these bytes are.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 32 bytes: what is stored, and what a device signs.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
 }
 
 /// The SHA-256 of a change's exact bytes, in hexadecimal on the wire.
@@ -234,18 +252,6 @@ impl PayloadHash {
     pub fn of(payload: &[u8]) -> Self {
         Self(Sha256::digest(payload).into())
     }
-
-    /// The hash that these bytes are.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 32 bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
 }
 
 /// A text that is not a SHA-256.
@@ -255,6 +261,20 @@ pub struct NotAHash;
 
 macro_rules! hexadecimal {
     ($($name:ident),*) => {$(
+        impl $name {
+            /// The one that these bytes are.
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// The 32 bytes: what is stored, and of a link what a device signs.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -10,6 +10,8 @@ use crate::zone::{self, Zone};
 const OLDEST: i32 = 130;
 /// Whoever is in care is seldom younger or older, in years.
 const USUAL_AGES: std::ops::RangeInclusive<i32> = 18..=110;
+/// The parts that a day with a time of day may have, and more.
+const MOST_PARTS: usize = 8;
 /// In whose zone it is the latest day on earth, in minutes ahead of universal time.
 const FURTHEST: i32 = 14 * 60;
 
@@ -32,7 +34,7 @@ impl Today {
 pub enum DayError {
     /// It does not read as one.
     Unread,
-    /// It reads as one that there is not, or that is not whole; in words that say so.
+    /// It reads as one that there is not, that is not whole, or as either of two; in words that say so.
     NoSuch(String),
 }
 
@@ -55,16 +57,23 @@ pub fn parse_date(text: &str) -> Result<String, DayError> {
     whole(&folded(text)?).map(stored)
 }
 
-/// `YYYY-MM-DDTHH:MM` from that, from `YYYY-MM-DD HH:MM`, `MM/DD/YYYY HHMM` or `MM/DD/YYYY HH:MM AM`; with its offset
-/// where it has one: `2026-11-01T01:30-05:00`.
+/// `YYYY-MM-DDTHH:MM` from that, or from a day that [`parse_date`] takes with `HH:MM`, `HHMM` or `HH:MM AM` behind it;
+/// with its offset where it has one: `2026-11-01T01:30-05:00`.
 ///
 /// # Errors
 /// When it is no time, or there is no such day or time of day.
 pub fn parse_datetime(text: &str) -> Result<String, DayError> {
     let text = folded(text)?;
-    let (day, clock) = text.split_once(['t', ' ']).unwrap_or((&text, ""));
-    let day = stored(whole(day)?);
-    let clock = time_of_day(clock).map_err(|error| DayError::NoSuch(error.or(TIME_RULE)))?;
+    // The day is the shortest beginning that reads as one: it may have blanks in it, and a month's name a `t`.
+    let mut ends = text.match_indices(['t', ' ']).map(|(at, _)| at).take(MOST_PARTS).chain([text.len()]);
+    let read = |at| {
+        let (day, clock) = text.split_at(at);
+        Some(whole(day)).filter(|day| *day != Err(DayError::Unread)).map(|day| (day, clock))
+    };
+    let (day, clock) = ends.find_map(read).ok_or(DayError::Unread)?;
+    let day = stored(day?);
+    let clock = time_of_day(clock.get(1..).unwrap_or_default());
+    let clock = clock.map_err(|error| DayError::NoSuch(error.or(TIME_RULE)))?;
     Ok(format!("{day}T{clock}"))
 }
 
@@ -200,9 +209,23 @@ impl Given {
         };
         let number = |text: Option<&str>| text.map(|text| digits(text, 2)).transpose();
         let given = Self { year: digits(year, 4)?, month: number(month)?, day: number(day)?, order };
-        // With other signs than slashes much of the world writes the day first: such a one is told how to give it.
-        let is_turned = order == "month/day/year" && sign != Some('/') && given.month > Some(12);
-        if is_turned { Err(DayError::Unread) } else { Ok(given) }
+        let has_slashes = order != "month/day/year" || sign == Some('/');
+        if has_slashes { Ok(given) } else { given.with_the_month_first() }
+    }
+
+    /// With other signs than slashes much of the world writes the day first: one that may be either is asked about, and
+    /// one that has the day first is told how to give it.
+    fn with_the_month_first(self) -> Result<Self, DayError> {
+        let Self { year, month: Some(month), day: Some(day), .. } = self else { return Ok(self) };
+        let may_be_months = [month, day].iter().all(|part| (1..=12).contains(part));
+        if may_be_months && month != day {
+            let words = format!(
+                "is this {month:02}/{day:02}/{year:04} or {day:02}/{month:02}/{year:04}? Type the one that is meant, the \
+                 month first"
+            );
+            return Err(DayError::NoSuch(words));
+        }
+        if month > 12 { Err(DayError::Unread) } else { Ok(self) }
     }
 
     /// The same of a text that names the month, first or second: `march 15, 1941`, `15 mar 1941`, `march 1941`.
@@ -314,6 +337,9 @@ mod tests {
             "3-15/1941",
             "15-03-1941",
             "15 03 1941",
+            "03.04.1941",
+            "3-4-1941",
+            "03 04 1941",
             "Ma 15, 1941",
             "March 15",
             "March 15, 41",
@@ -332,6 +358,12 @@ mod tests {
             ("05/01/2026 0230 PM", "2026-05-01T14:30"),
             ("05/01/2026 2:30pm", "2026-05-01T14:30"),
             ("2026-05-01T14:30-05:00", "2026-05-01T14:30-05:00"),
+            ("May 1, 2026 14:30", "2026-05-01T14:30"),
+            ("May 1, 2026, 2:30 PM", "2026-05-01T14:30"),
+            ("1 Oct 2026 1430", "2026-10-01T14:30"),
+            ("September 1 2026 14:30 -05:00", "2026-09-01T14:30-05:00"),
+            ("05 15 2026 14:30", "2026-05-15T14:30"),
+            ("2026 05 15T14:30", "2026-05-15T14:30"),
         ] {
             assert_eq!(parse_datetime(given).as_deref(), Ok(kept), "{given}");
         }
@@ -342,10 +374,12 @@ mod tests {
             "05/01/2026 14:",
             "05/01/2026 143",
             "05/01/2026 PM",
+            "October 1, 2026",
+            "Oct 1 2026 14",
         ] {
             assert_eq!(parse_datetime(half), Err(DayError::NoSuch(TIME_RULE.to_owned())), "{half}");
         }
-        for half in ["", "05/", "05/01", "05/01/26 14:30", "14:30", "1430"] {
+        for half in ["", "05/", "05/01", "05/01/26 14:30", "14:30", "1430", "Oct 14:30", "Oct 2026 14:30"] {
             assert_eq!(parse_datetime(half), Err(DayError::Unread), "{half}");
         }
         let none = Err(DayError::NoSuch(NO_SUCH_TIME.to_owned()));
@@ -366,6 +400,8 @@ mod tests {
             ("15.03.1950", BIRTHDAY_RULE),
             ("15-03-1950", BIRTHDAY_RULE),
             ("Feb 30, 1950", "February 1950 has 28 days: check the day"),
+            ("03.04.1941", "is this 03/04/1941 or 04/03/1941? Type the one that is meant, the month first"),
+            ("4-3-1941", "is this 04/03/1941 or 03/04/1941? Type the one that is meant, the month first"),
         ] {
             assert_eq!(birthday(given, today), Err(words.to_owned()));
         }
@@ -373,13 +409,21 @@ mod tests {
 
     #[test]
     fn a_day_of_a_form_is_taken_as_a_birthday_is_and_is_whole() {
-        for given in ["2026-05-01", "5/1/2026", "5-1-2026", "2026/5/1", "May 1, 2026", "1 May 2026"] {
+        for given in ["2026-05-01", "5/1/2026", "2026/5/1", "May 1, 2026", "1 May 2026"] {
             assert_eq!(parse_date(given).as_deref(), Ok("2026-05-01"), "{given}");
         }
         for part in ["2026", "2026-05", "May 2026"] {
             assert_eq!(parse_date(part), Err(DayError::Unread), "{part}");
         }
-        assert_eq!(parse_datetime("5-1-2026 2:30 PM").as_deref(), Ok("2026-05-01T14:30"));
+        for either in ["5-1-2026", "5.1.2026", "05 01 2026"] {
+            let words = "is this 05/01/2026 or 01/05/2026? Type the one that is meant, the month first";
+            assert_eq!(parse_date(either), Err(DayError::NoSuch(words.to_owned())));
+            assert_eq!(parse_datetime(&format!("{either} 14:30")), parse_date(either));
+        }
+        for one in ["5-5-2026", "05.05.2026"] {
+            assert_eq!(parse_date(one).as_deref(), Ok("2026-05-05"));
+        }
+        assert_eq!(parse_datetime("5-15-2026 2:30 PM").as_deref(), Ok("2026-05-15T14:30"));
     }
 
     #[test]

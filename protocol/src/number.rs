@@ -20,8 +20,10 @@ pub enum NumberError {
     /// It has an exponent.
     #[error("write the number out, without an exponent: 120 for 1.2e2")]
     Exponent,
-    /// It is two with a slash between them, as a blood pressure is.
-    #[error("“/” is no part of a number: write a blood pressure in its two fields")]
+    /// It is two with a slash between them, as a blood pressure is, or a score and what it is out of.
+    #[error(
+        "“/” is no part of a number: give the one before it alone, or write a blood pressure in its two fields"
+    )]
     Slash,
     /// It is a fraction, or has one behind it.
     #[error("write a fraction as a decimal, a half as 0.5: 150.5 for 150½")]
@@ -241,18 +243,30 @@ fn why_none(text: &str) -> NumberError {
     stray.map_or(NumberError::NotANumber, |stray| NumberError::Stray(shown(stray)))
 }
 
-/// What two numbers with a slash between them are: of ten is of a scale, the greater over the lesser a blood pressure.
+/// What two numbers with a slash between them are: of ten is of a scale, behind a whole number it is a fraction, and
+/// three of four may be either.
 fn of_two(one: &str, other: &str) -> NumberError {
-    let (one, other) = (one.trim_end(), other.trim_start());
-    let before = one.trim_end_matches(|c: char| c.is_ascii_digit());
-    let upper = one.get(before.len()..).unwrap_or_default();
-    let end = other.find(|c: char| !c.is_ascii_digit()).unwrap_or(other.len());
-    let lower = other.get(..end).unwrap_or_default();
-    let is_mixed = before.trim_end().ends_with(|c: char| c.is_ascii_digit());
-    match (upper.parse::<u32>(), lower.parse::<u32>()) {
-        (Ok(_), Ok(10)) if !is_mixed => NumberError::OutOf(upper.to_owned()),
-        (Ok(upper), Ok(lower)) if is_mixed || upper <= lower => NumberError::Fraction,
-        (_, _) => NumberError::Slash,
+    let upper = one.get(one.trim_end_matches(is_part).len()..).unwrap_or_default();
+    let upper = upper.trim_start_matches(['+', '-', ' ']);
+    if upper.contains('-') {
+        return NumberError::Range;
+    }
+    let mut parts = upper.split(' ').filter(|part| part.ends_with(|c: char| c.is_ascii_digit()));
+    let (first, second) = (parts.next().unwrap_or_default(), parts.next());
+    if second.is_some() {
+        return NumberError::Fraction;
+    }
+    let other = other.trim_start();
+    let end = other.find(|c: char| !c.is_ascii_digit() && !"/.,".contains(c)).unwrap_or(other.len());
+    let lower = other.get(..end).unwrap_or_default().trim_end_matches(['.', ',']);
+    let number = read(first).ok().and_then(|it| it.parse::<f64>().ok());
+    match number.zip(lower.parse::<u16>().ok()) {
+        Some((number, 10)) if number <= 10.0 => NumberError::OutOf(first.to_owned()),
+        Some((number, lower @ (2..=4 | 8))) if (1.0..f64::from(lower)).contains(&number) => {
+            let fraction = (number / f64::from(lower) * 1e3).round() / 1e3;
+            NumberError::Ambiguous(fraction.to_string(), first.to_owned())
+        }
+        Some(_) | None => NumberError::Slash,
     }
 }
 

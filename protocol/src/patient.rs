@@ -4,7 +4,7 @@
 
 mod alike;
 
-pub use alike::{is_found, may_be_one, mrn_key, same_number, sought, words, words_key};
+pub use alike::{is_found, may_be_one, mrn_key, same_numbers, sought, words, words_key};
 
 use serde_json::{Map, Value};
 
@@ -29,6 +29,8 @@ pub struct Field {
     pub field_type: FieldType,
     /// What to do without one; none where there may be none.
     pub missing: Option<&'static str>,
+    /// What a text of it is compared by, where it is a number that is one person's.
+    number: Option<fn(&str) -> String>,
     /// The devices that are sent it as it is, by their mode; the others read and edit none.
     modes: &'static [PhiMode],
     /// The longest text, in characters.
@@ -50,6 +52,7 @@ pub static FIELDS: &[Field] = &[
         what: "The full name",
         field_type: FieldType::String,
         missing: Some(NO_NAME),
+        number: None,
         modes: &[PhiMode::Full],
         most: MAX_NAME,
         form: |name, _| text::person_name(&name, MAX_NAME).map_err(|error| error.to_string()),
@@ -64,6 +67,7 @@ pub static FIELDS: &[Field] = &[
         what: "The room",
         field_type: FieldType::String,
         missing: None,
+        number: None,
         modes: &[PhiMode::Full, PhiMode::Minimal],
         most: 20,
         form: as_it_is,
@@ -78,6 +82,7 @@ pub static FIELDS: &[Field] = &[
         what: "The day of birth: 1941-03-15 or 03/15/1941",
         field_type: FieldType::String,
         missing: None,
+        number: None,
         modes: &[PhiMode::Full],
         most: 200,
         form: |text, today| birthday(&text, today),
@@ -90,9 +95,10 @@ pub static FIELDS: &[Field] = &[
         key: "mrn",
         label: "MRN",
         short: "MRN",
-        what: "The medical record number, unique in the organization; empty where there is none",
+        what: "The medical record number, unique in the organization, where there is one",
         field_type: FieldType::String,
         missing: None,
+        number: Some(mrn_key),
         modes: &[PhiMode::Full],
         most: 50,
         form: |mrn, _| if is_no_mrn(&mrn) { Err(no_mrn(&mrn)) } else { Ok(mrn) },
@@ -107,6 +113,7 @@ pub static FIELDS: &[Field] = &[
         what: "The Medicare Beneficiary Identifier, such as 1EG4-TE5-MK73",
         field_type: FieldType::String,
         missing: None,
+        number: Some(fold),
         modes: &[PhiMode::Full],
         most: 50,
         form: |text, _| medicare(&text),
@@ -121,6 +128,7 @@ pub static FIELDS: &[Field] = &[
         what: "Whether the patient is in care now",
         field_type: FieldType::Boolean,
         missing: None,
+        number: None,
         modes: &[PhiMode::Full, PhiMode::Minimal, PhiMode::Free],
         most: 0,
         form: as_it_is,
@@ -130,12 +138,10 @@ pub static FIELDS: &[Field] = &[
     },
 ];
 
-/// The keys of the numbers of which each is one person's.
-pub const NUMBERS: [&str; 2] = ["mrn", "medicare"];
 /// The longest name, in characters.
 pub const MAX_NAME: usize = 200;
 /// The key of the day of birth.
-const BORN: &str = "date_of_birth";
+pub const BORN: &str = "date_of_birth";
 /// What to do without a name.
 const NO_NAME: &str = "give the name, as people know it";
 
@@ -143,6 +149,11 @@ const NO_NAME: &str = "give the name, as people know it";
 #[must_use]
 pub fn field(key: &str) -> Option<&'static Field> {
     FIELDS.iter().find(|field| field.key == key)
+}
+
+/// The numbers of which each is one person's.
+pub fn numbers() -> impl Iterator<Item = &'static Field> {
+    FIELDS.iter().filter(|field| field.number.is_some())
 }
 
 impl Field {
@@ -162,6 +173,13 @@ impl Field {
     #[must_use]
     pub fn of(&self, resident: &PatientDocument) -> Value {
         (self.get)(resident)
+    }
+
+    /// What a resident's is compared by, where it is a number that is one person's; empty where there is none.
+    #[must_use]
+    pub fn number_key(&self, resident: &PatientDocument) -> String {
+        let text = text(&self.of(resident)).unwrap_or_default();
+        self.number.map(|key| key(&text)).unwrap_or_default()
     }
 
     /// A text of it as people read it: a birthday as in the United States.

@@ -15,9 +15,9 @@ use icu_normalizer::{
 /// Why a text is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// It has more characters than there is room for.
-    #[error("give at most {0} characters")]
-    TooLong(usize),
+    /// It has so many characters, which are more than there is room for.
+    #[error("this is {} characters long: give at most {} characters", thousands(.0), thousands(.1))]
+    TooLong(usize, usize),
     /// Nothing of it can be seen.
     #[error("none of these characters can be seen; type it anew")]
     Invisible,
@@ -97,10 +97,25 @@ fn finish(taken: &str, given: &str, most: usize) -> Result<String, TextError> {
     if !can_be_seen && !is_blank {
         return Err(TextError::Invisible);
     }
-    if taken.chars().count() > most {
-        return Err(TextError::TooLong(most));
+    let length = taken.chars().count();
+    if length > most {
+        return Err(TextError::TooLong(length, most));
     }
     Ok(taken)
+}
+
+/// A count as it is read in the United States.
+#[must_use]
+pub fn thousands(count: &impl std::fmt::Display) -> String {
+    let digits = count.to_string();
+    let mut words = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            words.push(',');
+        }
+        words.push(digit);
+    }
+    words
 }
 
 /// What two texts are compared by: "Ada  LOVE", "ada love" and "Ａda Love" are one, and so are "O’Brien" and

@@ -149,15 +149,19 @@ impl Unit {
     }
 
     /// What is shown, in this unit, of a number that is stored in it: the number, or, of one that was given in the
-    /// counterpart, one decimal. Of two numbers that are one the shorter was given: 68 kg, and not 149.9143 lb.
+    /// counterpart, one decimal. That is one with all decimals that are stored, which nobody types, where the
+    /// counterpart has no more than one: 68 kg, and not 149.9143 lb. Thermometers show no hundredths of a degree
+    /// Fahrenheit, and of an ounce, an odd number has four decimals as well.
     #[must_use]
+    #[allow(clippy::float_cmp)] // the same steps make the same number
     pub fn shown_here(self, stored: f64) -> f64 {
-        let over = self.over(stored);
-        #[allow(clippy::float_cmp)] // the same steps make the same number
-        let decimals = |of: f64, back: &dyn Fn(f64) -> f64| {
-            (0..STORED).find(|decimals| back(rounded(of, *decimals)) == stored).unwrap_or(STORED)
+        let is_typed = |decimals| rounded(stored, decimals) == stored;
+        let was_given_here = match self {
+            Self::Fahrenheit => is_typed(SHOWN),
+            Self::Pound => is_typed(TYPED) || (stored * 16.0).fract() == 0.0,
+            Self::Celsius | Self::Kilogram | Self::Inch | Self::Centimetre => is_typed(TYPED),
         };
-        let was_given_there = decimals(over, &|it| self.stored(it)) < decimals(stored, &|it| it);
+        let was_given_there = !was_given_here && self.stored(rounded(self.over(stored), SHOWN)) == stored;
         if was_given_there { rounded(stored, SHOWN) } else { stored }
     }
 
@@ -218,6 +222,8 @@ mod tests {
             (Unit::Pound, 149.9143, 149.9),
             (Unit::Inch, 63.7795, 63.8),
             (Unit::Fahrenheit, 98.96, 99.0),
+            (Unit::Celsius, 37.2778, 37.3),
+            (Unit::Kilogram, 69.9893, 70.0),
             // What was given here is shown as it was given.
             (Unit::Fahrenheit, 98.625, 98.625),
             (Unit::Pound, 170.25, 170.25),
@@ -226,6 +232,24 @@ mod tests {
             (Unit::Celsius, 37.0, 37.0),
         ] {
             assert_eq!(unit.shown_here(stored), shown, "{unit:?} {stored}");
+        }
+    }
+
+    #[test]
+    fn what_was_given_in_this_unit_is_shown_as_it_was_given() {
+        for hundredths in 0..=70_000 {
+            let typed = f64::from(hundredths) / 100.0;
+            for unit in [Unit::Celsius, Unit::Pound, Unit::Kilogram, Unit::Inch, Unit::Centimetre] {
+                assert_eq!(unit.shown_here(typed), typed, "{unit:?}");
+            }
+        }
+        for tenths in -600..=7_000 {
+            let typed = f64::from(tenths) / 10.0;
+            assert_eq!(Unit::Fahrenheit.shown_here(typed), typed);
+        }
+        for ounces in 0..=11_200 {
+            let typed = f64::from(ounces) / 16.0;
+            assert_eq!(Unit::Pound.shown_here(typed), typed, "{ounces} oz");
         }
     }
 

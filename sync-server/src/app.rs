@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::clone_detection::CloneDetector;
 use crate::config::Config;
 use crate::in_progress::InProgress;
-use crate::last_seen::LastSeen;
 use crate::password::Passwords;
 use crate::quota::Quotas;
 use crate::rate_limit::RateLimiter;
@@ -33,8 +32,6 @@ pub struct App {
     pub idempotent_in_progress: Arc<InProgress>,
     /// How fast people ask.
     pub request_rate: Arc<RequestRate>,
-    /// What of residents people have seen.
-    pub last_seen: Arc<LastSeen>,
     /// What was read, counted.
     pub read_log: Arc<ReadLog>,
     /// What was refused, counted.
@@ -45,4 +42,31 @@ pub struct App {
     pub certificate: Arc<Certificate>,
     /// Says that the server stops.
     pub stopping: Stopping,
+}
+
+impl App {
+    /// The parts of a server that begins: it remembers nothing but what its store has.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        passwords: Passwords,
+        config: Config,
+        certificate: Arc<Certificate>,
+        stopping: Stopping,
+    ) -> Self {
+        Self {
+            store,
+            passwords,
+            request_rate: Arc::new(RequestRate::new(config.requests_per_minute)),
+            config: Arc::new(config),
+            rate_limiter: Arc::default(),
+            quotas: Arc::default(),
+            idempotent_in_progress: Arc::default(),
+            read_log: Arc::default(),
+            refusal_log: Arc::default(),
+            clone_detector: Arc::default(),
+            certificate,
+            stopping,
+        }
+    }
 }

@@ -166,6 +166,9 @@ impl From<StoreError> for Refusal {
                 "Somebody changed it since you looked; look at what it is now, and change that.",
             )
             .showing(None, version),
+            StoreError::Outdated { .. } => {
+                Self::new(ProblemKind::Conflict, said).naming(FieldError::new("version", "is not the latest"))
+            }
             StoreError::Admitted(_) => StoreError::Conflict("mrn").into(),
             StoreError::Issued(_) => StoreError::Conflict("badge").into(),
             StoreError::NotTheirs => Self::new(ProblemKind::Forbidden, said),
@@ -278,27 +281,6 @@ impl FieldErrors {
     pub fn maybe_person_name(&mut self, field: &str, text: Option<&mut String>, most: usize) {
         if let Some(text) = text {
             self.person_name(field, text, most);
-        }
-    }
-
-    /// The username and the name that people see, which is the username unless given: whoever signs in with a number
-    /// has a name besides.
-    pub fn user_names(
-        &mut self,
-        fields: [&str; 2],
-        username: &mut String,
-        display_name: Option<&mut String>,
-    ) {
-        let [field, displayed] = fields;
-        self.name(field, username, 100);
-        match display_name {
-            Some(name) => self.person_name(displayed, name, 200),
-            None => {
-                let is_number =
-                    username.contains(char::is_alphanumeric) && !username.contains(char::is_alphabetic);
-                let words = "the username has no letter: give the name, as people know it";
-                self.unless(!is_number, displayed, words);
-            }
         }
     }
 

@@ -14,7 +14,6 @@ pub mod feed;
 pub mod http;
 pub mod in_progress;
 pub mod instance_lock;
-pub mod last_seen;
 pub mod network;
 pub mod operations;
 pub mod password;
@@ -44,15 +43,9 @@ use crate::http::listener::{self, Acceptor};
 use crate::http::route::Listener;
 use crate::http::routes;
 use app::App;
-use clone_detection::CloneDetector;
 use config::{Config, ConfigError};
 use instance_lock::{InstanceLock, InstanceLockError};
 use password::{PasswordError, Passwords};
-use quota::Quotas;
-use rate_limit::RateLimiter;
-use read_log::ReadLog;
-use refusal_log::RefusalLog;
-use request_rate::RequestRate;
 use stopping::Stopping;
 use store::{Ambient, DatabaseKey, Store, StoreError};
 use tls::{Tls, TlsError};
@@ -109,22 +102,8 @@ pub async fn serve(
     let store = open_store(&config).await?;
     store.retain(config.sync.retention());
     let (stopping, stopped) = Stopping::channel();
-    let request_rate = RequestRate::new(config.requests_per_minute);
-    let app = App {
-        store: store.clone(),
-        passwords: Passwords::new()?,
-        config: Arc::new(config),
-        rate_limiter: Arc::new(RateLimiter::default()),
-        quotas: Arc::new(Quotas::default()),
-        idempotent_in_progress: Arc::default(),
-        request_rate: Arc::new(request_rate),
-        last_seen: Arc::default(),
-        read_log: Arc::new(ReadLog::default()),
-        refusal_log: Arc::new(RefusalLog::default()),
-        clone_detector: Arc::new(CloneDetector::default()),
-        certificate: Arc::clone(&tls.certificate),
-        stopping: stopped.clone(),
-    };
+    let certificate = Arc::clone(&tls.certificate);
+    let app = App::new(store.clone(), Passwords::new()?, config, certificate, stopped.clone());
     let (most, proxies) = (app.config.max_connections, app.config.trusted_proxies.clone());
     let people_acceptor = Acceptor::for_people(tls.people, most, proxies.clone());
     let devices_acceptor = Acceptor::for_devices(tls.devices, most, proxies, store.clone());

@@ -12,6 +12,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
 use crate::config::{Config, KeySource};
+use crate::error::{FieldErrors, Refusal};
+use crate::operations::users;
 use crate::password::{PasswordError, check_password, hash_now};
 use crate::store::StoreError;
 use crate::{ServeError, clock, open_store};
@@ -30,6 +32,9 @@ pub enum SetupError {
     /// The password is too weak.
     #[error("the administrator's password: {0}")]
     Password(&'static str),
+    /// The names are none.
+    #[error("{0}")]
+    Names(String),
     /// The password could not be hashed.
     #[error(transparent)]
     Hash(#[from] PasswordError),
@@ -71,9 +76,13 @@ pub struct Made {
 pub async fn init(
     config: &Config,
     hosts: &[String],
-    admin: &str,
+    (admin, name): (&str, Option<&str>),
     password: &SecretString,
 ) -> Result<Made, SetupError> {
+    let (mut admin, mut name) = (admin.to_owned(), name.map(str::to_owned));
+    let mut faults = FieldErrors::default();
+    users::names(&mut faults, ["--admin", "--admin-name"], &mut admin, name.as_mut());
+    faults.check().map_err(|refused| SetupError::Names(in_words(&refused)))?;
     check_password(password.expose_secret()).map_err(SetupError::Password)?;
     let folder = &config.state_dir;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -84,10 +93,16 @@ pub async fn init(
     let created = store.system().platform_admins().await? == 0;
     if created {
         let hash = hash_now(password.expose_secret())?;
-        store.system().create_platform_admin(admin, admin, &hash).await?;
+        let name = name.as_ref().unwrap_or(&admin);
+        store.system().create_platform_admin(&admin, name, &hash).await?;
     }
     store.close();
     Ok(Made { database_key, certificate, admin: created })
+}
+
+fn in_words(refused: &Refusal) -> String {
+    let errors = refused.problem().errors.iter().map(|error| format!("{}: {}", error.field, error.detail));
+    errors.collect::<Vec<_>>().join("\n")
 }
 
 fn make_database_key(config: &Config) -> Result<Option<PathBuf>, SetupError> {
@@ -162,7 +177,10 @@ mod tests {
         let config = Config { state_dir: folder.path().join("state"), ..Config::default() };
         let password = SecretString::from("correct horse battery staple 7");
         let hosts = ["carepost.example.test".to_owned()];
-        let run = || init(&config, &hosts, "root", &password);
+        let numbered = init(&config, &hosts, ("12345", None), &password).await.unwrap_err().to_string();
+        assert_eq!(numbered, "--admin-name: the username has no letter: give the name, as people know it");
+        assert!(!config.state_dir.exists(), "nothing was made");
+        let run = || init(&config, &hosts, ("12345", Some("Root Example")), &password);
         let first = run().await.unwrap();
         assert_eq!(first.certificate, Some(config.certificate_path()));
         let key = std::fs::read(config.key_path()).unwrap();

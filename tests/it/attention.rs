@@ -137,6 +137,68 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_device_whose_name_another_has_is_listed_by_its_id() -> Result<()> {
+    crate::install_provider();
+    let folder = TempDir::new()?;
+    let server = Server::start(&folder.path().join("server")).await?;
+    let organization = server.organization("Golden Years", "golden-years", "ALF_OPERATOR").await?;
+    let facility = organization.facility("Riverside", "ALF", Some(48), 40).await?;
+    let nora = facility.nurse("Nora Quist", "rn", "482915", "04A1B2C3D4E5F6").await?;
+    let residents = facility.admit(&fixture::residents("R", 1, true)).await?;
+    let hall = async |folder_name: &str| {
+        let folder = folder.path().join(folder_name);
+        Device::enroll(&folder, &server, server.devices.port(), &facility, "Hall").await
+    };
+    let lost = hall("lost").await?;
+    let fields = json!({"note": "seen"}).as_object().cloned().unwrap_or_else(Map::new);
+    let mut entry = lost.vitals(&lost.nurse(nora.id.parse()?), residents[0].parse()?, fields);
+    (entry.workflow, entry.clock_quality) = (Some("rounds".to_owned()), ClockQuality::Unset);
+    let mut chain = lost.chain(Lane::Care);
+    let batch = chain.batch(&[serde_json::to_string(&entry)?])?.into_bytes();
+    let kind = [("content-type", "application/json")];
+    let answer = lost.wire(&server)?.send(Method::POST, "/api/v1/sync/push", &kind, batch).await?;
+    assert_eq!(answer.body["verdicts"][0]["verdict"], "rejected", "{}", answer.text);
+
+    let session = folder.path().join("session.json").display().to_string();
+    let terminal = Terminal { server: &server, session };
+    terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
+    let row = async |words: &[&str]| -> Result<String> {
+        let (_, table, error) = terminal.types(words).await?;
+        Ok(table.lines().nth(1).with_context(|| format!("no row: {table}{error}"))?.to_owned())
+    };
+    let (id, incarnation) = (lost.grant.device_id.to_string(), chain.incarnation.to_string());
+    let refused = ["change", "list", "Riverside"];
+    let listed = row(&refused).await?;
+    assert!(listed.ends_with(&format!("Hall    {incarnation}  1")), "{listed}");
+    terminal.does(&["device", "deactivate", "Hall", "--reason", "lost", "--yes"]).await?;
+    hall("found").await?;
+    let listed = row(&refused).await?;
+    assert!(
+        listed.ends_with(&format!("{id}  {incarnation}  1")) && listed.contains("never published"),
+        "{listed}"
+    );
+    let named: Vec<&str> = listed.split_whitespace().skip(listed.split_whitespace().count() - 3).collect();
+    let (code, shown, error) = terminal.types(&[&["change", "show"], &named[..]].concat()).await?;
+    assert!(code == 0 && shown.contains("never published"), "{shown}{error}");
+
+    // What was refused once and stands now is listed with what to look at, and is not asked about to be discarded.
+    let field = json!({"key": "note", "label": "Note", "type": "string"});
+    let form = json!({"key": "rounds", "label": "Rounds", "fields": [field]});
+    organization.admin.post("/api/v1/workflows", &form).await?;
+    let retried = terminal.does(&[&["change", "retry"], &named[..]].concat()).await?;
+    assert_eq!(retried["settlement"], "applied", "{retried}");
+    let flagged = row(&["change", "list", "Riverside", "--flagged"]).await?;
+    assert!(
+        flagged.contains("the device's clock was not set") && !flagged.contains("published"),
+        "{flagged}"
+    );
+    let discard = [&["change", "discard"], &named[..], &["--reason", "entered for a drill"]].concat();
+    let (code, _, error) = terminal.types(&discard).await?;
+    assert!(code == 1 && error.contains("nothing was done: it stands; strike it out"), "{error}");
+    Ok(())
+}
+
 async fn admin_name(organization: &Organization, resident: &str) -> Result<String> {
     text(&organization.admin.get(&format!("/api/v1/patients/{resident}")).await?, "name")
 }

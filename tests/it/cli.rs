@@ -193,6 +193,7 @@ async fn a_patient_is_discharged_after_a_question_and_readmitted_by_number_or_na
         (&["--all"], true, true),
         (&["--all", "--facility", "riverside"], true, false),
         (&["--all", "--find", "amb adá"], true, false),
+        (&["--all", "--find", "Room 12"], true, false),
         (&["--all", "--find", "l-1"], false, true),
         (&["--find", "r-1"], false, false),
         (&["--facility", "Lakeside", "--discharged"], false, false),
@@ -229,13 +230,16 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     // So is whoever may be somebody who is known, by name, and discharged or not.
     let second = create("Ada Amberley", "R-2", "1941-03-04");
     let (code, _, said) = terminal.types(&second).await?;
-    assert!(code == 1 && said.contains("Ada Amberly (MRN R-1, ") && said.contains("--confirmed"), "{said}");
+    assert!(
+        code == 1 && said.contains("Ada Amberly (MRN R-1, ") && said.contains("--another-person"),
+        "{said}"
+    );
     terminal.does(&["patient", "discharge", "R-1", "--yes"]).await?;
     let (code, _, said) = terminal.types(&second).await?;
     let readmit = format!("patient readmit {}", first["id"].as_str().context("an id")?);
     assert!(code == 1 && said.contains(&readmit), "{said}");
     terminal.does(&["patient", "readmit", "R-1"]).await?;
-    let (code, said, _) = terminal.types(&[&second[..], &["--confirmed"]].concat()).await?;
+    let (code, said, _) = terminal.types(&[&second[..], &["--another-person"]].concat()).await?;
     let asked =
         "A review asks whether this is the same person as Ada Amberly (MRN R-1). Decide it at a kiosk";
     assert!(code == 0 && said.contains(asked), "{said}");
@@ -245,7 +249,7 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     // A nurse says that they are one.
     let hall = scene.kiosk("hall").await?;
     hall.sign_in(&scene.nora).await?;
-    hall.says(&["1 entry needs a look"]).await?;
+    hall.says(&["1 question needs a look"]).await?;
     let list = hall.get("/reviews").await?;
     let ask =
         list.html.split('"').find(|text| text.contains("/same/")).context("nothing to join")?.to_owned();
@@ -366,11 +370,11 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     }
     let unnumbered = ["patient", "create", "Dee Example", "--facility", "Riverside"];
     refuses(&[&unnumbered[..], &["--mrn", "n/a"]].concat(), 1, &["is no number: leave it empty"]).await?;
-    assert_eq!(terminal.does(&unnumbered).await?["mrn"], "");
+    assert_eq!(terminal.does(&unnumbered).await?["mrn"], Value::Null);
 
     // Who is to be looked at, by name.
-    let twin = ["patient", "create", "Ada Amberly", "--mrn", "A-1", "--facility", "Riverside", "--confirmed"];
-    terminal.does(&twin).await?;
+    let twin = ["patient", "create", "Ada Amberly", "--mrn", "A-1", "--facility", "Riverside"];
+    terminal.does(&[&twin[..], &["--another-person"]].concat()).await?;
     let (_, reviews, _) = terminal.types(&["review", "list", "Riverside"]).await?;
     let asked =
         "Ada Amberly (MRN A-1)  is it one person with Ada Amberly (MRN RS-1000, born 1930-01-01, room 101)?";
@@ -470,6 +474,15 @@ async fn badges_are_told_apart_what_is_doubtful_is_asked_first_and_a_name_is_one
         terminal.does(&["workflow", "publish", &file]).await?;
     }
     assert_eq!(terminal.does(&["workflow", "list"]).await?, listed);
+    // It takes nothing back that was published since; what is there already is published again as before.
+    let mut later = listed["items"][0].clone();
+    later["label"] = "Vital signs".into();
+    std::fs::write(&file, later.to_string())?;
+    for _ in 0..2 {
+        assert_eq!(terminal.does(&["workflow", "publish", &file]).await?["version"], 2);
+    }
+    std::fs::write(&file, listed.to_string())?;
+    refuses(&["workflow", "publish", &file], &["409", "version 2 is the latest"]).await?;
     let register = |name: &'static str| ["device", "register", name, "--facility", "Riverside"];
     terminal.does(&register("Hall kiosk")).await?;
     refuses(&register("HALL  Kiosk"), &["409", "device_name is taken already"]).await?;

@@ -43,7 +43,7 @@ async fn what_two_kiosks_did_apart_comes_together_and_is_decided_at_a_screen() -
     }
 
     // Both rooms were kept; whoever looks chooses, and everybody has it.
-    hall.says(&["1 entry needs a look"]).await?;
+    hall.says(&["1 question needs a look"]).await?;
     let page = hall.get("/reviews").await?;
     for words in
         ["Two different values were saved", name, "301", "302", "Nora Quist ·", "Olga Reyes ·", "shown now"]
@@ -89,7 +89,7 @@ async fn one_person_admitted_on_two_kiosks_is_one_on_both_with_all_that_was_char
     let twice = [hall.says(&["201", "202"]).await?, wing.says(&["201", "202"]).await?];
     assert!(twice.iter().all(|list| list.matches("Nina Example").count() == 2), "{twice:?}");
 
-    hall.says(&["1 entry needs a look"]).await?;
+    hall.says(&["1 question needs a look"]).await?;
     let ask = link(&hall, "/reviews", "/same/").await?;
     let page = hall.get(&ask).await?;
     let words = page.words();

@@ -55,7 +55,7 @@ async fn what_was_charted_or_begun_in_a_form_stays_in_its_version_when_the_next_
     assert_eq!(saved.status, 303, "{}", saved.words());
     let records = scene.facility.has_records(id, 2).await?;
     assert_eq!(charted(&records[0]), (&json!(1), &json!(87)));
-    let said = ["Oxygen saturation 86 % Critical", "Oxygen saturation 87 % Critical"];
+    let said = ["Oxygen saturation 86% Critical", "Oxygen saturation 87% Critical"];
     hall.page_says(&path, &said).await?;
 
     // A kiosk that never saw that version offered reads and corrects by it, and needs no server for it.
@@ -84,7 +84,7 @@ async fn what_was_charted_or_begun_in_a_form_stays_in_its_version_when_the_next_
     })
     .await?;
     assert_eq!(hall.get(&chart).await?.status, 404);
-    hall.page_says(&path, &["by Olga Reyes", "Oxygen saturation 86 % Critical"]).await?;
+    hall.page_says(&path, &["by Olga Reyes", "Oxygen saturation 86% Critical"]).await?;
     let strike = link(&hall, &path, "/strike/").await?;
     let saved = hall.fill_in(&strike, &[("_reason", "Wrong resident")]).await?;
     assert_eq!(saved.status, 303, "{}", saved.words());

@@ -94,15 +94,21 @@ async fn balancer(protocol: &str) -> Result<(u16, String)> {
     Ok((port, own.cert.pem()))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_refuses_this_devices_certificate_is_said_as_such() -> Result<()> {
+/// A server, and a kiosk that reaches it.
+async fn hall() -> Result<(TempDir, Server, Kiosk)> {
     crate::install_provider();
     let folder = TempDir::new()?;
     let server = Server::start(&folder.path().join("server")).await?;
     let organization = server.organization("Golden Years", "golden-years", "ALF_OPERATOR").await?;
     let facility = organization.facility("Riverside", "ALF", Some(48), 44).await?;
-    let mut kiosk = facility.hang_kiosk(&folder.path().join("hall"), "hall", &server, Badges::None).await?;
+    let kiosk = facility.hang_kiosk(&folder.path().join("hall"), "hall", &server, Badges::None).await?;
     link_is(&kiosk, "ONLINE").await?;
+    Ok((folder, server, kiosk))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_refuses_this_devices_certificate_is_said_as_such() -> Result<()> {
+    let (folder, server, mut kiosk) = hall().await?;
     let ours = std::fs::read_to_string(kiosk.config())?;
     let port = format!(":{}\"", kiosk.link.address().port());
     let words = "The server does not accept this device's certificate";
@@ -184,13 +190,7 @@ async fn a_kiosk_behind_a_proxy_enrolls_through_it_and_says_which_one_fails() ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_is_not_trusted_is_said_as_such_and_silence_as_silence() -> Result<()> {
-    crate::install_provider();
-    let folder = TempDir::new()?;
-    let server = Server::start(&folder.path().join("server")).await?;
-    let organization = server.organization("Golden Years", "golden-years", "ALF_OPERATOR").await?;
-    let facility = organization.facility("Riverside", "ALF", Some(48), 44).await?;
-    let mut kiosk = facility.hang_kiosk(&folder.path().join("hall"), "hall", &server, Badges::None).await?;
-    link_is(&kiosk, "ONLINE").await?;
+    let (folder, server, mut kiosk) = hall().await?;
     kiosk.stop().await?;
     let other = folder.path().join("other.crt");
     std::fs::write(&other, rcgen::generate_simple_self_signed(["localhost".to_owned()])?.cert.pem())?;

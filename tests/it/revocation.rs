@@ -8,7 +8,7 @@ use carepost_agent::outbox::{Binding, Outbox, OutboxOpening, Shape};
 use carepost_agent::upstream::UpstreamError;
 use carepost_protocol::change::Lane;
 use carepost_protocol::id::{PatientId, UserId};
-use carepost_protocol::wire::heartbeat::ReaderState;
+use carepost_protocol::wire::heartbeat::QueueState;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::wire::pull::SyncPosition;
 use carepost_tests::children::until;
@@ -68,12 +68,7 @@ fn outbox_of(kiosk: &Kiosk) -> Result<Outbox> {
     Ok(Outbox::open(OutboxOpening {
         path: &vault.outbox_path(),
         key: vault.outbox_key(),
-        binding: Binding {
-            device: grant.device_id,
-            organization: grant.organization_id,
-            facility: grant.facility_id,
-            assignment: grant.assignment_id,
-        },
+        binding: Binding::from(&grant),
         device_key: Arc::clone(vault.device_key()),
         max_mib: 1,
         now: grant.server_time,
@@ -117,7 +112,7 @@ async fn the_key_of_a_deactivated_device_is_refused_on_every_call_and_its_stream
         .context("the stream goes on")?;
     let batch = tablet.outbox.batch(Lane::Care, Shape::Plain { changes: 10, bytes: 100_000 })?;
     let batch = batch.context("nothing waits")?;
-    let beat = heartbeat(&tablet);
+    let beat = tablet.heartbeat(QueueState { care: 1, ..QueueState::default() });
     // Over the connection that is open, and over new ones.
     until("refusals", PATIENCE, || async {
         let refused = [
@@ -137,34 +132,5 @@ fn is_revoked(answer: Result<(), UpstreamError>) -> bool {
     match answer {
         Err(UpstreamError::Refused(problem, _)) => problem.kind() == Some(ProblemKind::DeviceRevoked),
         Ok(()) | Err(_) => false,
-    }
-}
-
-fn heartbeat(device: &Device) -> carepost_protocol::wire::heartbeat::Heartbeat {
-    carepost_protocol::wire::heartbeat::Heartbeat {
-        agent_version: "test".to_owned(),
-        uptime: 1,
-        device_time: device.clock.now(),
-        clock_quality: device.clock.stamp().1,
-        mac_addresses: Vec::new(),
-        encrypted: true,
-        encryption: None,
-        reader: ReaderState::None,
-        incarnation: device.outbox.incarnation(),
-        queue: carepost_protocol::wire::heartbeat::QueueState {
-            care: 1,
-            audit: 0,
-            rejected: 0,
-            oldest_age: None,
-        },
-        cursor: None,
-        active_user: None,
-        mirror: carepost_protocol::wire::heartbeat::MirrorState::default(),
-        no_progress: None,
-        revocations: None,
-        cannot_save: None,
-        copy_trouble: None,
-        unknown_tap: None,
-        refused: Vec::new(),
     }
 }

@@ -11,14 +11,14 @@ use carepost_agent::mirror::{Mirror, MirrorOpening, Page};
 use carepost_agent::outbox::{Binding, Entry, Outbox, OutboxOpening, Saved, Shape};
 use carepost_agent::sqlite::FileKey;
 use carepost_agent::upstream::{Credentials, Page as PulledPage, PageStream, StreamEvent, Upstream};
-use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash};
+use carepost_protocol::change::{Change, Lane, Link, PayloadHash};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{BootId, DeviceUuid, IncarnationId, PatientId, SessionId, UserId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Chart, Permit, ReadPatients, Resource, Role, authorize};
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
-use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, QueueState, ReaderState};
+use carepost_protocol::wire::heartbeat::{Heartbeat, QueueState, ReaderState};
 use carepost_protocol::wire::pull::SyncPosition;
 use carepost_protocol::wire::push::{MAX_BYTES, MAX_CHANGES};
 use serde_json::{Map, Value, json};
@@ -86,12 +86,7 @@ impl Device {
         let outbox = Outbox::open(OutboxOpening {
             path: &folder.join("outbox.db"),
             key: &FileKey::from_bytes([7; 32]),
-            binding: Binding {
-                device: grant.device_id,
-                organization: grant.organization_id,
-                facility: grant.facility_id,
-                assignment: grant.assignment_id,
-            },
+            binding: Binding::from(&grant),
             device_key: Arc::clone(&key),
             max_mib: 512,
             now: clock.now(),
@@ -119,26 +114,13 @@ impl Device {
     /// A heartbeat with that queue, from an agent that does not say whether it is encrypted.
     #[must_use]
     pub fn heartbeat(&self, queue: QueueState) -> Heartbeat {
+        let (stamp, incarnation) = ((self.clock.now(), ClockQuality::Synced), self.outbox.incarnation());
         Heartbeat {
-            agent_version: "test".to_owned(),
             uptime: 1,
-            device_time: self.clock.now(),
-            clock_quality: ClockQuality::Synced,
-            mac_addresses: Vec::new(),
             encrypted: true,
-            encryption: None,
-            reader: ReaderState::None,
-            incarnation: self.outbox.incarnation(),
             queue,
             cursor: self.mirror.cursor().ok().flatten(),
-            active_user: None,
-            mirror: MirrorState::default(),
-            no_progress: None,
-            revocations: None,
-            cannot_save: None,
-            copy_trouble: None,
-            unknown_tap: None,
-            refused: Vec::new(),
+            ..Heartbeat::new("test", stamp, ReaderState::None, incarnation)
         }
     }
 
@@ -173,24 +155,12 @@ impl Device {
     /// A round of vitals, as the kiosk makes it.
     #[must_use]
     pub fn vitals(&self, nurse: &Actor, patient: PatientId, fields: Map<String, Value>) -> Change {
+        let (by, stamp) = ((nurse.user, nurse.session), (self.clock.now(), ClockQuality::Synced));
         Change {
-            actor: nurse.user,
-            session: nurse.session,
-            assignment: self.grant.assignment_id,
-            kind: ChangeKind::Create,
-            collection: Collection::Records,
-            record: None,
-            base_seq: None,
             patient: Some(patient),
-            workflow: Some("vitals".to_owned()),
+            workflow: Some("vitals".into()),
             schema_version: Some(1),
-            fields,
-            confirmed: Vec::new(),
-            reason: None,
-            entered_in_error: false,
-            recorded_at: self.clock.now(),
-            clock_quality: ClockQuality::Synced,
-            supersedes: None,
+            ..Change::create(by, self.grant.assignment_id, Collection::Records, fields, stamp)
         }
     }
 

@@ -14,7 +14,7 @@ use carepost_agent::clock::Clock;
 use carepost_agent::identity::{Factors, Vault};
 use carepost_agent::outbox::{Binding, Entry, Outbox, OutboxOpening};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
-use carepost_protocol::change::{Change, ChangeKind};
+use carepost_protocol::change::Change;
 use carepost_protocol::id::{AuditId, PatientId, SessionId, UserId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Actor, Chart, Permit, Resource, Role, authorize};
@@ -224,12 +224,7 @@ fn fill(folder: &Path, plan: Plan, nurse: UserId, residents: &[PatientId]) -> Re
     let outbox = Outbox::open(OutboxOpening {
         path: &place,
         key: vault.outbox_key(),
-        binding: Binding {
-            device: grant.device_id,
-            organization: grant.organization_id,
-            facility: grant.facility_id,
-            assignment: grant.assignment_id,
-        },
+        binding: Binding::from(&grant),
         device_key: Arc::clone(vault.device_key()),
         max_mib: 8192,
         now: clock.now(),
@@ -273,25 +268,14 @@ impl Week<'_> {
     }
 
     fn change(&self, patient: PatientId, fields: Map<String, Value>) -> Change {
+        let by = (self.actor.user, self.actor.session);
+        // She was hired today: the server asks who could chart when.
+        let stamp = (self.clock.now(), ClockQuality::Synced);
         Change {
-            actor: self.actor.user,
-            session: self.actor.session,
-            assignment: self.grant.assignment_id,
-            kind: ChangeKind::Create,
-            collection: Collection::Records,
-            record: None,
-            base_seq: None,
             patient: Some(patient),
-            workflow: Some("vitals".to_owned()),
+            workflow: Some("vitals".into()),
             schema_version: Some(1),
-            fields,
-            // She was hired today: the server asks who could chart when.
-            confirmed: Vec::new(),
-            reason: None,
-            entered_in_error: false,
-            recorded_at: self.clock.now(),
-            clock_quality: ClockQuality::Synced,
-            supersedes: None,
+            ..Change::create(by, self.grant.assignment_id, Collection::Records, fields, stamp)
         }
     }
 

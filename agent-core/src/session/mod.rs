@@ -56,8 +56,9 @@ pub enum Refused {
 }
 
 /// The machine. Give it every event with the corrected wall time, monotonic time and ten fresh random
-/// bytes (for the id of a session that may open).
-#[derive(Debug)]
+/// bytes (for the id of a session that may open). A clone of it decides like it: so an event can be decided before
+/// anybody sees what came of it.
+#[derive(Debug, Clone)]
 pub struct SessionMachine {
     policy: SessionPolicy,
     organization: OrganizationId,
@@ -71,7 +72,7 @@ pub struct SessionMachine {
     checking: Option<(u64, UserId)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Screen {
     Locked { behind: Option<Session> },
     JustLocked { session: Session, until: Duration },
@@ -90,7 +91,7 @@ impl Screen {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Session {
     id: SessionId,
     member: Member,
@@ -105,7 +106,7 @@ impl Session {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct PinPad {
     attempt: u64,
     asks: Asks,

@@ -71,7 +71,7 @@ impl Throttle {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct PinLockout {
     max_failures: u32,
     lockout: Duration,

@@ -56,7 +56,7 @@ pub enum Presented {
 
 /// Which presentations are taps. A badge that is left on the reader is one tap, however often the
 /// reader reports it: to sign in again it has to be removed and presented again.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Taps {
     quiet: Duration,
     on_reader: Option<CardKey>,

@@ -29,6 +29,13 @@ impl Device {
         device
     }
 
+    /// The same, with care under way.
+    fn pushing() -> Self {
+        let mut device = Self::online();
+        device.check(Saved(Care), "push-care(1000)");
+        device
+    }
+
     fn on(&mut self, event: SyncEvent) -> Vec<SyncEffect> {
         let now = Timestamp::from_millis(NINE).after(self.at);
         self.engine.on(event, now, self.at, 0)
@@ -118,8 +125,7 @@ fn nothing_goes_before_the_device_is_enrolled() {
 
 #[test]
 fn a_save_goes_up_at_once_and_what_came_meanwhile_right_after() {
-    let mut device = Device::online();
-    device.check(Saved(Care), "push-care(1000)");
+    let mut device = Device::pushing();
     device.check(Saved(Care), "");
     device.check(pushed(Care, 0), "push-care(1000)");
     device.check(SyncEvent::NothingToPush(Care), "");
@@ -259,8 +265,7 @@ fn a_refused_cursor_means_from_the_beginning_once() {
 
 #[test]
 fn a_broken_chain_is_sent_again_from_where_the_server_says() {
-    let mut device = Device::online();
-    device.check(Saved(Care), "push-care(1000)");
+    let mut device = Device::pushing();
     device.check(broken(Care, 3, None), "resend-care(3) push-care(1000)");
     device.check(pushed(Care, 1), "push-care(1000)");
     for n in [4, 5, 6, 7, 8, 9] {
@@ -276,8 +281,7 @@ fn a_broken_chain_is_sent_again_from_where_the_server_says() {
 
 #[test]
 fn a_batch_too_large_is_halved_at_once() {
-    let mut device = Device::online();
-    device.check(Saved(Care), "push-care(1000)");
+    let mut device = Device::pushing();
     device.check(failed(Care, 40, Trouble::BatchRefused), "push-care(20)");
     device.check(failed(Care, 20, Trouble::BatchRefused), "push-care(10)");
     device.check(pushed(Care, 30), "push-care(10)");
@@ -286,8 +290,7 @@ fn a_batch_too_large_is_halved_at_once() {
 
 #[test]
 fn a_size_that_was_refused_is_not_tried_again_each_time() {
-    let mut device = Device::online();
-    device.check(Saved(Care), "push-care(1000)");
+    let mut device = Device::pushing();
     device.check(failed(Care, 1_000, Trouble::BatchRefused), "push-care(500)");
     for _ in 0..16 {
         device.check(pushed(Care, 9_000), "push-care(500)");
@@ -299,8 +302,7 @@ fn a_size_that_was_refused_is_not_tried_again_each_time() {
 
 #[test]
 fn what_is_refused_even_alone_goes_unread_and_the_rest_goes_on() {
-    let mut device = Device::online();
-    device.check(Saved(Care), "push-care(1000)");
+    let mut device = Device::pushing();
     device.check(failed(Care, 2, Trouble::BatchRefused), "push-care(1)");
     let alone = failed(Care, 1, Trouble::BatchRefused);
     device.check(alone.clone(), "");
@@ -323,8 +325,7 @@ fn break_over(device: &mut Device, form: &str, last: &str) {
 
 #[test]
 fn what_breaks_the_server_even_unread_goes_as_its_hash_and_then_waits_for_a_person() {
-    let mut device = Device::online();
-    device.check(Saved(Care), "push-care(1000)");
+    let mut device = Device::pushing();
     break_over(&mut device, "1000", "push-care(unread)");
     break_over(&mut device, "unread", "push-care(hash)");
     break_over(&mut device, "hash", "stuck-care(FirstChange)");
@@ -363,8 +364,7 @@ fn a_server_that_is_down_makes_nothing_opaque() {
 
 #[test]
 fn the_outbox_forks_where_the_histories_part() {
-    let mut device = Device::online();
-    device.check(Saved(Care), "push-care(1000)");
+    let mut device = Device::pushing();
     device.check(broken(Care, 60, Some(50)), "fork(Some(50), None)");
     device.check(Saved(Care), "");
     device.check(SyncEvent::Forked, "push-care(1000)");
@@ -418,8 +418,7 @@ fn a_device_that_is_held_pushes_and_asks_now_and_then_whether_it_may_pull() {
 
 #[test]
 fn batches_grow_while_the_line_is_quick_and_shrink_when_it_is_slow() {
-    let mut device = Device::online();
-    device.check(Saved(Care), "push-care(1000)");
+    let mut device = Device::pushing();
     for (took, next) in [(10_001, "500"), (30_000, "250"), (5_000, "250"), (100, "500"), (100, "1000")] {
         device.at += Duration::from_millis(took);
         let alive: Vec<SyncEffect> = device.on(KeepAlive(StreamId(1)));
@@ -476,8 +475,7 @@ fn standing_still_for_ten_minutes_shows() {
         device.on(SyncEvent::Tick);
     }
     assert!(still(&device).is_some_and(|still| still >= 1_800), "{:?}", still(&device));
-    let mut device = Device::online();
-    device.check(Saved(Care), "push-care(1000)");
+    let mut device = Device::pushing();
     device.check(StreamFailed(StreamId(1), Trouble::Unreachable), "");
     device.on(failed(Care, 9, Trouble::Unreachable));
     device.at += Duration::from_secs(6_000);
@@ -488,8 +486,7 @@ fn standing_still_for_ten_minutes_shows() {
 
 #[test]
 fn the_engine_wakes_up_to_say_that_nothing_moves() {
-    let mut device = Device::online();
-    device.check(Saved(Care), "push-care(1000)");
+    let mut device = Device::pushing();
     let due = device.engine.next_deadline().unwrap();
     assert_eq!(due, device.at + SILENCE, "the stream's silence comes first");
     for _ in 0..39 {
@@ -504,8 +501,7 @@ fn the_engine_wakes_up_to_say_that_nothing_moves() {
 
 #[test]
 fn a_busy_server_is_left_alone_as_long_as_it_asks() {
-    let mut device = Device::online();
-    device.check(Saved(Care), "push-care(1000)");
+    let mut device = Device::pushing();
     device.check(failed(Care, 9, Trouble::Busy { retry_after: Some(Duration::from_secs(20)) }), "");
     device.check_after(19_999, "");
     device.check_after(1, "push-care(1000)");
@@ -513,8 +509,7 @@ fn a_busy_server_is_left_alone_as_long_as_it_asks() {
 
 #[test]
 fn who_sent_too_much_waits_as_long_as_told_sends_as_much_as_before_and_suspects_no_change() {
-    let mut device = Device::online();
-    device.check(Saved(Care), "push-care(1000)");
+    let mut device = Device::pushing();
     for _ in 0..50 {
         let problem = ProblemKind::OverQuota.because("it sent far more than it may");
         let trouble = Trouble::of(429, Some(&problem), Some(Duration::from_secs(300)));
@@ -536,8 +531,7 @@ fn who_sent_too_much_waits_as_long_as_told_sends_as_much_as_before_and_suspects_
 
 #[test]
 fn a_revoked_device_stops_for_good() {
-    let mut device = Device::online();
-    device.check(Saved(Care), "push-care(1000)");
+    let mut device = Device::pushing();
     device.check(failed(Care, 1, Trouble::Revoked), "close1 stop");
     for event in [Saved(Care), NetworkReturned, started(), SyncEvent::Tick] {
         device.check(event, "");

@@ -64,11 +64,13 @@ pub fn router(device: Arc<Device>, config: KioskConfig) -> Router {
         .route("/reviews/{id}", post(actions::close_review))
         .route("/reviews/{id}/same/{other}", get(pages::join))
         .route("/pin", post(actions::enter_pin))
-        .route("/pin/cancel", post(actions::cancel_pin))
-        .route("/lock", post(actions::lock))
-        .route("/lock/undo", post(actions::undo_lock))
+        .route("/pin/cancel", actions::press(Device::cancel_pin))
+        .route("/lock", actions::press(Device::lock))
+        .route("/lock/undo", actions::press(Device::undo_lock))
         .route("/touch", post(actions::touch))
-        .route("/enroll", post(actions::enroll_anew))
+        // Whoever presses it can do no harm: an administrator has to let the device in, and what was charted on
+        // it is set aside.
+        .route("/enroll", actions::press(Device::enroll_anew))
         .route("/events", get(events::listen))
         .route("/assets/kiosk.css", get(pages::style))
         .route("/assets/kiosk.js", get(pages::script))

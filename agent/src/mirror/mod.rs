@@ -27,7 +27,7 @@ mod schema;
 mod state;
 mod stepped;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod threads;
 mod window;
 

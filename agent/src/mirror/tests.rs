@@ -44,6 +44,26 @@ impl Kiosk {
         self.directory.path().join("mirror.db")
     }
 
+    /// Its file as an agent reads it that knows those migrations.
+    fn file(&self, migrations: &'static [&'static str]) -> sqlite::Connected {
+        let opening = sqlite::Opening {
+            path: &self.path(),
+            key: &self.key,
+            durability: sqlite::Durability::ProcessCrash,
+            cache_kib: 64,
+            migrations,
+        };
+        sqlite::open(&opening).unwrap()
+    }
+
+    /// The file of an earlier agent, whose mirror had come to the fourth place of its feed.
+    fn earlier(&self, migrations: usize) -> sqlite::Connected {
+        let file = self.file(&schema::MIGRATIONS[..migrations]);
+        let own = "INSERT INTO state (one, organization, facility, epoch, seq) VALUES (1, ?, ?, 1, 4)";
+        file.execute(own, rusqlite::params![ORGANIZATION.as_bytes(), FACILITY.as_bytes()]).unwrap();
+        file
+    }
+
     fn open_for(&self, facility: FacilityId) -> (Mirror, Found) {
         let path = self.path();
         let facility = (ORGANIZATION, facility);
@@ -69,7 +89,14 @@ fn permit(facility: FacilityId) -> Permit<ReadPatients> {
     authorize(&actor, Resource::Facility(ORGANIZATION, facility)).unwrap()
 }
 
-fn put(page: &mut Page, collection: Collection, id: impl std::fmt::Display, seq: u64, body: &impl Serialize) {
+/// Puts a document on a page.
+pub(crate) fn put(
+    page: &mut Page,
+    collection: Collection,
+    id: impl std::fmt::Display,
+    seq: u64,
+    body: &impl Serialize,
+) {
     let body = serde_json::value::to_raw_value(body).unwrap();
     let line = Line {
         collection: Some(collection.name().into()),

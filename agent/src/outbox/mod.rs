@@ -35,6 +35,7 @@ use carepost_protocol::change::{Lane, Link};
 use carepost_protocol::id::{AssignmentId, DeviceId, FacilityId, IncarnationId, OrganizationId, RecordId};
 use carepost_protocol::role::{Permit, Resource};
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::enroll::Grant;
 use carepost_protocol::wire::push::MAX_CHANGE_BYTES;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -143,6 +144,17 @@ pub struct Binding {
     pub facility: FacilityId,
     /// Its binding to the facility.
     pub assignment: AssignmentId,
+}
+
+impl From<&Grant> for Binding {
+    fn from(grant: &Grant) -> Self {
+        Self {
+            device: grant.device_id,
+            organization: grant.organization_id,
+            facility: grant.facility_id,
+            assignment: grant.assignment_id,
+        }
+    }
 }
 
 /// How an outbox is opened.

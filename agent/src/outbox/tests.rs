@@ -86,24 +86,13 @@ fn permit<A: carepost_protocol::role::Act>(facility: FacilityId) -> Permit<A> {
 fn change(second: i64, note: &str) -> Change {
     let mut fields = Map::new();
     fields.insert("note".into(), json!(note));
+    let assignment = AssignmentId::from_bytes([8; 16]);
+    let stamp = (at(second), ClockQuality::Synced);
     Change {
-        actor: NURSE,
-        session: SESSION,
-        assignment: AssignmentId::from_bytes([8; 16]),
-        kind: ChangeKind::Create,
-        collection: Collection::Records,
-        record: None,
-        base_seq: None,
         patient: Some(PATIENT),
         workflow: Some("vitals".into()),
         schema_version: Some(1),
-        fields,
-        confirmed: Vec::new(),
-        reason: None,
-        entered_in_error: false,
-        recorded_at: at(second),
-        clock_quality: ClockQuality::Synced,
-        supersedes: None,
+        ..Change::create((NURSE, SESSION), assignment, Collection::Records, fields, stamp)
     }
 }
 

@@ -12,7 +12,7 @@ use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::IncarnationId;
 use carepost_protocol::wire::heartbeat::{
-    Encryption, Heartbeat, HeartbeatReply, MAX_REFUSED, MirrorState, QueueState, Revoked, SettledChange,
+    Encryption, Heartbeat, HeartbeatReply, MAX_REFUSED, QueueState, Revoked, SettledChange,
 };
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -185,26 +185,13 @@ pub(super) fn of_outbox(state: &StateDir, device: &Device, outbox: &Outbox) -> a
 /// The same of a device without any of its files: nothing is known of its queue.
 pub(super) fn of_device(state: &StateDir, device: &Device, incarnation: IncarnationId) -> Heartbeat {
     let (clock, encryption) = (&state.clock, measured(state, device));
+    let by_its_clock = (clock.uncorrected(), clock.stamp().1);
     Heartbeat {
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: clock.monotonic().saturating_sub(state.started).as_secs(),
-        device_time: clock.uncorrected(),
-        clock_quality: clock.stamp().1,
         mac_addresses: mac_addresses(&state.root),
         encrypted: encryption.is_complete(),
         encryption: Some(encryption),
-        reader: device.reader(),
-        incarnation,
-        queue: QueueState::default(),
-        cursor: None,
-        active_user: None,
-        mirror: MirrorState::default(),
-        revocations: None,
-        no_progress: None,
-        cannot_save: None,
-        copy_trouble: None,
-        unknown_tap: None,
-        refused: Vec::new(),
+        ..Heartbeat::new(env!("CARGO_PKG_VERSION"), by_its_clock, device.reader(), incarnation)
     }
 }
 

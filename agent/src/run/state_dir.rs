@@ -163,12 +163,7 @@ impl StateDir {
         Ok(Arc::new(Outbox::open(OutboxOpening {
             path: &self.vault.outbox_path(),
             key: self.vault.outbox_key(),
-            binding: Binding {
-                device: grant.device_id,
-                organization: grant.organization_id,
-                facility: grant.facility_id,
-                assignment: grant.assignment_id,
-            },
+            binding: Binding::from(grant),
             device_key: Arc::clone(self.vault.device_key()),
             max_mib: config.outbox.max_mib,
             now: self.clock.now(),

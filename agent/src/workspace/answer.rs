@@ -38,7 +38,7 @@ pub(super) fn in_words(
             words: match (field.field_type, value.as_str()) {
                 (FieldType::Datetime, Some(time)) => zone.words(time),
                 (FieldType::Date, Some(day)) => day::shown(day),
-                (_, _) => word(&field.shown(value, units), field.charted_in(units).unit.as_deref()),
+                (_, _) => word(&field.shown(value, units)) + &field.charted_in(units).spoken_unit(),
             },
             is_critical: field.is_critical(value),
             is_confirmed: confirmed.contains(&field.key),
@@ -50,23 +50,19 @@ pub(super) fn in_words(
         .map(|(key, value)| Answer {
             label: key.clone(),
             // Whether it is a time, only its form would tell.
-            words: value.as_str().map_or_else(|| word(value, None), |text| zone.words(text)),
+            words: value.as_str().map_or_else(|| word(value), |text| zone.words(text)),
             is_critical: false,
             is_confirmed: confirmed.contains(key),
         });
     known.chain(strangers).collect()
 }
 
-fn word(value: &Value, unit: Option<&str>) -> String {
-    let text = match value {
+fn word(value: &Value) -> String {
+    match value {
         Value::Bool(true) => "Yes".to_owned(),
         Value::Bool(false) => "No".to_owned(),
         Value::String(text) => text.clone(),
         Value::Number(number) => plain(number).to_string(),
         Value::Null | Value::Array(_) | Value::Object(_) => value.to_string(),
-    };
-    match unit {
-        Some(unit) => format!("{text} {unit}"),
-        None => text,
     }
 }

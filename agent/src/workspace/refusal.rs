@@ -1,7 +1,7 @@
 //! Why something is not shown, or not saved: each tells its reader what to do next.
 
 use carepost_protocol::id::PatientId;
-use carepost_protocol::patient::same_number;
+use carepost_protocol::patient::same_numbers;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::FieldError;
 
@@ -113,18 +113,35 @@ pub enum NotSaved {
 pub struct Known {
     /// Who it is.
     pub resident: PatientDocument,
-    /// What the number is called that is theirs too: as their own, or of somebody whose place they took.
-    pub number: Option<&'static str>,
-    /// Whether it is their own.
-    pub has_same_number: bool,
+    /// What the numbers are called that are theirs too.
+    pub own: Vec<&'static str>,
+    /// The same of whomever they took the place of, where they are not their own.
+    pub former: Vec<&'static str>,
 }
 
 impl Known {
     /// A resident beside whoever is asked about.
     #[must_use]
     pub fn beside(asked: &PatientDocument, resident: PatientDocument) -> Self {
-        let number = same_number(asked, &resident).map(|number| number.label);
-        Self { number, has_same_number: number.is_some(), resident }
+        let own = same_numbers(asked, &resident).map(|number| number.label).collect();
+        Self { own, former: Vec::new(), resident }
+    }
+
+    /// What any of those numbers is called.
+    pub fn numbers(&self) -> impl Iterator<Item = &'static str> {
+        self.own.iter().chain(&self.former).copied()
+    }
+
+    /// The same of all of these, each once.
+    #[must_use]
+    pub fn numbers_of(all: &[Self]) -> Vec<&'static str> {
+        let mut labels = Vec::new();
+        for label in all.iter().flat_map(Self::numbers) {
+            if !labels.contains(&label) {
+                labels.push(label);
+            }
+        }
+        labels
     }
 
     /// What is confirmed by saying that they are two.

@@ -15,7 +15,7 @@ use super::answer::Answer;
 pub use super::refusal::{Known, Missed, NotSaved, Refused};
 pub use form::{
     BASE, CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Kept, NotOpened, OFFSET, REASON, SEEN, Since,
-    Typed, UNITS, units_of,
+    Struck, Typed, UNITS, units_of,
 };
 pub use screen::{EnrollStep, Enrolling, Locked, Open, PinPad, Screen, SessionKey};
 pub use status::{CopyTrouble, Link, Sending, StatusLine, SyncView};
@@ -207,6 +207,14 @@ pub struct Charted {
     pub beside: Option<Beside>,
 }
 
+impl Charted {
+    /// What became of the versions before, in a word.
+    #[must_use]
+    pub fn became(&self) -> &'static str {
+        if self.counts.iter().all(|entry| entry.is_struck) { "Struck out" } else { "Replaced" }
+    }
+}
+
 /// Corrections of one entry that were made side by side: more than one of them stands, or one beside another that
 /// strikes the entry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,7 +242,7 @@ pub struct Entry {
     pub reason: Option<String>,
     /// Whether it strikes out what it corrects. The answers are then those that were struck out.
     pub is_struck: bool,
-    /// Whether the user may correct it here.
+    /// Whether the user may correct it, or strike it out, as far as what was charted is here.
     pub may_correct: bool,
     /// Whether the version of the form that it was charted in is here: else it can only be struck out.
     pub has_form: bool,
@@ -244,17 +252,50 @@ pub struct Entry {
     pub author: String,
     /// When.
     pub recorded_at: Timestamp,
-    /// The answers, in the order of the form.
-    pub answers: Vec<Answer>,
+    /// What was answered.
+    pub answered: Answered,
     /// How far it has come.
     pub mark: Mark,
 }
 
+/// What was answered in an entry, as far as that is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answered {
+    /// That, in the order of the form; none where nothing was filled in.
+    With(Vec<Answer>),
+    /// It is not sent to this device.
+    NotSent,
+    /// It is in the version that was struck out, and that one is not on this device.
+    NotHere,
+}
+
 impl Entry {
+    fn answers(&self) -> &[Answer] {
+        if let Answered::With(answers) = &self.answered { answers } else { &[] }
+    }
+
     /// Whether one of its answers is critical, and it is not struck out.
     #[must_use]
     pub fn is_critical(&self) -> bool {
-        !self.is_struck && self.answers.iter().any(|answer| answer.is_critical)
+        !self.is_struck && self.answers().iter().any(|answer| answer.is_critical)
+    }
+
+    /// Whether it can be corrected here, or, where it is struck out, put back as it was before.
+    #[must_use]
+    pub fn takes_correction(&self) -> bool {
+        self.may_correct && self.has_form && !self.answers().is_empty()
+    }
+
+    /// Whether whoever reads it may correct it, and has to do so on another device: this one is not sent what was charted.
+    #[must_use]
+    pub fn is_corrected_elsewhere(&self) -> bool {
+        self.may_correct && self.answered == Answered::NotSent
+    }
+
+    /// Whether it can be struck out here.
+    #[must_use]
+    pub fn takes_strike(&self) -> bool {
+        self.may_correct && !self.is_struck && matches!(self.answered, Answered::With(_))
     }
 }
 
@@ -325,13 +366,15 @@ pub struct Review {
 }
 
 impl Review {
-    /// Who has one number, of those whom it asks about, and what that is called: nobody where nobody has.
+    /// What each number is called that more than one have of those whom it asks about, and who has it.
     #[must_use]
-    pub fn of_one_number(&self) -> Option<(&'static str, Vec<&PatientDocument>)> {
-        let Question::Duplicate(others) = &self.question else { return None };
-        let number = others.iter().find_map(|known| known.number)?;
-        let numbered = others.iter().filter(|known| known.has_same_number);
-        Some((number, self.resident.iter().chain(numbered.map(|known| &known.resident)).collect()))
+    pub fn of_one_number(&self) -> Vec<(&'static str, Vec<&PatientDocument>)> {
+        let Question::Duplicate(others) = &self.question else { return Vec::new() };
+        let of = |label: &'static str| {
+            let numbered = others.iter().filter(|known| known.own.contains(&label));
+            (label, self.resident.iter().chain(numbered.map(|known| &known.resident)).collect())
+        };
+        Known::numbers_of(others).into_iter().map(of).collect()
     }
 }
 

@@ -58,19 +58,54 @@ fn what_is_no_number_is_said_and_what_is_in_the_way() {
     for text in ["1e3", "1.2E2", "1e-3", "1,5e+3 bpm"] {
         assert_eq!(number(text, Some("bpm")), Err(NumberError::Exponent), "{text}");
     }
-    for text in ["120/80", "12 / 8", "120/80 mmHg"] {
+    // A score that is not of ten is not led to a fraction of it.
+    for text in [
+        "120/80",
+        "12 / 8",
+        "120/80 mmHg",
+        "150.5/80",
+        "BP 120/80, sitting",
+        "80/120",
+        "4/5",
+        "13/15",
+        "4/4",
+        "0/4",
+        "72/10",
+        "03/04/1941",
+    ] {
         let words = number(text, Some("mmHg")).unwrap_err().to_string();
-        let pressure = "“/” is no part of a number: write a blood pressure in its two fields";
+        let pressure = "“/” is no part of a number: give the one before it alone, or write a blood pressure in its \
+                        two fields";
         assert_eq!(words, pressure, "{text}");
     }
-    for text in ["1/2", "2 1/2", "½", "98½ mmHg", "150½", "150 1/2"] {
+    for text in ["2 1/2", "½", "98½ mmHg", "150½", "150 1/2", "98 6/10"] {
         assert_eq!(number(text, Some("mmHg")), Err(NumberError::Fraction), "{text}");
     }
-    for (text, alone) in [("7/10", "7"), ("10 / 10", "10"), ("0/10 at rest", "0")] {
+    for (text, fraction, score) in [
+        ("1/2", "0.5", "1"),
+        ("+2/4", "0.5", "2"),
+        ("3/4", "0.75", "3"),
+        ("3 / 4 edema", "0.75", "3"),
+        ("5/8", "0.625", "5"),
+        ("2/3", "0.667", "2"),
+    ] {
+        let either = NumberError::Ambiguous(fraction.into(), score.into());
+        assert_eq!(number(text, None), Err(either), "{text}");
+        assert_eq!((number(fraction, None), number(score, None)), (Ok(fraction.into()), Ok(score.into())));
+    }
+    for (text, alone) in [
+        ("7/10", "7"),
+        ("10 / 10", "10"),
+        ("0/10 at rest", "0"),
+        ("7.5/10", "7.5"),
+        ("1,5/10", "1,5"),
+        (".5/10", ".5"),
+        ("pain, 7/10", "7"),
+    ] {
         let words = number(text, None).unwrap_err().to_string();
         assert_eq!(words, format!("give {alone} alone, without what it is out of"), "{text}");
     }
-    for text in ["16-18", "16 – 18/min", "-2 - 3", "16-18 bananas"] {
+    for text in ["16-18", "16 – 18/min", "-2 - 3", "16-18 bananas", "7-8/10", "7 - 8 / 10"] {
         let words = number(text, Some("bpm")).unwrap_err().to_string();
         assert_eq!(words, "give one number, not a range", "{text}");
     }

@@ -1,6 +1,6 @@
 //! Patient matching: how residents' names and numbers are compared, and found.
 
-use super::{Field, NUMBERS, field, is_no_mrn};
+use super::{Field, is_no_mrn, numbers};
 use crate::day;
 use crate::record::PatientDocument;
 use crate::text::{Sought, family_name, fold, plain};
@@ -11,7 +11,7 @@ use crate::text::{Sought, family_name, fold, plain};
 /// name. Names are compared as they are found, without accents and in any order.
 #[must_use]
 pub fn may_be_one(one: &PatientDocument, other: &PatientDocument) -> bool {
-    if same_number(one, other).is_some() {
+    if same_numbers(one, other).next().is_some() {
         return true;
     }
     let born = one.date_of_birth.as_deref().zip(other.date_of_birth.as_deref());
@@ -33,16 +33,12 @@ pub fn may_be_one(one: &PatientDocument, other: &PatientDocument) -> bool {
     is_same_day && (has_same_room() || is_one_family())
 }
 
-/// The number that two have both, of those that are one person's: the medical record number, or Medicare's.
-#[must_use]
-pub fn same_number(one: &PatientDocument, other: &PatientDocument) -> Option<&'static Field> {
-    let is_one = |key: String, other: String| !key.is_empty() && key == other;
-    let medicare = |of: &PatientDocument| of.medicare.as_deref().map(fold).unwrap_or_default();
-    let has_same = |number: &&str| match *number {
-        "mrn" => is_one(mrn_key(&one.mrn), mrn_key(&other.mrn)),
-        _ => is_one(medicare(one), medicare(other)),
-    };
-    NUMBERS.into_iter().find(has_same).and_then(field)
+/// Those of the [`numbers`] that two have both.
+pub fn same_numbers(one: &PatientDocument, other: &PatientDocument) -> impl Iterator<Item = &'static Field> {
+    numbers().filter(move |number| {
+        let key = number.number_key(one);
+        !key.is_empty() && key == number.number_key(other)
+    })
 }
 
 /// Whether two names are the same but for a slip in one of their words.
@@ -191,7 +187,7 @@ mod tests {
         let unknown = |n: u8| person(&format!("Unknown {n}"), "1941-03-04", "", "");
         assert!(!may_be_one(&unknown(1), &unknown(2)), "a number that counts is no slip");
         // What is nothing but signs is no number.
-        assert!(same_number(&person("Ada", "", "", "-"), &person("Bea", "", "", "– -")).is_none());
+        assert_eq!(same_numbers(&person("Ada", "", "", "-"), &person("Bea", "", "", "– -")).count(), 0);
     }
 
     #[test]
@@ -201,13 +197,16 @@ mod tests {
             ..person(name, "", "", mrn)
         };
         let ada = with("Ada Smith", "RS-1", Some("1EG4-TE5-MK73"));
-        let key = |other: &PatientDocument| same_number(&ada, other).map(|number| number.key);
+        let keys = |other: &PatientDocument| -> Vec<&str> {
+            same_numbers(&ada, other).map(|number| number.key).collect()
+        };
         let bea = with("Bea Other", "RS-2", Some("1EG4-TE5-MK73"));
-        assert_eq!(key(&bea), Some("medicare"));
+        assert_eq!(keys(&bea), ["medicare"]);
         assert!(may_be_one(&ada, &bea));
-        assert_eq!(key(&with("Bea Other", "rs 1", None)), Some("mrn"));
-        assert_eq!(key(&with("Bea Other", "RS-2", Some("1EG4-TE5-MK72"))), None);
-        assert!(same_number(&with("Ada", "", None), &with("Bea", "", None)).is_none());
+        assert_eq!(keys(&with("Bea Other", "rs 1", None)), ["mrn"]);
+        assert_eq!(keys(&with("Bea Other", "rs 1", Some("1EG4-TE5-MK73"))), ["mrn", "medicare"]);
+        assert!(keys(&with("Bea Other", "RS-2", Some("1EG4-TE5-MK72"))).is_empty());
+        assert_eq!(same_numbers(&with("Ada", "", None), &with("Bea", "", None)).count(), 0);
     }
 
     #[test]

@@ -41,7 +41,9 @@ fn what_nobody_can_read_is_refused_and_counts_by_characters() {
     assert_eq!(line("a\u{202e}b", 9), Err(TextError::Override));
     assert_eq!(lines("a\u{202d}b", 9), Err(TextError::Override));
     assert_eq!(line("äöüäöü", 6).unwrap(), "äöüäöü");
-    assert_eq!(line("äöüäöüx", 6), Err(TextError::TooLong(6)));
+    assert_eq!(line("äöüäöüx", 6), Err(TextError::TooLong(7, 6)));
+    let long = lines(&"a".repeat(2_143), 2_000).unwrap_err().to_string();
+    assert_eq!(long, "this is 2,143 characters long: give at most 2,000 characters");
     // What is brought into form first may fit then.
     assert_eq!(line("  a\u{308}  b ", 3).unwrap(), "ä b");
 }

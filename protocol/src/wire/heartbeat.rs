@@ -66,6 +66,39 @@ pub struct Heartbeat {
     pub refused: Vec<ChangeName>,
 }
 
+impl Heartbeat {
+    /// That of a device on which nothing waits and nothing is found, by its own clock.
+    #[must_use]
+    pub fn new(
+        agent_version: &str,
+        (device_time, clock_quality): (Timestamp, ClockQuality),
+        reader: ReaderState,
+        incarnation: IncarnationId,
+    ) -> Self {
+        Self {
+            agent_version: agent_version.to_owned(),
+            uptime: 0,
+            device_time,
+            clock_quality,
+            mac_addresses: Vec::new(),
+            encrypted: false,
+            encryption: None,
+            reader,
+            incarnation,
+            queue: QueueState::default(),
+            cursor: None,
+            active_user: None,
+            mirror: MirrorState::default(),
+            no_progress: None,
+            revocations: None,
+            cannot_save: None,
+            copy_trouble: None,
+            unknown_tap: None,
+            refused: Vec::new(),
+        }
+    }
+}
+
 /// For how long a card that was tapped can be issued without its number.
 pub const TAP_LASTS: Duration = Duration::from_secs(15 * 60);
 

@@ -248,9 +248,8 @@ impl Field {
         let unit = said.spoken_unit();
         let (label, meant) = (&self.label, self.other_unit(number, units));
         let number = units.map_or(number, |units| self.number_shown(number, units));
-        let (how, bound, than) = if is_low { ("low", said.min, "more") } else { ("high", said.max, "less") };
-        let bound = bound.unwrap_or_default();
-        Some(self.fault(format!("{label} {number}{unit} is {how}: {bound} or {than} is usual{meant}")))
+        let (how, usual) = (if is_low { "low" } else { "high" }, said.usual_beside(is_low));
+        Some(self.fault(format!("{label} {number}{unit} is {how}: {usual} is usual{meant}")))
     }
 
     /// What to type where a number that cannot be, or is unlikely, is a usual one in the other unit.
@@ -268,7 +267,9 @@ impl Field {
         units.map_or_else(|| self.clone(), |units| self.charted_in(units))
     }
 
-    fn spoken_unit(&self) -> String {
+    /// Its unit as it stands behind a number: 97%, 72 bpm.
+    #[must_use]
+    pub fn spoken_unit(&self) -> String {
         match self.unit.as_deref() {
             Some("%") => "%".to_owned(),
             Some(unit) => format!(" {unit}"),

@@ -194,6 +194,10 @@ mod tests {
         assert_eq!(field.parse_in(&kept.unwrap(), Units::Metric), Ok(json!(98.7)));
         assert_eq!(field.unchanged(&json!(98.7), "37.2", Units::Metric), None);
         assert_eq!(field.unchanged(&json!(98.7), "98.7", Units::UsCustomary).as_deref(), Some("98.7"));
+        // What was typed in the form's own unit can be corrected to one decimal, and is no change as it is.
+        let weight = Field { unit: Some("kg".into()), ..Field::new("weight", "Weight", FieldType::Number) };
+        assert_eq!(weight.shown(&json!(6.94), Units::Metric), json!(6.94));
+        assert_eq!(weight.unchanged(&json!(6.94), "6.9", Units::Metric), None);
         let kept = field.unchanged(&json!(98.625), "98.625", Units::UsCustomary);
         assert_eq!(field.parse(&kept.unwrap()), Ok(json!(98.625)));
     }

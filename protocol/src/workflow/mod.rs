@@ -4,6 +4,7 @@
 mod answers;
 mod measure;
 mod times;
+mod usual;
 
 use std::collections::BTreeSet;
 
@@ -57,7 +58,7 @@ pub struct Field {
     /// Whether lists of records show it.
     #[serde(default)]
     pub display_in_list: bool,
-    /// Where it stands on the form, counted from 1.
+    /// Where it stands on the form, counted from 1; one without stands behind those that have one, in the order given.
     #[serde(default)]
     pub display_order: u32,
     /// What a `select` offers.
@@ -197,11 +198,11 @@ impl Workflow {
         labels.filter(|label| !known.insert(label.clone())).collect()
     }
 
-    /// The fields in the order a form or list shows them.
+    /// The fields in the order a form or list shows them: those that say where they stand, then the others as given.
     #[must_use]
     pub fn in_order(&self) -> Vec<&Field> {
         let mut fields: Vec<&Field> = self.fields.iter().collect();
-        fields.sort_by_key(|field| field.display_order);
+        fields.sort_by_key(|field| (field.display_order == 0, field.display_order));
         fields
     }
 

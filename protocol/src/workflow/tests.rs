@@ -279,7 +279,7 @@ fn a_field_that_expects_the_future_asks_about_the_past() {
 fn what_is_unlikely_is_asked_about_and_not_refused() {
     assert_eq!(doubts(&[("pulse", "25")]), "");
     assert_eq!(doubts(&[("pulse", "24")]), "pulse: PULSE 24 bpm is low: 25 or more is usual");
-    assert_eq!(doubts(&[("pulse", "221")]), "pulse: PULSE 221 bpm is high: 220 or less is usual");
+    assert_eq!(doubts(&[("pulse", "221")]), "pulse: PULSE 221 bpm is high: 129 or less is usual");
     assert_eq!(
         doubts(&[("pulse", "71"), ("systolic", "77"), ("diastolic", "128")]),
         "systolic: SYSTOLIC is not above DIASTOLIC: are they swapped?"
@@ -344,6 +344,25 @@ fn a_bad_schema_is_refused_with_paths() {
     ];
     assert_eq!(named, expected);
     assert_eq!(vitals().check(), Ok(()));
+}
+
+#[test]
+fn a_field_that_does_not_say_where_it_stands_comes_behind_those_that_do_in_the_order_given() {
+    let shown = |orders: &[u32]| {
+        let fields = orders.iter().enumerate().map(|(at, order)| Field {
+            display_order: *order,
+            ..field(&format!("field_{at}"), FieldType::String)
+        });
+        let form = Workflow { fields: fields.collect(), rules: Vec::new(), ..vitals() };
+        let keys = form.in_order().into_iter().map(|field| field.key.trim_start_matches("field_").to_owned());
+        keys.collect::<Vec<_>>().concat()
+    };
+    assert_eq!(shown(&[0, 0, 0]), "012");
+    assert_eq!(shown(&[0, 2, 0, 1]), "3102");
+    assert_eq!(shown(&[1, 2, 3, 0]), "0123");
+    // The field of a JSON form that leaves it out.
+    let bare: Field = serde_json::from_value(json!({"key": "a", "label": "A", "type": "string"})).unwrap();
+    assert_eq!(bare.display_order, 0);
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 use carepost_protocol::id::SessionId;
 use clap::Args;
+use serde_json::Value;
 
-use super::Output;
 use super::client::Client;
 use super::find::{device_id, patient_id, user_id};
+use super::labels::Labels;
+use super::names::items;
 use super::value_parsers::{SOURCES, count, one_of};
+use super::{Output, show};
 
 const EVENT: &[&str] = &[
     "received_at",
@@ -16,12 +19,14 @@ const EVENT: &[&str] = &[
     "action",
     "success",
     "resource_type",
-    "user_id",
-    "patient_id",
-    "device_id",
+    "user",
+    "patient",
+    "device",
     "ip_address",
     "flags",
 ];
+/// What an event names by id, and its column.
+const NAMED: &[(&str, &str)] = &[("user_id", "user"), ("patient_id", "patient"), ("device_id", "device")];
 
 /// Which events are listed: all that match every given part.
 #[derive(Debug, Args)]
@@ -49,8 +54,8 @@ pub(super) struct Search {
     page: Option<String>,
 }
 
-/// Lists events.
-pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Output> {
+/// Lists events: for people with the names of whom they are about.
+pub(super) async fn list(client: &Client, search: Search, json: bool) -> anyhow::Result<Output> {
     let mut path = format!("/api/v1/audit-events?limit={}", search.limit);
     let patient = match &search.patient {
         Some(patient) => Some(patient_id(client, patient).await?),
@@ -75,5 +80,14 @@ pub(super) async fn list(client: &Client, search: Search) -> anyhow::Result<Outp
         path.extend(value.map(|value| format!("&{key}={value}")));
     }
     let thing = client.get(&path).await?;
-    Ok(Output::Thing(thing, EVENT))
+    // Nobody is looked up whom nobody is shown.
+    if json || items(&thing).is_empty() {
+        return Ok(Output::Thing(thing, EVENT));
+    }
+    let labels = Labels::of(client, items(&thing)).await;
+    let mut shown = thing.clone();
+    let events = shown.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten();
+    events.for_each(|event| labels.put(event, NAMED));
+    let words = show::table(&client.by_clock(shown).await, EVENT);
+    Ok(Output::Found { whole: true, thing, words })
 }

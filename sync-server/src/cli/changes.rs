@@ -7,29 +7,17 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::confirm::Confirm;
-use super::find::{device_id, facility_id};
+use super::find::{device_id, facility_id, patients};
+use super::labels::{Labels, named};
 use super::names::{PATIENT, items, text};
 use super::value_parsers::whole;
 use super::{Output, show};
+use crate::store::Flag;
 
 const CHANGE: &[&str] = &["received_at", "what", "resident", "by", "why", "device", "incarnation_id", "n"];
-/// What a flag means, in words.
-const FLAGS: &[(&str, &str)] = &[
-    ("authority_ended_since", "its author has not the role any more"),
-    ("clock_unset", "the device's clock was not set"),
-    ("clock_unsure", "the device's clock was unsure"),
-    ("clock_ahead", "the device's clock was ahead"),
-    ("pin_not_asked_for", "a PIN was chosen that nobody had asked for"),
-    ("implausible", "unlikely, and nobody was asked about it"),
-    ("schema_changed_since", "the form had a later version"),
-    ("not_theirs_to_correct", "the form does not let its author correct that"),
-    ("target_missing", "what it corrects is not on the server"),
-    ("unknown_fields", "it has fields that this server does not know"),
-    ("review_full", "it found the review full"),
-    ("replaced", "another had taken the resident's place"),
-    ("mrn_taken", "the MRN is in use elsewhere"),
-    ("patient_withdrawn", "the resident's admission was withdrawn"),
-];
+/// What a change names by id, and its column.
+const NAMED: &[(&str, &str)] =
+    &[("patient_id", "resident"), ("user_id", "by"), ("device_id", "device"), ("settled_by", "settled_by")];
 const SETTLED: &[&str] =
     &["device_id", "incarnation_id", "n", "settlement", "seq", "followed", "detail", "settled_reason"];
 const REVIEW: &[&str] = &["opened_at", "kind", "resident", "to_decide", "resolved_at", "resolved_by", "id"];
@@ -106,11 +94,9 @@ pub(super) async fn change(client: &Client, change: Change, json: bool) -> anyho
         Change::List { facility, flagged } => return list(client, &facility, flagged, json).await,
         Change::Show(name) => {
             let thing = client.get(&name.path(client, ANY).await?).await?;
-            let mut shown = client.by_clock(thing.clone()).await;
-            if let Some(flags) = shown.get_mut("flags") {
-                *flags = in_words(flags).into();
-            }
-            Output::Found { whole: true, thing, words: show::table(&shown, &[]) }
+            // Nobody is looked up whom nobody is shown.
+            let words = if json { String::new() } else { show::table(&whole_of(client, &thing).await, &[]) };
+            Output::Found { whole: true, thing, words }
         }
         Change::Retry(name) => {
             let path = name.path(client, REFUSED).await?;
@@ -125,7 +111,9 @@ pub(super) async fn change(client: &Client, change: Change, json: bool) -> anyho
             if confirm.asks() {
                 // A look at it is written down as such: nobody is shown it who is not asked.
                 let path = name.path(client, ANY).await?;
-                confirm.ask(&ending(&name, &client.get(&path).await?))?;
+                let known = client.get(&path).await?;
+                is_unsettled(&known)?;
+                confirm.ask(&ending(&name, &known))?;
             }
             let (path, body) = (name.path(client, REFUSED).await?, json!({"reason": reason}));
             Output::Thing(client.post(&format!("{path}/discard"), &body).await?, SETTLED)
@@ -141,24 +129,14 @@ async fn list(client: &Client, facility: &str, flagged: bool, json: bool) -> any
     if json || items(&thing).is_empty() {
         return Ok(Output::Thing(thing, CHANGE));
     }
-    let patients = client.all(&format!("/api/v1/patients?facility_id={id}")).await?;
-    let devices = client.all(&format!("/api/v1/facilities/{id}/devices")).await.unwrap_or_default();
-    // Whoever may look at changes may not look at staff, perhaps: an id tells them apart as well.
-    let users = client.all("/api/v1/users").await.unwrap_or_default();
-    let named = |list: &Value, id: Option<&Value>, name: fn(&Value) -> String| {
-        let known = id.and_then(|id| items(list).iter().find(|it| it.get("id") == Some(id)));
-        known.map_or_else(|| id.and_then(Value::as_str).unwrap_or("-").to_owned(), name)
-    };
+    let labels = Labels::of(client, items(&thing)).await;
+    let flags = |change: &Value| change.get("flags").map(in_words);
     let row = |change: &Value| {
         json!({
             "facility_id": id, "received_at": change.get("received_at"), "what": what(change),
-            "resident": named(&patients, change.get("patient_id"), |it| PATIENT.described(it)),
-            "by": named(&users, change.get("user_id"), |it| text(it, "display_name").unwrap_or("-").to_owned()),
-            "why": change.get("detail").cloned().unwrap_or_else(|| {
-                change.get("flags").map(in_words).unwrap_or_default().into()
-            }),
-            "device": named(&devices, change.get("device_id"), |it| text(it, "device_name").unwrap_or("-").to_owned()),
-            "incarnation_id": change.get("incarnation_id"), "n": change.get("n"),
+            "resident": labels.patient(change.get("patient_id")), "by": labels.user(change.get("user_id")),
+            "why": if flagged { flags(change) } else { text(change, "detail").map(str::to_owned) },
+            "device": labels.device(change.get("device_id")), "incarnation_id": change.get("incarnation_id"), "n": change.get("n"),
         })
     };
     let rows: Vec<Value> = items(&thing).iter().map(row).collect();
@@ -166,6 +144,26 @@ async fn list(client: &Client, facility: &str, flagged: bool, json: bool) -> any
     let mut words = show::table(&shown, CHANGE);
     words.push_str("\n`change show DEVICE INCARNATION N` shows one with its exact payload.");
     Ok(Output::Found { whole: true, thing, words })
+}
+
+/// All of a change as people read it: in the words of the list.
+async fn whole_of(client: &Client, change: &Value) -> Value {
+    let labels = Labels::of(client, std::slice::from_ref(change)).await;
+    let mut shown = change.clone();
+    labels.put(&mut shown, NAMED);
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("what".to_owned(), what(change).into());
+        members.insert("facility_id".to_owned(), labels.facility(change).cloned().unwrap_or_default());
+        if let Some(flags) = members.get_mut("flags") {
+            *flags = in_words(flags).into();
+        }
+    }
+    let mut shown = client.by_clock(shown).await;
+    if let Some(members) = shown.as_object_mut() {
+        // It told whose clock counts.
+        members.remove("facility_id");
+    }
+    shown
 }
 
 /// What a change does.
@@ -187,10 +185,19 @@ fn what(change: &Value) -> String {
 fn in_words(flags: &Value) -> String {
     let flags = flags.as_array().into_iter().flatten().filter_map(Value::as_str);
     let words = |flag: &str| {
-        let known = FLAGS.iter().find(|(known, _)| *known == flag);
-        known.map_or_else(|| flag.replace('_', " "), |(_, words)| (*words).to_owned())
+        Flag::named(flag).map_or_else(|| flag.replace('_', " "), |known| known.words().to_owned())
     };
     flags.map(words).collect::<Vec<_>>().join("; ")
+}
+
+/// Only what was refused, and waits for somebody, can be discarded.
+fn is_unsettled(change: &Value) -> anyhow::Result<()> {
+    match (text(change, "settlement"), text(change, "detail")) {
+        (None, Some(_)) => Ok(()),
+        (Some("discarded"), _) => bail!("nothing was done: it is discarded already"),
+        (Some("superseded"), _) => bail!("nothing was done: another change has taken its place already"),
+        (Some(_) | None, _) => bail!("nothing was done: it stands; strike it out or correct it"),
+    }
 }
 
 /// What discarding ends.
@@ -211,20 +218,23 @@ pub(super) async fn review(client: &Client, review: Review, json: bool) -> anyho
     let mut words = show::table(&thing, REVIEW);
     // Nobody is looked up whom nobody is shown.
     if !json && !items(&thing).is_empty() {
-        let patients = client.all(&format!("/api/v1/patients?facility_id={id}")).await?;
-        let rows: Vec<_> = items(&thing).iter().map(|review| row(&id, review, items(&patients))).collect();
+        let patients = patients(client, items(&thing).iter().flat_map(people)).await;
+        let rows: Vec<_> = items(&thing).iter().map(|review| row(&id, review, &patients)).collect();
         words = show::table(&client.by_clock(json!({ "items": rows })).await, REVIEW);
         words.push_str("\nDecide them at a kiosk of the facility, under \"Needs a look\".");
     }
     Ok(Output::Found { whole: true, thing, words })
 }
 
+/// Whom a review names.
+fn people(review: &Value) -> impl Iterator<Item = &str> {
+    let others = review.get("others").and_then(Value::as_array).into_iter().flatten();
+    others.chain(review.get("patient_id")).filter_map(Value::as_str)
+}
+
 /// A review as people read it.
 fn row(facility: &str, review: &Value, patients: &[Value]) -> Value {
-    let who = |id: Option<&Value>| {
-        let known = id.and_then(|id| patients.iter().find(|patient| patient.get("id") == Some(id)));
-        known.map_or_else(|| id.and_then(Value::as_str).unwrap_or("-").to_owned(), |it| PATIENT.described(it))
-    };
+    let who = |id: Option<&Value>| named(patients, id, |it| PATIENT.described(it));
     let all = |of: &str| review.get(of).and_then(Value::as_array).into_iter().flatten();
     let others = all("others").map(|id| who(Some(id))).collect::<Vec<_>>().join(", ");
     let fields = all("fields").filter_map(|it| text(it, "field")).collect::<Vec<_>>().join(", ");
@@ -250,14 +260,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_flag_that_the_manual_names_has_words() {
-        let manual = include_str!("../../../docs/attention.md");
-        let (_, part) = manual.split_once("## Changes that stand with a flag").unwrap();
-        let (table, _) = part.split_once("\n## ").unwrap();
-        let rows = table.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once("` |")?.0));
-        let named = |cell: &str| cell.split("`, `").map(str::to_owned).collect::<Vec<_>>();
-        let flags: BTreeSet<String> = rows.flat_map(named).collect();
-        let known: BTreeSet<String> = FLAGS.iter().map(|(flag, _)| (*flag).to_owned()).collect();
+    fn the_manuals_name_every_flag_and_each_has_words() {
+        let manuals = [include_str!("../../../docs/attention.md"), include_str!("../../../docs/operator.md")];
+        let tables =
+            manuals.map(|manual| manual.split_once("| Flag |").unwrap().1.split_once("\n\n").unwrap().0);
+        let rows = tables.iter().flat_map(|table| table.lines());
+        let cells = rows.filter_map(|line| Some(line.strip_prefix("| `")?.split_once("` |")?.0));
+        let flags: BTreeSet<&str> = cells.flat_map(|cell| cell.split("`, `")).collect();
+        let known: BTreeSet<&str> = Flag::ALL.iter().map(|flag| flag.name()).collect();
         assert_eq!(flags, known);
         assert_eq!(
             in_words(&json!(["clock_unset", "quite_new"])),

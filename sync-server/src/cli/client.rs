@@ -1,18 +1,23 @@
-//! The API's client: signed in by the session that `sign-in` keeps.
+//! The API's client: signed in by the session that `sign-in` keeps. What it asks for is done once, also where an answer
+//! is lost, and what it has shown is changed only as it was shown.
 
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use carepost_host::files;
+use carepost_protocol::hex::hex;
 use carepost_protocol::wire::problem::Problem;
 use carepost_protocol::zone::Zone;
 use hyper_util::client::proxy::matcher::Matcher;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Certificate, Method};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, RETRY_AFTER};
+use reqwest::{Certificate, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -20,7 +25,8 @@ use zeroize::Zeroizing;
 
 use super::Reach;
 use super::names::{ORGANIZATION, is_id, items};
-use super::time::{has_moment, put_by_clock};
+use super::time::{put_by_clock, shows_moment};
+use crate::clock;
 
 /// Why the server did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +57,12 @@ fn in_words(problem: &Problem) -> String {
 }
 
 /// What fields that the API's words name are called here.
-const OPTIONS: [(&str, &str); 3] = [
+const OPTIONS: [(&str, &str); 7] = [
+    ("say so (`confirmed`)", "say so (`--another-person`)"),
     ("`confirmed`", "`--confirmed`"),
+    ("admin.username", "--admin"),
+    ("admin.display_name", "--admin-name"),
+    ("display_name", "--name"),
     ("`over_capacity`", "`--over-capacity`"),
     ("(`facility_id`)", "(`--facility`)"),
 ];
@@ -68,6 +78,8 @@ pub(super) struct Client {
     session: PathBuf,
     organization: Option<String>,
     organization_id: OnceCell<String>,
+    /// The version of each thing that this command was shown alone, by [`thing`].
+    shown: Mutex<HashMap<String, HeaderValue>>,
 }
 
 /// Where the server is while nobody has said so.
@@ -75,6 +87,13 @@ const HERE: &str = "https://localhost:8443";
 
 /// How many items a page has of a list that is read whole: the most there are.
 const A_PAGE: usize = 1_000;
+
+/// For how long it waits each time before it asks again with the same key.
+const WAITS: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+
+/// An answer, as it came.
+type Exchanged = (StatusCode, HeaderMap, Bytes);
 
 /// A session as it is kept.
 #[derive(Serialize, Deserialize)]
@@ -145,6 +164,7 @@ impl Client {
             session,
             organization: reach.organization.clone(),
             organization_id: OnceCell::new(),
+            shown: Mutex::default(),
         })
     }
 
@@ -201,7 +221,7 @@ impl Client {
     /// A thing or a list as people read it: every moment by the clock of its facility. Where those cannot be read, by
     /// that of UTC: what was asked for is done.
     pub(super) async fn by_clock(&self, mut thing: Value) -> Value {
-        if has_moment(&thing) {
+        if shows_moment(&thing, &[]) {
             let facilities = self.all("/api/v1/facilities").await.unwrap_or_default();
             put_by_clock(&mut thing, &facilities, &Zone::UTC);
         }
@@ -264,26 +284,30 @@ impl Client {
         body: Option<&Value>,
         signed: Option<&Signed>,
     ) -> anyhow::Result<Value> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        let mut headers = HeaderMap::new();
         if let Some(Signed { token, organization }) = signed {
             let mut bearer = HeaderValue::try_from(format!("Bearer {}", **token))?;
             bearer.set_sensitive(true);
-            request = request.header(AUTHORIZATION, bearer);
+            headers.insert(AUTHORIZATION, bearer);
             if let Some(organization) = organization {
-                request = request.header("x-organization-id", organization);
+                headers.insert("x-organization-id", HeaderValue::try_from(organization)?);
             }
         }
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        if body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let not_reached = |fault: reqwest::Error| {
-            let proxy =
-                self.proxy.as_ref().map(|proxy| format!(" through the proxy {proxy} of the environment"));
-            ClientError::NotReached(self.base.clone() + &proxy.unwrap_or_default(), why(&fault))
-        };
-        let answer = request.send().await.map_err(not_reached)?;
-        let status = answer.status();
-        let bytes = answer.bytes().await.map_err(not_reached)?;
+        if method == Method::POST {
+            headers.insert("idempotency-key", HeaderValue::try_from(hex(&clock::random::<16>()))?);
+        }
+        if method != Method::GET {
+            let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            headers.extend(thing(path).and_then(|it| Some((IF_MATCH, shown.get(&it)?.clone()))));
+        }
+        let (status, headers, bytes) = self.exchange(method, path, &headers, body).await?;
+        if let Some((thing, version)) = thing(path).zip(headers.get(ETAG)).filter(|_| status.is_success()) {
+            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            shown.insert(thing, version.clone());
+        }
         if status.is_success() {
             if bytes.is_empty() {
                 return Ok(Value::Null);
@@ -298,11 +322,66 @@ impl Client {
         }
     }
 
+    /// Asks, and asks again for what has a key where its answer was lost, or it is still under way: the server does it
+    /// once.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: Option<&Value>,
+    ) -> Result<Exchanged, ClientError> {
+        let (mut waits, mut may_be_done) = (WAITS.into_iter().filter(|_| method == Method::POST), false);
+        loop {
+            let asked = self.once(&method, path, headers, body).await;
+            let is_open = match &asked {
+                Ok((status, told, _)) => *status == StatusCode::CONFLICT && told.contains_key(RETRY_AFTER),
+                Err(fault) => {
+                    may_be_done |= method == Method::POST && !fault.is_connect();
+                    may_be_done
+                }
+            };
+            match waits.next().filter(|_| is_open) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return asked.map_err(|fault| self.not_reached(&fault, may_be_done)),
+            }
+        }
+    }
+
+    async fn once(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: Option<&Value>,
+    ) -> reqwest::Result<Exchanged> {
+        let mut request =
+            self.http.request(method.clone(), format!("{}{path}", self.base)).headers(headers.clone());
+        if let Some(body) = body {
+            request = request.body(body.to_string());
+        }
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.headers().clone(), answer.bytes().await?))
+    }
+
+    fn not_reached(&self, fault: &reqwest::Error, may_be_done: bool) -> ClientError {
+        let proxy = self.proxy.as_ref().map(|proxy| format!(" through the proxy {proxy} of the environment"));
+        let look = if may_be_done { ". It may be done all the same: look, before you repeat it" } else { "" };
+        ClientError::NotReached(self.base.clone() + &proxy.unwrap_or_default(), why(fault) + look)
+    }
+
     fn token(&self) -> anyhow::Result<Zeroizing<String>> {
         // A token goes to the server that gave it, and to no other.
         let kept = Kept::read(&self.session).filter(|kept| kept.server == self.base);
         Ok(kept.ok_or_else(|| ClientError::NotSignedIn(self.base.clone()))?.token)
     }
+}
+
+/// Which thing a path is about, as the API has it: the ids that stand in it, where any do.
+fn thing(path: &str) -> Option<String> {
+    let is_of_one = |part: &&str| is_id(part) || part.parse::<u64>().is_ok();
+    let ids: Vec<&str> = path.split('/').filter(is_of_one).collect();
+    (!ids.is_empty()).then(|| ids.join("/"))
 }
 
 /// The proxy that the environment names for a server (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`): none for this
@@ -369,6 +448,29 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         super::keep(&path, "{}").unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_changes_a_thing_is_about_the_same_thing_as_what_shows_it() {
+        let (one, other) = ("0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42", "0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e43");
+        for (shows, changes, is_same) in [
+            (format!("/api/v1/devices/{one}"), format!("/api/v1/devices/{one}/deactivate"), true),
+            (format!("/api/v1/patients/{one}"), format!("/api/v1/patients/{one}"), true),
+            (
+                format!("/api/v1/devices/{one}/changes/{other}/17"),
+                format!("/api/v1/devices/{one}/refused-changes/{other}/17/discard"),
+                true,
+            ),
+            (format!("/api/v1/devices/{one}"), format!("/api/v1/devices/{other}/deactivate"), false),
+            (format!("/api/v1/devices/{one}"), "/api/v1/devices".to_owned(), false),
+            (
+                format!("/api/v1/devices/{one}"),
+                format!("/api/v1/devices/{one}/refused-changes/{other}/17/discard"),
+                false,
+            ),
+        ] {
+            assert_eq!(super::thing(&shows) == super::thing(&changes), is_same, "{shows} {changes}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
 use carepost_protocol::id::EnrollmentId;
+use carepost_protocol::zone::Zone;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use super::client::Client;
 use super::confirm::Confirm;
 use super::find::{device_id, device_in, facility_id};
 use super::names::DEVICE;
-use super::time::{TimeSpec, zone_of};
+use super::time::{TimeSpec, put_by_clock, zone_of};
 use super::value_parsers::{DEACTIVATIONS, DEVICE_PHI_MODES, DEVICE_TYPES, one_of};
 use super::{Output, show};
 use crate::clock;
@@ -291,11 +292,16 @@ async fn register(client: &Client, new: Register) -> anyhow::Result<Output> {
     let facility = facility_id(client, &new.facility).await?;
     let body = json!({"facility_id": facility, "device_name": new.name, "device_type": new.kind,
         "device_uuid": new.uuid});
+    // Asked before: what is shown once waits for nothing.
+    let facilities = client.all("/api/v1/facilities").await?;
     let made = client.post("/api/v1/devices", &body).await?;
     show::say_error(
         "The token is shown once. On the device: carepost-agent enroll --token, then type it in.",
     );
-    Ok(Output::Thing(made, &["id", "device_name", "state", "token", "token_expires_at"]))
+    let mut shown = made.clone();
+    put_by_clock(&mut shown, &facilities, &Zone::UTC);
+    let words = show::table(&shown, &["id", "device_name", "state", "token", "token_expires_at"]);
+    Ok(Output::Found { whole: true, thing: made, words })
 }
 
 async fn let_in(client: &Client, approve: Approve) -> anyhow::Result<Output> {

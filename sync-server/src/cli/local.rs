@@ -32,6 +32,9 @@ pub(super) struct Init {
     /// The first platform administrator's username.
     #[arg(long, value_name = "USERNAME")]
     admin: String,
+    /// The name of the first administrator that people see; the username unless given.
+    #[arg(long, value_name = "NAME")]
+    admin_name: Option<String>,
     #[command(flatten)]
     password: people::PasswordFrom,
 }
@@ -63,7 +66,7 @@ pub(super) async fn init(path: Option<&Path>, init: Init) -> anyhow::Result<Outp
     let _owned = OwnershipGuard::made(&config.state_dir)
         .with_context(|| format!("cannot make {}", config.state_dir.display()))?;
     let Made { database_key, certificate, admin } =
-        setup::init(&config, &init.hosts, &init.admin, &password).await?;
+        setup::init(&config, &init.hosts, (&init.admin, init.admin_name.as_deref()), &password).await?;
     if let Some(key) = database_key {
         show::say(&format!("made the database key: {}", key.display()));
         show::say("  KEEP A COPY of it elsewhere: without it the database cannot be read.");

@@ -7,6 +7,7 @@ mod client;
 mod confirm;
 mod devices;
 mod find;
+mod labels;
 mod local;
 mod maintenance;
 mod names;
@@ -24,8 +25,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
-use self::time::has_moment;
 use client::{Client, ClientError, NoAddress};
+use time::shows_moment;
 
 use crate::ServeError;
 use crate::config::ConfigError;
@@ -178,7 +179,9 @@ async fn run(cli: Cli) -> anyhow::Result<Output> {
         Command::Backup(backup) => maintenance::backup(config, backup).await,
         Command::Restore(restore) => maintenance::restore(config, restore).await,
         Command::Audit(maintenance::Audit::Verify) => maintenance::verify(config).await,
-        Command::Audit(maintenance::Audit::List(search)) => audit::list(&client()?, search).await,
+        Command::Audit(maintenance::Audit::List(search)) => {
+            audit::list(&client()?, search, cli.reach.json).await
+        }
         Command::Openapi => local::openapi(),
         Command::SignIn(who) => people::sign_in(&Client::new(&cli.reach, true)?, who).await,
         Command::SignOut => people::sign_out(&client()?).await,
@@ -197,7 +200,7 @@ async fn run(cli: Cli) -> anyhow::Result<Output> {
     };
     match done? {
         // Programs get the API's own times.
-        Output::Thing(thing, columns) if !cli.reach.json && has_moment(&thing) => {
+        Output::Thing(thing, columns) if !cli.reach.json && shows_moment(&thing, columns) => {
             Ok(Output::Thing(client()?.by_clock(thing).await, columns))
         }
         done @ (Output::Nothing | Output::Words(_) | Output::Thing(..) | Output::Found { .. }) => Ok(done),
@@ -226,10 +229,61 @@ fn failed(fault: &anyhow::Error) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::Cli;
+
+    const MANUAL: &str = include_str!("../../../docs/operator.md");
 
     #[test]
     fn the_command_line_is_well_formed() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_manual_lists_every_command_with_its_options() {
+        let (_, listed) = MANUAL.split_once("## Every command\n").unwrap();
+        let listed: Vec<&str> = listed.split("```").nth(1).unwrap().lines().skip(1).collect();
+        assert_eq!(listed, synopses(&Cli::command(), ""));
+    }
+
+    #[test]
+    fn the_manuals_examples_are_taken() {
+        let blocks = MANUAL.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let lines = blocks.flat_map(str::lines).map(str::trim);
+        let examples: Vec<&str> = lines.filter(|line| line.starts_with("carepost-server ")).collect();
+        assert!(examples.len() > 10, "{examples:?}");
+        for line in examples {
+            let typed = line.split_once(" #").map_or(line, |(typed, _)| typed);
+            // What stands between quotation marks is one word.
+            let words = typed.split('"').enumerate().flat_map(|(at, part)| match at % 2 {
+                0 => part.split_whitespace().collect(),
+                _ => vec![part],
+            });
+            let taken = Cli::try_parse_from(words);
+            assert!(taken.is_ok(), "{line}: {:?}", taken.err());
+        }
+    }
+
+    /// A line for each command: what is typed, what has to be first, and what may be left out in brackets.
+    fn synopses(command: &clap::Command, path: &str) -> Vec<String> {
+        let below = command.get_subcommands();
+        let below = below.flat_map(|below| synopses(below, &format!("{path} {}", below.get_name())));
+        let below: Vec<String> = below.collect();
+        if !below.is_empty() {
+            return below;
+        }
+        let mut arguments: Vec<&clap::Arg> = command.get_arguments().collect();
+        arguments.sort_by_key(|it| (!it.is_positional(), !it.is_positional() && !it.is_required_set()));
+        let arguments = arguments.into_iter().map(|it| format!(" {}", synopsis(it)));
+        vec![format!("{path}{}", arguments.collect::<String>()).trim().to_owned()]
+    }
+
+    fn synopsis(argument: &clap::Arg) -> String {
+        let value = argument.get_value_names().into_iter().flatten().map(|name| name.to_uppercase());
+        let value = value.filter(|_| argument.get_action().takes_values());
+        let option = argument.get_long().map(|long| format!("--{long}"));
+        let said = option.into_iter().chain(value).collect::<Vec<_>>().join(" ");
+        if argument.is_required_set() { said } else { format!("[{said}]") }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 /// How many are named of those to choose from.
-const NAMED: usize = 5;
+pub(super) const NAMED: usize = 5;
 
 /// Things that are called by name.
 pub(super) struct Kind {

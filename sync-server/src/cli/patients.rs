@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, ClientError};
 use super::confirm::Confirm;
-use super::find::{facility_id, patient_id, replaced_id};
+use super::find::{facility_id, patient_id, patients, replaced_id};
 use super::names::{PATIENT, items, text};
 use super::{Output, show};
 
@@ -40,7 +40,7 @@ pub(super) enum Patient {
         /// Those who were discharged as well.
         #[arg(long, conflicts_with = "discharged")]
         all: bool,
-        /// Those whose name, room or medical record number begins so, in any order of words.
+        /// Those whose name, room or medical record number begins so, in any order of words; "room 12" is a room.
         #[arg(long, value_name = "TEXT")]
         find: Option<String>,
     },
@@ -85,10 +85,12 @@ pub(super) struct CreatePatient {
     facility: String,
     #[command(flatten)]
     fields: Fields,
-    /// What is asked about is right: an unlikely day of birth, such as a child's, and that it is another person than
-    /// whom the facility knows.
+    /// An unlikely day of birth, such as a child's, is right.
     #[arg(long)]
     confirmed: bool,
+    /// It is another person than whom the facility knows.
+    #[arg(long)]
+    another_person: bool,
 }
 
 /// A patient's fields but the name: an option each.
@@ -172,7 +174,9 @@ pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> an
 /// Admits somebody. Where that may be somebody who is known, whoever sits at a terminal is asked.
 async fn create(client: &Client, new: CreatePatient) -> anyhow::Result<Value> {
     let facility = facility_id(client, &new.facility).await?;
-    let mut confirmed = if new.confirmed { vec!["date_of_birth", "name"] } else { Vec::new() };
+    let said = [("date_of_birth", new.confirmed), ("name", new.another_person)];
+    let mut confirmed: Vec<&str> =
+        said.into_iter().filter_map(|(field, said)| said.then_some(field)).collect();
     let mut body = new.fields.0;
     body.insert("name".to_owned(), new.name.as_str().into());
     body.insert("facility_id".to_owned(), facility.into());
@@ -258,17 +262,12 @@ async fn with_same(client: &Client, mut shown: Value, facility: Option<&str>) ->
     }
     let others = if shown.get("items").is_some() {
         let of = facility.map_or_else(String::new, |id| format!("?facility_id={id}"));
-        client.all(&format!("/api/v1/patients{of}")).await?
+        items(&client.all(&format!("/api/v1/patients{of}")).await?).to_vec()
     } else {
-        // No more are read than are named. Whoever cannot be read is named by id: what was asked for is done.
-        let mut others = Vec::new();
-        for id in same(&shown).iter().filter_map(Value::as_str) {
-            others.extend(client.get(&path(id)).await.ok());
-        }
-        json!({"items": others})
+        patients(client, same(&shown).iter().filter_map(Value::as_str)).await
     };
     let described = |id: &Value| {
-        let known = items(&others).iter().find(|it| it.get("id") == Some(id));
+        let known = others.iter().find(|it| it.get("id") == Some(id));
         known.map(|it| PATIENT.described(it)).or_else(|| id.as_str().map(str::to_owned))
     };
     let tell = |item: &mut Value| {

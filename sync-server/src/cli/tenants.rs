@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::find::{facility_id, organization_id};
+use super::confirm::Confirm;
+use super::find::{ask_about_name, facility_id, organization_id};
 use super::value_parsers::{FACILITY_TYPES, ORGANIZATION_TYPES, PHI_MODES, UNITS, YES_NO, count, one_of};
 use super::{Output, people, show};
 
@@ -64,6 +65,9 @@ pub(super) struct CreateOrg {
     /// Its first administrator's username.
     #[arg(long, default_value = "admin")]
     admin: String,
+    /// The name of the first administrator that people see; the username unless given.
+    #[arg(long, value_name = "NAME")]
+    admin_name: Option<String>,
     #[command(flatten)]
     password: people::NewPasswordFrom,
 }
@@ -78,7 +82,7 @@ pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Output> {
         Org::Create(new) => {
             let password = new.password.read("Password of the organization's administrator: ")?;
             let password = secrecy::ExposeSecret::expose_secret(&password);
-            let admin = json!({"username": new.admin, "password": password});
+            let admin = json!({"username": new.admin, "display_name": new.admin_name, "password": password});
             let body =
                 json!({"name": new.name, "slug": new.slug, "type": new.kind, "npi": new.npi, "admin": admin});
             let made = client.post("/api/v1/organizations", &body).await?;
@@ -96,7 +100,7 @@ pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Output> {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Facility {
-    /// Add a facility.
+    /// Add a facility. A name that shares words with another's is asked about: commands find facilities by them.
     #[command(
         after_help = "Example:\n  carepost-server facility create Riverside --type ALF --beds 48 --census 44"
     )]
@@ -113,8 +117,11 @@ pub(super) enum Facility {
     Rename {
         /// The facility, by name or id.
         facility: String,
-        /// The new name, which no other facility of the organization has.
+        /// The new name, which no other facility of the organization has. One that shares words with another's is asked
+        /// about.
         name: String,
+        #[command(flatten)]
+        confirm: Confirm,
     },
     /// Report how many residents a facility has.
     Census {
@@ -214,6 +221,8 @@ pub(super) struct CreateFacility {
     /// In which measures it charts: metric (°C, kg, cm), us_customary (°F, lb, in), or each form's own.
     #[arg(long, value_parser = one_of(UNITS), default_value = "as_published")]
     units: String,
+    #[command(flatten)]
+    confirm: Confirm,
 }
 
 pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Result<Output> {
@@ -224,13 +233,15 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
             return Ok(Output::Thing(client.get(&format!("/api/v1/facilities/{id}")).await?, &[]));
         }
         Facility::Create(new) => {
+            ask_about_name(client, None, &new.name, &new.confirm).await?;
             let body = json!({"name": new.name, "facility_type": new.kind, "licensed_beds": new.beds,
                 "current_census": new.census, "over_capacity": new.over.over_capacity, "phone": new.phone, "phi_mode": new.phi_mode, "units": new.units,
                 "time_zone": new.time_zone, "address": new.state.map(|state| json!({"state": state}))});
             client.post("/api/v1/facilities", &body).await?
         }
-        Facility::Rename { facility, name } => {
+        Facility::Rename { facility, name, confirm } => {
             let id = facility_id(client, &facility).await?;
+            ask_about_name(client, Some(&id), &name, &confirm).await?;
             client.put(&format!("/api/v1/facilities/{id}"), &json!({"name": name})).await?
         }
         Facility::PhiMode { facility, mode } => {
@@ -295,7 +306,7 @@ pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Res
 }
 
 /// Publishes each form of a list. One that is there as it is gets no new version, so that a list of which one is refused
-/// is given again once that is put right.
+/// is given again once that is put right; one of which a later version was published meanwhile takes nothing of it back.
 async fn all_of(client: &Client, forms: &[Value]) -> anyhow::Result<Value> {
     let mut published = Vec::new();
     for form in forms {

@@ -129,8 +129,17 @@ pub(super) fn put_by_clock(thing: &mut Value, facilities: &Value, around: &Zone)
     }
 }
 
-/// Whether there is a moment in it.
-pub(super) fn has_moment(thing: &Value) -> bool {
+/// Whether there is a moment in what is shown: in these columns of a thing or of a list's, in all where there are none.
+pub(super) fn shows_moment(thing: &Value, columns: &[&str]) -> bool {
+    let in_columns = |item: &Value| columns.iter().filter_map(|column| item.get(column)).any(has_moment);
+    match thing.get("items").and_then(Value::as_array) {
+        _ if columns.is_empty() => has_moment(thing),
+        Some(items) => items.iter().any(in_columns),
+        None => in_columns(thing),
+    }
+}
+
+fn has_moment(thing: &Value) -> bool {
     match thing {
         Value::String(text) => moment_of(text).is_some(),
         Value::Array(items) => items.iter().any(has_moment),
@@ -162,6 +171,11 @@ mod tests {
             {"facility_id": null, "at": at, "payload": {"at": at}},
         ]});
         assert!(has_moment(&list) && !has_moment(&facilities));
+        let created = json!({"name": "Golden Years", "created_at": at});
+        for (shown, has) in [(&["name", "created_at"][..], true), (&[], true), (&["name"], false)] {
+            assert_eq!(shows_moment(&created, shown), has, "nothing is looked up for what is not shown");
+            assert_eq!(shows_moment(&json!({ "items": [created] }), shown), has);
+        }
         put_by_clock(&mut list, &facilities, &Zone::UTC);
         let (there, utc) = ("2026-11-28 12:00:05 CST", "2026-11-28 18:00:05 UTC");
         assert_eq!(

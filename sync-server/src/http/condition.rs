@@ -1,5 +1,5 @@
-//! `ETag` and `If-Match`: an edit may say which version it was made for. What is another by then is not edited, and
-//! the answer (412) shows it as it is, with its ETag.
+//! `ETag` and `If-Match`: a change, be it an edit or an act, may say which version it was made for. What is another by
+//! then is not changed, and the answer (412) shows it as it is, with its ETag.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -16,11 +16,8 @@ use crate::http::extract::MAX_JSON;
 use crate::operations::person::Person;
 use crate::store::{Expected, Version};
 
-/// The most versions that an edit names.
+/// The most versions that a change names.
 const MOST: usize = 16;
-
-/// What shows the thing that a route edits; the outer none is of a route that edits nothing.
-pub type Edited = Option<Option<MethodRouter>>;
 
 /// A version as an ETag.
 #[must_use]
@@ -28,12 +25,13 @@ pub fn tag(version: Version) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("\"{version}\"")).ok()
 }
 
-/// The layer of a route that binds an edit to the version that its request names.
-pub async fn layer(State(edited): State<Edited>, mut request: Request, next: Next) -> Response {
-    let expected = match (expected(request.headers()), &edited) {
+/// The layer of a route that binds a change to the version that its request names; with what shows the thing that it
+/// changes, where it changes one.
+pub async fn layer(State(shows): State<Option<MethodRouter>>, mut request: Request, next: Next) -> Response {
+    let expected = match (expected(request.headers()), &shows) {
         (Err(refusal), _) => return refusal.into_response(),
         (Ok(Some(_)), None) => {
-            let words = "this endpoint edits no version of anything; send it without";
+            let words = "this endpoint changes no version of anything; send it without";
             return Refusal::field(IF_MATCH.as_str(), words).into_response();
         }
         (Ok(expected), _) => expected.unwrap_or_default(),
@@ -41,7 +39,7 @@ pub async fn layer(State(edited): State<Edited>, mut request: Request, next: Nex
     if let Some(person) = request.extensions_mut().remove::<Person>() {
         request.extensions_mut().insert(person.expecting(expected));
     }
-    let Some(Some(shows)) = edited else { return next.run(request).await };
+    let Some(shows) = shows else { return next.run(request).await };
     let asked = (request.uri().clone(), request.extensions().clone());
     let mut response = next.run(request).await;
     let changed = |refusal: &&Refusal| refusal.kind() == Some(ProblemKind::Changed);

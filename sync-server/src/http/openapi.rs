@@ -6,9 +6,7 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use carepost_protocol::id::PatientId;
 use carepost_protocol::patient::{FIELDS, Field};
-use carepost_protocol::record::PatientDocument;
 use carepost_protocol::wire::problem::MEDIA_TYPE;
 use http::Method;
 use serde_json::{Value, json};
@@ -93,8 +91,8 @@ fn add_manners(route: &Route, routes: &[Route], operation: &mut Value) {
         let words = "Of 16 to 128 characters: the request is done once for it within 24 hours, and answered the same.";
         headers.push(header("Idempotency-Key", words));
     }
-    if route.edits().is_some() {
-        let words = "The ETag that the thing was shown with: what has another by now is not edited (412).";
+    if route.edits(routes).is_some() {
+        let words = "The ETag that the thing was shown with: what has another by now is not changed (412).";
         headers.push(header("If-Match", words));
     }
     let parameters = operation.as_object_mut().map(|it| it.entry("parameters").or_insert_with(|| json!([])));
@@ -102,7 +100,10 @@ fn add_manners(route: &Route, routes: &[Route], operation: &mut Value) {
         parameters.extend(headers);
     }
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
-    if route.edits().is_some() || routes.iter().any(|other| other.edits() == Some(route.path)) {
+    let is_shown = |by: &Route| by.path == route.path;
+    let shows = route.method == Method::GET && routes.iter().any(|it| it.edits(routes).is_some_and(is_shown));
+    let edits = route.edits(routes).is_some();
+    if shows || edits {
         let tag = json!({"ETag": {"description": "The version of what can be edited", "schema": {"type": "string"}}});
         for shown in ["200", "201"] {
             if let Some(shown) = responses.get_mut(shown).and_then(Value::as_object_mut) {
@@ -110,7 +111,7 @@ fn add_manners(route: &Route, routes: &[Route], operation: &mut Value) {
             }
         }
     }
-    if route.edits().is_some() {
+    if edits {
         let words = "It was changed meanwhile: `current` is what it is now, and the ETag header its version";
         responses.insert("412".to_owned(), problem(words));
     }
@@ -150,10 +151,9 @@ impl Modify for PatientFields {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let Some(components) = &mut document.components else { return };
         let is_asked_of_all = |field: &Field| field.missing.is_some();
-        let nobody = PatientDocument::new(PatientId::from_bytes([0; 16]));
         add_fields(components, "CreatePatient", is_asked_of_all, is_asked_of_all);
         add_fields(components, "UpdatePatient", |_| false, is_asked_of_all);
-        add_fields(components, "PatientView", |_| true, |field| field.of(&nobody).is_string());
+        add_fields(components, "PatientView", |_| true, is_asked_of_all);
         // A list has its own copy of what it is a list of.
         let list = components.schemas.get_mut("List_PatientView");
         let Some(RefOr::T(Schema::Object(list))) = list else { return };
@@ -225,7 +225,7 @@ mod tests {
             ("UpdatePatient", "name", false, Some(true)),
             ("UpdatePatient", "medicare", false, Some(false)),
             ("PatientView", "name", true, Some(true)),
-            ("PatientView", "mrn", true, Some(true)),
+            ("PatientView", "mrn", true, Some(false)),
             ("PatientView", "room", true, Some(false)),
         ] {
             assert_eq!(required(schema, field), is_required, "{schema} {field}");

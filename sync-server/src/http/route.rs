@@ -114,12 +114,17 @@ impl Route {
         })
     }
 
-    /// The path of the thing that it edits, where it edits one: the edit may be bound to its version.
+    /// The one of all routes that shows the thing that it changes, where it changes one: the change may be bound to its
+    /// version. It is the one with the same in its path; of what a body names by its key, the one of that key.
     #[must_use]
-    pub fn edits(&self) -> Option<&'static str> {
-        let is_edit = matches!(self.method, http::Method::PUT | http::Method::DELETE);
-        let end = self.path.find('}').filter(|_| is_edit)?;
-        self.path.get(..=end)
+    pub fn edits<'r>(&self, routes: &'r [Self]) -> Option<&'r Self> {
+        let parameters = self.parameters();
+        let by_key = format!("{}/{{workflow_key}}", self.path);
+        let shows = |it: &&Self| {
+            let is_same = it.path.ends_with('}') && it.parameters() == parameters;
+            it.method == http::Method::GET && it.listener == self.listener && (is_same || it.path == by_key)
+        };
+        routes.iter().find(shows).filter(|_| self.method != http::Method::GET)
     }
 
     /// What kind of thing it is about, for the audit log.

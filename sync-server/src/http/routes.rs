@@ -7,8 +7,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Extension, Router};
 use carepost_protocol::role::Action;
+use http::StatusCode;
 use http::header::ALLOW;
-use http::{Method, StatusCode};
 use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -154,14 +154,13 @@ fn guarded(
     let polite = match route.listener {
         Listener::Devices => handler,
         Listener::People => {
-            let edited = route.edits().map(|thing| {
-                let shows = |it: &&Route| it.method == Method::GET && it.path == thing;
-                ROUTES.iter().find(shows).map(|it| (it.handler)(MethodFilter::GET).with_state(app.clone()))
-            });
+            let shows = route.edits(ROUTES);
+            let shows: Option<MethodRouter> =
+                shows.map(|it| (it.handler)(MethodFilter::GET).with_state(app.clone()));
             let taken = parameters::taken(described, route);
             handler
                 .route_layer(from_fn_with_state((app.clone(), route), idempotency::layer))
-                .route_layer(from_fn_with_state(edited, condition::layer))
+                .route_layer(from_fn_with_state(shows, condition::layer))
                 .route_layer(from_fn_with_state(taken, parameters::layer))
         }
     };

@@ -5,16 +5,19 @@ use carepost_protocol::id::{BadgeId, DeviceId, UserId};
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
 
-use super::paging::{Anchor, Page, Which};
+use super::paging::{Key, Page, Which};
 use super::person::Person;
 use super::users::may_touch;
 use crate::card;
 use crate::error::{Answer, Refusal};
-use crate::store::{Badge, StoreError};
+use crate::store::{Badge, SortKeys, StoreError};
 
-/// A user's badges, latest first, by pages.
-pub async fn list(person: &Person, user: UserId, which: &Which) -> Answer<Page<Badge>> {
-    which.of(person.registry()?.badges(user).await?, |it| Anchor::behind(it.id, ""), |_| true)
+/// What their list may be sorted by: the latest first, unless asked otherwise.
+const SORTED_BY: &SortKeys<Key<Badge>> = &[("-created_at", |it| it.created_at.to_string())];
+
+/// A user's badges, by pages.
+pub async fn list(person: &Person, user: UserId, which: Which) -> Answer<Page<Badge>> {
+    which.of(person.registry()?.badges(user).await?, |it| it.id.to_string(), SORTED_BY)
 }
 
 /// One badge.

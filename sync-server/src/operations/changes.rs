@@ -18,7 +18,7 @@ type Changes = Listed<KeptChange, ChangePlace>;
 /// The changes of a facility's devices that were refused and wait for somebody, latest first, by pages.
 pub async fn refused(person: &Person, facility: FacilityId, which: &Which) -> Answer<Permitted<Changes>> {
     let permit = permit(person, facility).await?;
-    let (after, most) = which.read()?;
+    let (after, most) = which.read("-received_at")?;
     let found = person.facility(facility)?.refused_changes(&permit, after, most).await?;
     listed(person, facility, &found).await?;
     Ok((permit, found))
@@ -27,7 +27,7 @@ pub async fn refused(person: &Person, facility: FacilityId, which: &Which) -> An
 /// The changes of a facility's devices that stand and that somebody should look at, latest first, by pages.
 pub async fn flagged(person: &Person, facility: FacilityId, which: &Which) -> Answer<Permitted<Changes>> {
     let permit = permit(person, facility).await?;
-    let (after, most) = which.read()?;
+    let (after, most) = which.read("-received_at")?;
     let found = person.facility(facility)?.flagged_changes(&permit, after, most).await?;
     listed(person, facility, &found).await?;
     Ok((permit, found))

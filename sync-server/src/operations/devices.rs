@@ -11,10 +11,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::merge::{Merge, given};
-use super::paging::{Anchor, Page, Which};
+use super::paging::{Key, Page, Which};
 use super::person::Person;
 use crate::error::{Answer, FieldErrors};
-use crate::store::{Deactivated, Device, DevicePatch, NewDevice, Withdrawal};
+use crate::store::{Deactivated, Device, DevicePatch, NewDevice, SortKeys, Withdrawal};
 use crate::token;
 
 /// A device to be expected.
@@ -62,10 +62,17 @@ pub struct WithdrawDevice {
     pub preview: bool,
 }
 
-/// A facility's devices, by name, by pages.
-pub async fn list(person: &Person, facility: FacilityId, which: &Which) -> Answer<Page<Device>> {
+/// What their list may be sorted by; one that was never seen comes first.
+const SORTED_BY: &SortKeys<Key<Device>> = &[
+    ("name", |it| sort_key(&it.name)),
+    ("created_at", |it| it.created_at.to_string()),
+    ("last_seen", |it| it.last_seen.map(|seen| seen.to_string()).unwrap_or_default()),
+];
+
+/// A facility's devices, by pages.
+pub async fn list(person: &Person, facility: FacilityId, which: Which) -> Answer<Page<Device>> {
     let found = person.registry()?.devices(facility).await?;
-    which.of(found, |it| Anchor::behind(it.id, &sort_key(&it.name)), |_| true)
+    which.of(found, |it| it.id.to_string(), SORTED_BY)
 }
 
 /// Registers a device before it is seen; it enrolls with the token, which nobody keeps, or waits in the lobby as
@@ -119,8 +126,10 @@ pub async fn deactivate(person: &Person, id: DeviceId, why: Deactivation) -> Ans
 /// whether there is more.
 pub async fn withdraw(person: &Person, id: DeviceId, asked: WithdrawDevice) -> Answer<Withdrawal> {
     let registry = person.registry()?;
-    let permit = person.permit::<ManagePatients>(registry.device(id).await?.facility_id)?;
+    let device = registry.device(id).await?;
+    let permit = person.permit::<ManagePatients>(device.facility_id)?;
     if asked.preview {
+        person.expects(&device)?;
         return Ok(registry.withdrawal(id, asked.since).await?);
     }
     let note = note(person, AuditAction::Update).detail("what", "withdraw");

@@ -12,11 +12,11 @@ use utoipa::ToSchema;
 
 use super::merge::{Merge, given};
 use super::organizations::{Address, json};
-use super::paging::{Anchor, Page, Which};
+use super::paging::{Key, Page, Which};
 use super::person::Person;
 use crate::config::RECORD_DAYS;
 use crate::error::{Answer, FieldErrors, Refusal};
-use crate::store::{Facility, FacilityPatch, NewFacility};
+use crate::store::{Facility, FacilityPatch, NewFacility, SortKeys};
 
 /// The most beds and residents that are believed.
 const MOST_BEDS: u32 = 100_000;
@@ -121,10 +121,14 @@ pub struct UpdateCensus {
     pub over_capacity: bool,
 }
 
-/// The facilities the asker sees, by name, by pages.
-pub async fn list(person: &Person, which: &Which) -> Answer<Page<Facility>> {
+/// What their list may be sorted by.
+const SORTED_BY: &SortKeys<Key<Facility>> =
+    &[("name", |it| sort_key(&it.name)), ("created_at", |it| it.created_at.to_string())];
+
+/// The facilities the asker sees, by pages.
+pub async fn list(person: &Person, which: Which) -> Answer<Page<Facility>> {
     let found = person.registry()?.facilities().await?;
-    which.of(found, |it| Anchor::behind(it.id, &sort_key(&it.name)), |_| true)
+    which.of(found, |it| it.id.to_string(), SORTED_BY)
 }
 
 /// Adds a facility.

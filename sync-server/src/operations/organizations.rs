@@ -13,12 +13,13 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::merge::{Merge, given};
-use super::paging::{Anchor, Page, Which};
+use super::paging::{Key, Page, Which};
 use super::person::Person;
+use super::users;
 use crate::clock;
 use crate::error::{Answer, FieldErrors, Refusal};
 use crate::password::check_password;
-use crate::store::{NewOrganization, NewUser, Organization, OrganizationPatch, OrganizationType};
+use crate::store::{NewOrganization, NewUser, Organization, OrganizationPatch, OrganizationType, SortKeys};
 
 /// An address, in part or whole.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -172,14 +173,18 @@ pub struct Founded {
     pub password: Option<String>,
 }
 
-/// The organizations the asker sees, by name, by pages: all for the platform's administrators, else the own one.
-pub async fn list(person: &Person, which: &Which) -> Answer<Page<Organization>> {
+/// What their list may be sorted by.
+const SORTED_BY: &SortKeys<Key<Organization>> =
+    &[("name", |it| sort_key(&it.name)), ("created_at", |it| it.created_at.to_string())];
+
+/// The organizations the asker sees, by pages: all for the platform's administrators, else the own one.
+pub async fn list(person: &Person, which: Which) -> Answer<Page<Organization>> {
     let found = if person.actor().role == Role::PlatformAdmin {
         person.app.store.system().organizations().await?
     } else {
         vec![person.registry()?.organization().await?]
     };
-    which.of(found, |it| Anchor::behind(it.id, &sort_key(&it.name)), |_| true)
+    which.of(found, |it| it.id.to_string(), SORTED_BY)
 }
 
 /// Creates an organization, its first administrator and its recovery key in one step.
@@ -255,7 +260,7 @@ impl TryFrom<UpdateOrganization> for OrganizationPatch {
 impl FirstAdmin {
     fn check(&mut self, faults: &mut FieldErrors) {
         let names = ["admin.username", "admin.display_name"];
-        faults.user_names(names, &mut self.username, self.display_name.as_mut());
+        users::names(faults, names, &mut self.username, self.display_name.as_mut());
         faults.maybe_text("admin.email", self.email.as_mut(), 254);
         if let Err(fault) = check_password(self.password.expose_secret()) {
             faults.unless(false, "admin.password", fault);

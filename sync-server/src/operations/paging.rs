@@ -1,44 +1,32 @@
-//! Paging: lists are read by pages.
+//! Paging: lists are read by pages, sorted by a key that the list allows.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use carepost_protocol::change::PayloadHash;
-use carepost_protocol::hex::hex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use crate::error::{Answer, Refusal};
-use crate::store::Listed;
+use crate::store::{Anchor, Listed, Paging, SortKeys};
 
 /// How many items a page has unless more or fewer are asked for.
 const USUAL: usize = 200;
 /// And at most.
 const MOST: usize = 1_000;
 
-/// A page of a list that is read whole.
+/// A page of a list that is sorted by a key of its own.
 pub type Page<T> = Listed<T, Anchor>;
 
-/// A place in a list that is read whole: the item before it, and what that one was sorted by, which is no more
-/// than to be recognized. It holds nobody's name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Anchor(String, String);
-
-impl Anchor {
-    /// Behind the item with that id, which is sorted by that key.
-    #[must_use]
-    pub fn behind(id: impl ToString, key: &str) -> Self {
-        let id = id.to_string();
-        let known = PayloadHash::of(format!("{id} {key}").as_bytes());
-        Self(id, hex(known.as_bytes().get(..8).unwrap_or_default()))
-    }
-}
+/// A key of a list that is read whole: what of an item is compared, byte for byte.
+pub type Key<T> = fn(&T) -> String;
 
 /// Which page of a list.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Which {
+    /// By which of its keys, which its description names; `-` before one is from the last on.
+    pub sort: Option<String>,
     /// The next page: `next` of the one before, as it is.
     pub page: Option<String>,
     /// At most so many; 200 unless given, 1,000 at most.
@@ -46,11 +34,51 @@ pub struct Which {
 }
 
 impl Which {
-    /// After which place, and how many.
+    /// After which place, and how many, of a list that has one order.
+    ///
+    /// # Errors
+    /// `invalid` for another order, for a place that is none, and for more or fewer than a page may have.
+    pub fn read<P: DeserializeOwned>(&self, order: &str) -> Answer<(Option<P>, usize)> {
+        if self.sort.as_deref().is_some_and(|sort| sort != order) {
+            return Err(Refusal::field("sort", format!("give {order}; this list has no other order")));
+        }
+        self.place()
+    }
+
+    /// The same, of a list that is sorted by a key of its own, which the store knows.
     ///
     /// # Errors
     /// `invalid` for a place that is none, and for more or fewer than a page may have.
-    pub fn read<P: DeserializeOwned>(&self) -> Answer<(Option<P>, usize)> {
+    pub fn paging(self) -> Answer<Paging> {
+        let (after, most) = self.place()?;
+        Ok(Paging { sort: self.sort, after, most })
+    }
+
+    /// The page of a list that is read whole.
+    ///
+    /// # Errors
+    /// As [`Self::paging`]; `invalid` for a key that is none, and for a place that is not there any more.
+    pub fn of<T>(
+        self,
+        mut all: Vec<T>,
+        id: impl Fn(&T) -> String,
+        keys: &SortKeys<Key<T>>,
+    ) -> Answer<Page<T>> {
+        let asked = self.paging()?;
+        let (key, is_reversed) = asked.order(keys)?;
+        all.sort_by_cached_key(|item| (key(item), id(item)));
+        if is_reversed {
+            all.reverse();
+        }
+        let anchor = |item: &T| Anchor::behind(id(item), key(item).as_bytes());
+        if let Some(after) = &asked.after {
+            let at = all.iter().position(|item| id(item) == after.id() && anchor(item) == *after);
+            all.drain(..=at.ok_or_else(Anchor::gone)?);
+        }
+        Ok(Listed::of(all, asked.most, anchor))
+    }
+
+    fn place<P: DeserializeOwned>(&self) -> Answer<(Option<P>, usize)> {
         let size = self.limit.unwrap_or(USUAL);
         if !(1..=MOST).contains(&size) {
             return Err(Refusal::field("limit", format!("give 1 to {MOST}")));
@@ -61,26 +89,6 @@ impl Which {
         let place =
             place.ok_or_else(|| Refusal::field("page", "give `next` of the page before, as it is"))?;
         Ok((Some(place), size))
-    }
-
-    /// The page of a whole list, of those items that are wanted.
-    ///
-    /// # Errors
-    /// `invalid` for a place that is none, or is not there any more.
-    pub fn of<T>(
-        &self,
-        mut all: Vec<T>,
-        anchor: impl Fn(&T) -> Anchor,
-        wanted: impl Fn(&T) -> bool,
-    ) -> Answer<Page<T>> {
-        let (after, most) = self.read()?;
-        if let Some(after) = after {
-            let at = all.iter().position(|item| anchor(item) == after);
-            let moved = "the list has changed there since; begin again without `page`";
-            all.drain(..=at.ok_or_else(|| Refusal::field("page", moved))?);
-        }
-        all.retain(wanted);
-        Ok(Listed::of(all, most, anchor))
     }
 }
 

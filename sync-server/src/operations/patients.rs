@@ -1,15 +1,15 @@
 //! Patients and their records: every read and write needs a permit and is written down.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
+use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType, AuditSource};
 use carepost_protocol::change::MAX_REASON;
 use carepost_protocol::day::Today;
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
 use carepost_protocol::patient::{self, FIELDS, MAX_NAME};
 use carepost_protocol::record::{MAX_REPLACED, PatientDocument, RecordDocument};
 use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
-use carepost_protocol::text::{Sought, name_key};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
@@ -20,11 +20,13 @@ use utoipa::ToSchema;
 
 use super::Permitted;
 use super::merge::given;
-use super::paging::{Anchor, Page, Which};
+use super::paging::{Page, Which};
 use super::person::Person;
 use crate::clock;
 use crate::error::{Answer, FieldErrors, Refusal};
-use crate::store::{ChartPlace, Listed, NewPatient, Patient, Related, StoreError, Version, Versioned};
+use crate::store::{
+    AuditQuery, ChartPlace, Listed, NewPatient, Patient, Related, StoreError, Version, Versioned,
+};
 
 /// The field that a discharge and a readmission set.
 const IS_ACTIVE: &str = "is_active";
@@ -32,6 +34,10 @@ const IS_ACTIVE: &str = "is_active";
 const ASKED: usize = 6;
 /// How many of the patients in a list the audit log names; beyond them it only counts.
 const NAMED: usize = 200;
+/// By which an audit event tells the last edit of the patient whom it shows.
+const SEEN_TO: &str = "seen_to";
+/// How many of a session's latest events of a patient are looked through for that.
+const LOOKS: usize = 200;
 
 /// The fields of a patient, by key: those of [`patient::FIELDS`] that are asked for, and nothing else.
 #[derive(Deserialize, Serialize)]
@@ -92,38 +98,32 @@ pub struct Charted {
     pub struck_out_by: Option<RecordId>,
 }
 
-/// The patients the asker sees, by name, by pages: of one facility where one is given, and those who are in care, or
-/// those who are not, where that is, and those who are found by a text, as on a kiosk, where one is.
+/// The patients the asker sees, by pages: of one facility where one is given, and those who are in care, or those who
+/// are not, where that is, and those who are found by a text, as on a kiosk, where one is.
 pub async fn list(
     person: &Person,
     facility: Option<FacilityId>,
     is_active: Option<bool>,
     mut find: Option<String>,
-    which: &Which,
+    which: Which,
 ) -> Answer<Permitted<Page<PatientAndRelated>>> {
     let mut faults = FieldErrors::default();
     faults.maybe_text("find", find.as_mut(), MAX_NAME);
     faults.check()?;
     let permit = person.permit_of_organization()?;
-    let patients = person.registry()?.patients(facility).await?;
-    let mut replaced = replaced(&patients);
-    let anchor = |patient: &Patient| {
-        Anchor::behind(patient.id, &format!("{} {}", name_key(&patient.name), patient.mrn))
-    };
-    let found = find.as_deref().map(|typed| {
-        let sought = Sought::new(typed);
-        let found = patients.iter().filter(|patient| patient::is_found(patient, &sought));
-        found.map(|patient| patient.id).collect::<BTreeSet<_>>()
-    });
+    let (registry, asked) = (person.registry()?, which.paging()?);
+    let went = registry.replaced(facility).await?;
+    let mut replaced = replaced(&went);
     // Whose place somebody took is found as who that is now.
-    let is_found = |id: PatientId| {
-        let took = replaced.get(&id).into_iter().flatten();
-        found.as_ref().is_none_or(|found| [&id].into_iter().chain(took).any(|id| found.contains(id)))
-    };
-    let wanted = |patient: &Patient| {
-        is_active.is_none_or(|is_active| is_active == patient.is_active) && is_found(patient.id)
-    };
-    let Listed { items, next } = which.of(patients, anchor, wanted)?;
+    let wanted = find.as_deref().map(|typed| {
+        let sought = patient::sought(typed);
+        let is_found = |id: &PatientId| went.iter().any(|it| it.id == *id && patient::is_found(it, &sought));
+        let by_another: BTreeSet<PatientId> =
+            replaced.iter().filter(|(_, took)| took.iter().any(is_found)).map(|(id, _)| *id).collect();
+        move |it: &Patient| by_another.contains(&it.id) || patient::is_found(it, &sought)
+    });
+    let is_wanted = move |patient: &Patient| wanted.as_ref().is_none_or(|wanted| wanted(patient));
+    let Listed { items, next } = registry.patients((facility, is_active), asked, is_wanted).await?;
     let named: Vec<_> = items.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
     let note = note(person, AuditAction::View, "patient").facility(facility);
     person.write(note.detail("count", items.len()).detail("patients", named)).await?;
@@ -161,13 +161,11 @@ pub async fn show(
     id: PatientId,
     is_shown: bool,
 ) -> Answer<Permitted<(PatientAndRelated, Option<Timestamp>)>> {
-    let (permit, patient, head) = looked_at(person, id).await?;
-    viewed(person, patient.id, patient.facility_id, "patient").await?;
+    let (permit, patient, written) = looked_at(person, id).await?;
+    let look = note(person, AuditAction::View, "patient").patient(id, patient.facility_id);
+    person.write(if is_shown { look.detail(SEEN_TO, written) } else { look }).await?;
     let since = person.facility(patient.facility_id)?.is_active_since(&permit, patient.clone()).await?;
     let related = related(person, &permit, &patient).await?;
-    if is_shown {
-        person.app.last_seen.keep(person.actor().session, id, head);
-    }
     Ok((permit, (PatientAndRelated { patient, related }, since)))
 }
 
@@ -180,38 +178,35 @@ pub async fn update(
     asked: UpdatePatient,
 ) -> Answer<Permitted<PatientAndRelated>> {
     let given = asked.fields.known()?;
-    let seen = person.app.last_seen.seen(person.actor().session, id);
-    let (permit, before, head) = looked_at(person, id).await?;
+    let (permit, before, written) = looked_at(person, id).await?;
     let today = today(person, before.facility_id).await?;
     let read = patient::read_edit(&given, &before.values(), today);
     let (mut fields, _) = read.map_err(Refusal::invalid)?;
     is_meant(patient::doubts(&fields, &before.values(), today), &asked.confirmed)?;
     fields.extend(asked.is_active.map(|is_active| (IS_ACTIVE.to_owned(), Value::from(is_active))));
-    let note = note(person, AuditAction::Update, "patient");
+    let note = note(person, AuditAction::Update, "patient").detail(SEEN_TO, written);
     let note = match before.replaced_by.filter(|_| asked.is_active == Some(true)) {
         Some(other) => note.detail("parted_from", other.to_string()),
         None => note,
     };
-    let (noted, mrn) = (person.noting(note)?.seen_to(seen), mrn(&fields));
+    let (noted, mrn) = (person.noting(note)?.seen_to(seen_to(person, id).await?), mrn(&fields));
     let patient = or_of_whom(person, &mrn, noted.update_patient(id, fields).await).await?;
-    person.app.last_seen.keep(person.actor().session, id, head);
     Ok(done(person, permit, patient).await)
 }
 
 /// Discharges a patient: no longer in care here, and kept.
 pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<PatientAndRelated>> {
     let fields = Map::from_iter([(IS_ACTIVE.to_owned(), Value::from(false))]);
-    let seen = person.app.last_seen.seen(person.actor().session, id);
-    let (permit, _, head) = looked_at(person, id).await?;
-    let noted = person.noting(note(person, AuditAction::Delete, "patient"))?.seen_to(seen);
+    let (permit, _, written) = looked_at(person, id).await?;
+    let note = note(person, AuditAction::Delete, "patient").detail(SEEN_TO, written);
+    let noted = person.noting(note)?.seen_to(seen_to(person, id).await?);
     let patient = noted.update_patient(id, fields).await?;
-    person.app.last_seen.keep(person.actor().session, id, head);
     Ok(done(person, permit, patient).await)
 }
 
 /// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them.
 pub async fn records(person: &Person, id: PatientId, which: &Which) -> Answer<Listed<Charted, ChartPlace>> {
-    let (after, most) = which.read()?;
+    let (after, most) = which.read("latest")?;
     let (permit, patient) = permitted(person, id).await?;
     let facility = person.facility(patient.facility_id)?;
     let records = facility.records(&permit, id, after, most).await?;
@@ -279,11 +274,27 @@ async fn permitted(person: &Person, id: PatientId) -> Answer<Permitted<Patient>>
     Ok((permit, patient))
 }
 
-/// The same, as of a place in the feed: whoever is shown the patient has seen what stands up to there.
+/// The same, with the place in the feed of the last edit: whoever is shown the patient has seen it.
 async fn looked_at(person: &Person, id: PatientId) -> Answer<(Permit<ReadPatients>, Patient, u64)> {
     let (permit, known) = permitted(person, id).await?;
-    let head = person.facility(known.facility_id)?.head(&permit).await?;
-    Ok((permit, person.registry()?.patient(id).await?, head))
+    let (patient, written) = person.facility(known.facility_id)?.patient(&permit, id).await?;
+    Ok((permit, patient, written))
+}
+
+/// Up to where in the feed the session has seen a patient: as of the last time that it was shown that one alone, which
+/// the audit log knows. None where it never was.
+async fn seen_to(person: &Person, id: PatientId) -> Answer<Option<u64>> {
+    let session = Duration::from_secs(u64::from(person.app.config.session_hours) * 3_600);
+    let looks = AuditQuery {
+        patient: Some(id),
+        session: Some(person.actor().session),
+        source: Some(AuditSource::Server),
+        since: Some(clock::now().before(session)),
+        limit: LOOKS,
+        ..AuditQuery::default()
+    };
+    let looks = person.registry()?.audit_events(looks).await?;
+    Ok(looks.items.iter().filter_map(|it| it.event.details.get(SEEN_TO)?.as_u64()).max())
 }
 
 /// The day that it is in a facility.
@@ -303,8 +314,7 @@ fn is_meant(doubts: Vec<FieldError>, confirmed: &[String]) -> Answer<()> {
     if asked.is_empty() { Ok(()) } else { Err(Refusal::invalid(asked)) }
 }
 
-/// Whether whoever is admitted may be somebody whom the facility knows, in care or not: by the rule of its kiosks. Where
-/// one has the number, it is that which is refused, and first.
+/// Whether whoever is admitted may be somebody whom the facility knows, in care or not: by the rule of its kiosks.
 async fn is_nobody_here(person: &Person, permit: &Permit<ReadPatients>, new: &NewPatient) -> Answer<()> {
     let mut asked = Patient {
         facility_id: new.facility_id,
@@ -312,8 +322,8 @@ async fn is_nobody_here(person: &Person, permit: &Permit<ReadPatients>, new: &Ne
         document: PatientDocument::new(PatientId::from_bytes([0; 16])),
     };
     asked.set_all(&new.fields);
-    let mut alike = person.facility(new.facility_id)?.alike(permit, asked.clone()).await?;
-    if alike.is_empty() || alike.iter().any(|known| has_same_mrn(&asked, known)) {
+    let mut alike = person.facility(new.facility_id)?.alike(permit, asked).await?;
+    if alike.is_empty() {
         return Ok(());
     }
     alike.sort_by_key(|known| !known.is_active);
@@ -326,10 +336,6 @@ async fn is_nobody_here(person: &Person, permit: &Permit<ReadPatients>, new: &Ne
         format!("This may be {}. Where it is another person, say so (`confirmed`).", named.join(", or "));
     let fault = FieldError::new("name", "may be somebody who is known: confirm that it is another person");
     Err(Refusal::new(ProblemKind::KnownResident, words).naming(fault))
-}
-
-fn has_same_mrn(asked: &Patient, known: &Patient) -> bool {
-    patient::same_number(asked, known).is_some_and(|number| number.key == "mrn")
 }
 
 /// Who somebody is, and what to do where that is whoever is to be admitted.
@@ -373,7 +379,7 @@ async fn related(person: &Person, permit: &Permit<ReadPatients>, patient: &Patie
     Ok(related)
 }
 
-/// Whose place each patient took, of all of a facility.
+/// Whose place each patient took, by all whose place another took.
 fn replaced(patients: &[Patient]) -> BTreeMap<PatientId, Vec<PatientId>> {
     let by: BTreeMap<PatientId, PatientId> =
         patients.iter().filter_map(|patient| Some((patient.id, patient.replaced_by?))).collect();

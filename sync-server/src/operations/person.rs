@@ -12,6 +12,7 @@ use crate::refusal_log::Principal;
 use crate::scope::OrganizationScope;
 use crate::store::{
     Expected, FacilityStore, IdempotentRequest, Noted, Organization, OrganizationStore, Session, SystemStore,
+    Versioned,
 };
 
 /// A signed-in person, and where the request is for.
@@ -68,6 +69,15 @@ impl Person {
     #[must_use]
     pub fn expecting(self, expected: Expected) -> Self {
         Self { expected, ..self }
+    }
+
+    /// Whether a thing is as the person saw it: for what is only asked about it. What changes it looks at that in its
+    /// transaction.
+    ///
+    /// # Errors
+    /// `changed`.
+    pub(super) fn expects(&self, thing: &impl Versioned) -> Answer<()> {
+        Ok(self.expected.check(thing)?)
     }
 
     /// The same person, whose request is done once.

@@ -18,7 +18,7 @@ pub async fn list(
     which: &Which,
 ) -> Answer<Listed<ReviewDocument, ReviewPlace>> {
     let permit = permit(person, facility).await?;
-    let (after, most) = which.read()?;
+    let (after, most) = which.read("latest")?;
     let found = person.facility(facility)?.reviews(&permit, open, after, most).await?;
     let named: Vec<_> = found.items.iter().map(|review| review.patient_id.to_string()).collect();
     let note = person.note(AuditEventType::PhiAccess, AuditAction::View, "review").facility(Some(facility));

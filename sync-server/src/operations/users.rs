@@ -4,17 +4,17 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::{FacilityId, UserId};
 use carepost_protocol::pin;
 use carepost_protocol::role::{Denied, Role};
-use carepost_protocol::text::name_key;
+use carepost_protocol::text::{TextError, line};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::merge::{Merge, given};
-use super::paging::{Anchor, Page, Which};
+use super::paging::{Page, Which};
 use super::person::Person;
 use crate::error::{Answer, FieldErrors, Refusal};
 use crate::password::check_password;
-use crate::store::{NewUser, User, UserPatch};
+use crate::store::{NewUser, USERNAME_RULE, User, UserPatch, is_username};
 
 /// A session's idle time in minutes, unless one is given (S0-48).
 const TIMEOUT: u32 = 30;
@@ -77,14 +77,9 @@ pub struct UpdateUser {
     pub is_active: Option<bool>,
 }
 
-/// The users the asker sees, by name, by pages.
-pub async fn list(person: &Person, facility: Option<FacilityId>, which: &Which) -> Answer<Page<User>> {
-    let found = person.registry()?.users(facility).await?;
-    which.of(
-        found,
-        |it| Anchor::behind(it.id, &format!("{} {}", name_key(&it.display_name), it.username)),
-        |_| true,
-    )
+/// The users the asker sees, by pages.
+pub async fn list(person: &Person, facility: Option<FacilityId>, which: Which) -> Answer<Page<User>> {
+    Ok(person.registry()?.users(facility, which.paging()?).await?)
 }
 
 /// Adds a user, who cannot sign in before a password or a PIN is set.
@@ -135,12 +130,46 @@ pub async fn set_password(person: &Person, id: UserId, password: SecretString) -
     Ok(person.noting(note(person, AuditAction::Update, "password"))?.set_password(id, verifier).await?)
 }
 
+/// The username and the name that people see, which is the username unless given: whoever signs in with a number has a
+/// name besides.
+pub fn names(
+    faults: &mut FieldErrors,
+    [field, displayed]: [&str; 2],
+    username: &mut String,
+    display_name: Option<&mut String>,
+) {
+    check_username(faults, field, username);
+    match display_name {
+        Some(name) => faults.person_name(displayed, name, 200),
+        None => {
+            let is_number =
+                username.contains(char::is_alphanumeric) && !username.contains(char::is_alphabetic);
+            let words = "the username has no letter: give the name, as people know it";
+            faults.unless(!is_number, displayed, words);
+        }
+    }
+}
+
+/// Brings a username into the form in which it is stored: one rule, wherever it is given.
+fn check_username(faults: &mut FieldErrors, field: &str, username: &mut String) {
+    match line(username, usize::MAX) {
+        Ok(read) if is_username(&read) => *username = read,
+        // What nobody sees in it is told.
+        Err(error @ (TextError::Invisible | TextError::Override)) => {
+            faults.unless(false, field, &error.to_string());
+        }
+        Ok(_) | Err(TextError::TooLong(_) | TextError::Signs | TextError::NoLetter) => {
+            faults.unless(false, field, USERNAME_RULE);
+        }
+    }
+}
+
 impl TryFrom<CreateUser> for NewUser {
     type Error = Refusal;
     fn try_from(mut asked: CreateUser) -> Answer<Self> {
         let mut faults = FieldErrors::default();
-        let names = ["username", "display_name"];
-        faults.user_names(names, &mut asked.username, asked.display_name.as_mut());
+        let fields = ["username", "display_name"];
+        names(&mut faults, fields, &mut asked.username, asked.display_name.as_mut());
         faults.maybe_text("email", asked.email.as_mut(), 200);
         faults.maybe_text("employee_id", asked.employee_id.as_mut(), 100);
         timeout(&mut faults, asked.session_timeout_minutes);
@@ -163,7 +192,9 @@ impl TryFrom<UpdateUser> for UserPatch {
     type Error = Refusal;
     fn try_from(mut asked: UpdateUser) -> Answer<Self> {
         let mut faults = FieldErrors::default();
-        faults.maybe_name("username", asked.username.as_mut(), 100);
+        if let Some(username) = &mut asked.username {
+            check_username(&mut faults, "username", username);
+        }
         faults.maybe_text("email", asked.email.value_mut(), 200);
         faults.maybe_person_name("display_name", asked.display_name.as_mut(), 200);
         faults.maybe_text("employee_id", asked.employee_id.value_mut(), 100);

@@ -3,15 +3,17 @@
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::WorkflowId;
 use carepost_protocol::role::Role;
+use carepost_protocol::text::sort_key;
 use carepost_protocol::workflow::{Field, Rule, Workflow, is_key};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::paging::{Anchor, Page, Which};
+use super::paging::{Key, Page, Which};
 use super::person::Person;
 use crate::clock;
 use crate::error::{Answer, Refusal};
+use crate::store::{SortKeys, StoreError};
 
 /// A schema to be published: a new workflow, or the next version of the one with that key.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -20,9 +22,9 @@ pub struct PublishWorkflow {
     /// Left aside: what a list shows of a form can be published again as it is.
     #[schema(value_type = Option<String>)]
     pub id: Option<Value>,
-    /// Left aside as well: versions are counted here.
-    #[schema(value_type = Option<u32>)]
-    pub version: Option<Value>,
+    /// In which version it was changed, as lists show it: one that is not the latest is refused (409). The next one is
+    /// counted here.
+    pub version: Option<u32>,
     /// Its name in paths and records.
     pub key: String,
     /// What people call it.
@@ -43,9 +45,13 @@ const fn yes() -> bool {
     true
 }
 
-/// The organization's workflows, each in its latest version, by label, by pages.
-pub async fn list(person: &Person, which: &Which) -> Answer<Page<Workflow>> {
-    which.of(person.registry()?.workflows().await?, |it| Anchor::behind(it.id, &it.label), |_| true)
+/// What their list may be sorted by.
+const SORTED_BY: &SortKeys<Key<Workflow>> =
+    &[("label", |it| sort_key(&it.label)), ("key", |it| it.key.clone())];
+
+/// The organization's workflows, each in its latest version, by pages.
+pub async fn list(person: &Person, which: Which) -> Answer<Page<Workflow>> {
+    which.of(person.registry()?.workflows().await?, |it| it.id.to_string(), SORTED_BY)
 }
 
 /// Publishes a schema; every kiosk of the organization offers it from its next sync on.
@@ -63,7 +69,22 @@ pub async fn publish(person: &Person, asked: PublishWorkflow) -> Answer<Workflow
     };
     workflow.check().map_err(Refusal::invalid)?;
     let note = person.note(AuditEventType::ApiAccess, AuditAction::Create, "workflow");
-    Ok(person.noting(note)?.publish_workflow(workflow).await?)
+    let key = workflow.key.clone();
+    let noted = person.noting(note)?;
+    let published = match asked.version {
+        Some(version) => noted.publish_changed(workflow, version).await,
+        None => noted.publish_workflow(workflow).await,
+    };
+    match published {
+        Ok(workflow) => Ok(workflow),
+        // Its key is in the body, where whatever shows a thing by its path does not look.
+        Err(StoreError::Changed(version)) => {
+            let current = person.registry()?.workflow(&key, None).await.ok();
+            let current = current.and_then(|workflow| serde_json::to_value(workflow).ok());
+            Err(Refusal::from(StoreError::Changed(version)).showing(current, version))
+        }
+        Err(fault) => Err(fault.into()),
+    }
 }
 
 /// One workflow: in that version, or the latest.

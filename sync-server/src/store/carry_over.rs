@@ -128,17 +128,17 @@ const USERS: Table = Table {
         "users":
         id, username, username_key, email, email_key, display_name, employee_id, created_at,
         facility_id, role, is_active, password_hash, pin_verifier, pin_exposed_at, pin_answers,
-        pin_set_at, session_timeout_minutes,
+        pin_set_at, session_timeout_minutes, sort_key,
     },
-    update: "UPDATE users SET display_name = ?6, facility_id = ?9, role = ?10,
+    update: "UPDATE users SET display_name = ?6, sort_key = ?18, facility_id = ?9, role = ?10,
             is_active = CASE WHEN ?11 = 1 THEN is_active ELSE 0 END,
             password_hash = ?12, pin_verifier = ?13, pin_exposed_at = ?14, pin_answers = ?15, pin_set_at = ?16,
             session_timeout_minutes = CASE WHEN ?17 < session_timeout_minutes THEN ?17
                 ELSE session_timeout_minutes END WHERE id = ?1",
     insert: "INSERT INTO users (id, username, username_key, email, email_key, display_name, employee_id,
             created_at, facility_id, role, is_active, password_hash, pin_verifier, pin_exposed_at, pin_answers,
-            pin_set_at, session_timeout_minutes)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, ?12, ?13, ?14, ?15, ?16, ?17)",
+            pin_set_at, session_timeout_minutes, sort_key)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     off: "UPDATE users SET is_active = 0 WHERE id = ?1",
     told: &[
         ("username", "renamed"),

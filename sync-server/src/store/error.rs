@@ -26,6 +26,14 @@ pub enum StoreError {
     /// It is not as whoever changes it saw it: somebody changed it since.
     #[error("it was changed meanwhile; look at what it is now, and change that")]
     Changed(Version),
+    /// A form was changed in another version than the latest.
+    #[error(
+        "version {latest} is the latest: change that one, or leave `version` out to put this in its place"
+    )]
+    Outdated {
+        /// Which version that is.
+        latest: u32,
+    },
     /// The MRN is that of a patient of the scope.
     #[error("mrn is of patient {0}; give another number")]
     Admitted(PatientId),

@@ -12,6 +12,7 @@ mod commits;
 mod crossing;
 mod engine;
 mod error;
+mod flag;
 mod handles;
 mod identities;
 mod listed;
@@ -44,11 +45,14 @@ use rules::sync_position::Prover;
 pub use backup::{BackupError, Copied, Restored, backup, restore};
 pub use engine::EngineError;
 pub use error::StoreError;
+pub use flag::Flag;
 pub use handles::facility::FacilityStore;
-pub use handles::organization::{Noted, OrganizationStore, Reconsidered, Stays, Struck, Withdrawal};
+pub use handles::organization::{
+    Noted, OrganizationStore, Reconsidered, Stays, Struck, USERNAME_RULE, Withdrawal, is_username,
+};
 pub use handles::system::SystemStore;
 pub use identities::DeviceIdentity;
-pub use listed::Listed;
+pub use listed::{Anchor, Listed, Paging, SortKeys};
 pub use model::*;
 pub use presence::Retention;
 pub use rules::audit::{AuditPlace, AuditQuery, Audited};

@@ -6,9 +6,12 @@ use std::str::FromStr;
 
 use carepost_protocol::change::PayloadHash;
 use carepost_protocol::hex::{hex, unhex};
+use carepost_protocol::workflow::Workflow;
 use serde_json::{Value, json};
 
-use super::{Device, Facility, Organization, Patient, StoreError, User};
+use super::{
+    Badge, Deactivated, Device, Facility, KeptChange, Organization, Patient, Reconsidered, StoreError, User,
+};
 
 /// What can be edited of a thing, as a hash: the same values are the same version. Figures that the server measures
 /// by itself are no part of it.
@@ -32,7 +35,10 @@ pub enum Expected {
 
 impl Expected {
     /// Whether the change may be made to a thing as it is.
-    pub(super) fn check(&self, thing: &impl Versioned) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`].
+    pub fn check(&self, thing: &impl Versioned) -> Result<(), StoreError> {
         match (self, thing.version()) {
             (Self::OneOf(versions), now) if !versions.contains(&now) => Err(StoreError::Changed(now)),
             (Self::OneOf(_) | Self::Any, _) => Ok(()),
@@ -123,5 +129,43 @@ impl Versioned for Device {
 impl Versioned for Patient {
     fn version(&self) -> Version {
         Version::of(&json!([self.id, self.values(), self.replaced_by]))
+    }
+}
+
+impl Versioned for Badge {
+    fn version(&self) -> Version {
+        Version::of(&json!([self.id, self.user_id, self.is_active]))
+    }
+}
+
+impl Versioned for Workflow {
+    fn version(&self) -> Version {
+        Version::of(&json!(self))
+    }
+}
+
+impl Versioned for KeptChange {
+    fn version(&self) -> Version {
+        Version::of(&json!([
+            self.device,
+            self.incarnation,
+            self.n,
+            self.reason,
+            self.flags,
+            self.settlement,
+            self.settled_at
+        ]))
+    }
+}
+
+impl Versioned for Deactivated {
+    fn version(&self) -> Version {
+        self.device.version()
+    }
+}
+
+impl Versioned for Reconsidered {
+    fn version(&self) -> Version {
+        self.change.version()
     }
 }

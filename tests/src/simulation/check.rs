@@ -1,9 +1,10 @@
 //! What must hold when all is quiet, looked at from outside.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use carepost_agent::sqlite::{self, Durability, Opening};
+use carepost_agent::sqlite::{self, Durability, FileKey, Opening};
 use carepost_protocol::change::Lane;
 use carepost_protocol::record::Collection;
 use carepost_protocol::wire::pull::Line;
@@ -12,7 +13,7 @@ use super::Story;
 use super::device::{Device, Due, mirror_key};
 
 /// A document's place and exact bytes, by collection and id.
-type Documents = BTreeMap<(&'static str, [u8; 16]), (u64, Vec<u8>)>;
+pub type Documents = BTreeMap<(&'static str, [u8; 16]), (u64, Vec<u8>)>;
 
 /// Everything that is not as it should be, in words.
 pub(super) fn look(story: &mut Story) -> Result<Vec<String>> {
@@ -94,25 +95,30 @@ fn marks(documents: &Documents) -> Result<BTreeMap<i64, usize>> {
     Ok(marks)
 }
 
-/// Compares a device's mirror with its facility's feed, row by row and byte by byte.
-fn compare(at: usize, device: &Device, feed: &Documents) -> Result<Vec<String>> {
-    let connection = sqlite::open_reader(&Opening {
-        path: &device.mirror_path(),
-        key: &mirror_key(),
-        durability: Durability::ProcessCrash,
-        cache_kib: 256,
-        migrations: &[],
-    })?;
+/// What a mirror's file holds, which an agent may have open as well.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn mirrored(path: &Path, key: &FileKey) -> Result<Documents> {
+    let durability = Durability::ProcessCrash;
+    let connection =
+        sqlite::open_reader(&Opening { path, key, durability, cache_kib: 1024, migrations: &[] })?;
     let mut statement = connection.prepare("SELECT collection, id, seq, body FROM documents")?;
     let mut rows = statement.query([])?;
-    let mut mirror = Documents::new();
+    let mut documents = Documents::new();
     while let Some(row) = rows.next()? {
         // The file numbers the collections from 1, in the order of the protocol.
         let number: u32 = row.get(0)?;
         let collection = number.checked_sub(1).and_then(|at| Collection::ALL.get(usize::try_from(at).ok()?));
         let name = collection.context("a collection without a name")?.name();
-        mirror.insert((name, row.get(1)?), (u64::try_from(row.get::<_, i64>(2)?)?, row.get(3)?));
+        documents.insert((name, row.get(1)?), (u64::try_from(row.get::<_, i64>(2)?)?, row.get(3)?));
     }
+    Ok(documents)
+}
+
+/// Compares a device's mirror with its facility's feed, row by row and byte by byte.
+fn compare(at: usize, device: &Device, feed: &Documents) -> Result<Vec<String>> {
+    let mirror = mirrored(&device.mirror_path(), &mirror_key())?;
     let mut found = Vec::new();
     let missing = feed.iter().filter(|(key, document)| mirror.get(*key) != Some(*document)).count();
     let surplus = mirror.keys().filter(|key| !feed.contains_key(*key)).count();

@@ -155,12 +155,7 @@ impl Device {
         let outbox = Outbox::open(OutboxOpening {
             path: &self.folder.join("outbox.db"),
             key: &FileKey::from_bytes([8; 32]),
-            binding: Binding {
-                device: grant.device_id,
-                organization: grant.organization_id,
-                facility: grant.facility_id,
-                assignment: grant.assignment_id,
-            },
+            binding: Binding::from(grant),
             device_key: Arc::clone(&self.enrolled.key),
             max_mib: 64,
             now: time,
@@ -241,24 +236,13 @@ impl Device {
         let grant = &self.enrolled.grant;
         let place = Resource::Facility(grant.organization_id, grant.facility_id);
         let patient = self.place.patients[resident % self.place.patients.len()];
+        let by = (live.nurse.user, live.nurse.session);
+        let values = fields("mark", json!(if what == Saves::Nonsense { -mark } else { mark }));
         let charted = Change {
-            actor: live.nurse.user,
-            session: live.nurse.session,
-            assignment: grant.assignment_id,
-            kind: ChangeKind::Create,
-            collection: Collection::Records,
-            record: None,
-            base_seq: None,
             patient: Some(patient),
             workflow: Some("marks".into()),
             schema_version: Some(1),
-            fields: fields("mark", json!(if what == Saves::Nonsense { -mark } else { mark })),
-            confirmed: Vec::new(),
-            reason: None,
-            entered_in_error: false,
-            recorded_at: time,
-            clock_quality: quality,
-            supersedes: None,
+            ..Change::create(by, grant.assignment_id, Collection::Records, values, (time, quality))
         };
         let change = match what {
             Saves::Record | Saves::Nonsense => charted,

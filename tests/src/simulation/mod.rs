@@ -31,6 +31,7 @@ use anyhow::{Context as _, Result};
 use fastrand::Rng;
 use tempfile::TempDir;
 
+pub use check::{Documents, mirrored};
 use device::Device;
 use facility::Server;
 pub use facility::Template;

@@ -59,15 +59,21 @@
   let bump = body.dataset.bump;
   let heard = performance.now();
   let due = 0;
+  let asked = null;
   const refresh = async () => {
     if (pressing) return later();
     try {
       const from = parts.includes("main") ? location.href : "/status";
-      const reply = await fetch(from, { cache: "no-store" });
+      asked = new AbortController();
+      const reply = await fetch(from, { cache: "no-store", signal: asked.signal });
       const page = new DOMParser().parseFromString(await reply.text(), "text/html");
       if (gone) return undefined;
       if (reply.redirected || page.body.dataset.screen !== body.dataset.screen) return home();
       body.dataset.zone = page.body.dataset.zone;
+      // What this device may show has changed, and a page that keeps what is typed into it is not drawn anew.
+      const shows = page.body.dataset.shows;
+      if (shows !== body.dataset.shows && !parts.includes("main") && !leaving) return home();
+      body.dataset.shows = shows;
       const focus = document.activeElement?.id;
       for (const id of parts) {
         const fresh = page.getElementById(id);
@@ -92,6 +98,11 @@
     clearTimeout(due);
     due = setTimeout(refresh, 150);
   };
+  // Whoever opens another page has not read this one again after it.
+  addEventListener("beforeunload", () => {
+    clearTimeout(due);
+    asked?.abort();
+  });
   const stream = new EventSource("/events");
   stream.onmessage = (event) => {
     heard = performance.now();

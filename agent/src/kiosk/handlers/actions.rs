@@ -4,6 +4,7 @@ use axum::Form as FormData;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{MethodRouter, post};
 use carepost_protocol::id::PatientId;
 use carepost_protocol::pin;
 use secrecy::SecretString;
@@ -13,24 +14,11 @@ use super::super::renderers::residents::Saved;
 use super::super::renderers::reviews;
 use super::super::renderers::shell::{self as page, Fault};
 use super::pages::{self, SavedQuery};
-use super::{FormOf, Sent, open_shell, refused, return_form, to_resident, to_start};
+use super::{Answers, SCREEN, Sent, TOKEN, open_shell, refused, return_form, take, to_resident, to_start};
 use crate::device::Device;
 use crate::workspace::view::{Form, Kept, NotSaved, Refused, Screen, SessionKey};
 
-/// The answers of a form in the order they were sent.
-type Answers = Vec<(String, String)>;
-
-/// The form's own fields start so; a workflow's keys start with a letter.
-const SCREEN: &str = "_screen";
-const TOKEN: &str = "_token";
-
-pub(crate) async fn save(
-    State(kiosk): State<Kiosk>,
-    FormOf(form): FormOf,
-    FormData(mut sent): FormData<Answers>,
-) -> Result<Response, Fault> {
-    let (shown_on, token) = (take(&mut sent, SCREEN), take(&mut sent, TOKEN));
-    let sent = Sent { on: SessionKey::sent(shown_on), token, form, answers: sent };
+pub(crate) async fn save(State(kiosk): State<Kiosk>, sent: Sent) -> Result<Response, Fault> {
     let asked = sent.clone();
     let saved = kiosk
         .work(move |workspace| workspace.forms().save(&asked.on, &asked.form, &asked.token, &asked.answers));
@@ -41,6 +29,7 @@ pub(crate) async fn save(
             let saved = match (is_critical, &sent.form) {
                 (true, _) => Saved::Critical,
                 (false, Form::Discharge(_)) => Saved::Discharged,
+                (false, Form::Strike(_, _)) => Saved::Struck,
                 (false, _) => Saved::Entry,
             };
             Ok(to_resident(about, "saved", &saved))
@@ -50,14 +39,9 @@ pub(crate) async fn save(
     }
 }
 
-pub(crate) async fn keep_draft(
-    State(kiosk): State<Kiosk>,
-    FormOf(form): FormOf,
-    FormData(mut sent): FormData<Answers>,
-) -> Result<Response, Fault> {
-    let on = SessionKey::sent(take(&mut sent, SCREEN));
-    take(&mut sent, TOKEN);
-    let kept = kiosk.work(move |workspace| workspace.forms().keep_draft(&on, &form, &sent)).await?;
+pub(crate) async fn keep_draft(State(kiosk): State<Kiosk>, sent: Sent) -> Result<Response, Fault> {
+    let Sent { on, form, answers, .. } = sent;
+    let kept = kiosk.work(move |workspace| workspace.forms().keep_draft(&on, &form, &answers)).await?;
     let screen = kiosk.ask(Device::screen).await?;
     Ok(match kept {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),
@@ -84,15 +68,10 @@ pub(crate) async fn is_known(
 }
 
 /// Drops what was typed into a form; the page that it leads to offers to undo that.
-pub(crate) async fn discard(
-    State(kiosk): State<Kiosk>,
-    FormOf(form): FormOf,
-    FormData(mut sent): FormData<Answers>,
-) -> Result<Response, Fault> {
-    let on = SessionKey::sent(take(&mut sent, SCREEN));
-    take(&mut sent, TOKEN);
+pub(crate) async fn discard(State(kiosk): State<Kiosk>, sent: Sent) -> Result<Response, Fault> {
+    let Sent { on, form, answers, .. } = sent;
     let back = form.back();
-    let dropped = kiosk.work(move |workspace| workspace.forms().drop_draft(&on, &form, &sent)).await?;
+    let dropped = kiosk.work(move |workspace| workspace.forms().drop_draft(&on, &form, &answers)).await?;
     Ok(match dropped {
         Ok(true) => Redirect::to(&back).into_response(),
         // The page of whom it is about may not open either.
@@ -102,12 +81,8 @@ pub(crate) async fn discard(
 }
 
 /// Puts back what was dropped.
-pub(crate) async fn undo_discard(
-    State(kiosk): State<Kiosk>,
-    FormOf(form): FormOf,
-    FormData(mut sent): FormData<Answers>,
-) -> Result<Response, Fault> {
-    let on = SessionKey::sent(take(&mut sent, SCREEN));
+pub(crate) async fn undo_discard(State(kiosk): State<Kiosk>, sent: Sent) -> Result<Response, Fault> {
+    let Sent { on, form, .. } = sent;
     let path = form.path();
     let undone = kiosk.work(move |workspace| workspace.forms().undo_drop(&on, &form)).await?;
     Ok(undone.map_or_else(|why| refused(&why), |()| Redirect::to(&path).into_response()))
@@ -155,35 +130,15 @@ pub(crate) async fn enter_pin(
     Ok(Redirect::to("/"))
 }
 
-pub(crate) async fn cancel_pin(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
-    kiosk.ask(Device::cancel_pin).await?;
-    Ok(Redirect::to("/"))
-}
-
-pub(crate) async fn lock(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
-    kiosk.ask(Device::lock).await?;
-    Ok(Redirect::to("/"))
-}
-
-pub(crate) async fn undo_lock(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
-    kiosk.ask(Device::undo_lock).await?;
-    Ok(Redirect::to("/"))
-}
-
-/// A revoked device enrolls anew. Whoever presses that can do no harm: an administrator has to let the device
-/// in, and what was charted on it is set aside.
-pub(crate) async fn enroll_anew(State(kiosk): State<Kiosk>) -> Result<Redirect, Fault> {
-    kiosk.ask(Device::enroll_anew).await?;
-    Ok(Redirect::to("/"))
+/// A button that the device answers by itself; the first page shows what became of it.
+pub(crate) fn press(button: fn(&Device)) -> MethodRouter<Kiosk> {
+    post(move |State(kiosk): State<Kiosk>| async move {
+        kiosk.ask(button).await?;
+        Ok::<_, Fault>(Redirect::to("/"))
+    })
 }
 
 pub(crate) async fn touch(State(kiosk): State<Kiosk>) -> Result<StatusCode, Fault> {
     kiosk.ask(Device::touched).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Takes one of the form's own fields out of what was sent; empty when it is missing.
-fn take(sent: &mut Answers, name: &str) -> String {
-    let at = sent.iter().position(|(key, _)| key == name);
-    at.map(|at| sent.remove(at).1).unwrap_or_default()
 }

@@ -9,7 +9,8 @@ pub(super) mod older;
 pub(super) mod pages;
 pub(super) mod status;
 
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::Form as FormData;
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
 use carepost_protocol::id::{PatientId, RecordId};
@@ -52,6 +53,13 @@ impl<S: Send + Sync> FromRequestParts<S> for FormOf {
     }
 }
 
+/// The answers of a form in the order they were sent.
+pub(super) type Answers = Vec<(String, String)>;
+
+/// The form's own fields start so; a workflow's keys start with a letter.
+const SCREEN: &str = "_screen";
+const TOKEN: &str = "_token";
+
 /// A form as it was sent.
 #[derive(Debug, Clone)]
 pub(super) struct Sent {
@@ -59,7 +67,26 @@ pub(super) struct Sent {
     pub(super) on: SessionKey,
     pub(super) token: String,
     pub(super) form: Form,
-    pub(super) answers: Vec<(String, String)>,
+    pub(super) answers: Answers,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Sent {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let FormOf(form) = FormOf::from_request_parts(&mut parts, state).await?;
+        let sent = FormData::<Answers>::from_request(Request::from_parts(parts, body), state).await;
+        let FormData(mut answers) = sent.map_err(IntoResponse::into_response)?;
+        let (on, token) = (SessionKey::sent(take(&mut answers, SCREEN)), take(&mut answers, TOKEN));
+        Ok(Self { on, token, form, answers })
+    }
+}
+
+/// Takes one of the form's own fields out of what was sent; empty when it is missing.
+fn take(sent: &mut Answers, name: &str) -> String {
+    let at = sent.iter().position(|(key, _)| key == name);
+    at.map(|at| sent.remove(at).1).unwrap_or_default()
 }
 
 /// The form as it was sent, with what stood in the way of saving it. It keeps its token: an entry that

@@ -1,6 +1,7 @@
 //! The questions of a form, each with the way in which it is answered.
 
 use carepost_protocol::day::{self, parse_date, parse_datetime};
+use carepost_protocol::patient;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use carepost_protocol::zone::{Reading, Zone};
 
@@ -178,17 +179,13 @@ fn choices<'a>(
 
 /// What is usual, or suggested, and how a day or time is typed: an answer is only what somebody gives.
 fn hint(field: &Field) -> String {
-    let unit = field.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
-    let usual = match (field.min, field.max) {
-        (Some(min), Some(max)) => Some(format!("Usual: {min} to {max}{unit}")),
-        (Some(min), None) => Some(format!("Usual: {min}{unit} or more")),
-        (None, Some(max)) => Some(format!("Usual: {max}{unit} or less")),
-        (None, None) => None,
-    };
+    let usual = field.usual().map(|usual| format!("Usual: {usual}"));
     let suggested = field.default.as_deref().map(|default| format!("Suggested: {default}"));
     let typed = match field.field_type {
         FieldType::Date => Some("Such as 05/01/2026".to_owned()),
         FieldType::Datetime => Some("Such as 05/01/2026 14:30".to_owned()),
+        // A resident's day of birth is a text: of some the year alone is known.
+        FieldType::String if field.key == patient::BORN => Some("Such as 03/15/1941".to_owned()),
         FieldType::String
         | FieldType::Integer
         | FieldType::Number

@@ -13,7 +13,7 @@ use super::field::{Control, FieldView};
 use super::shell::{Shell, answer, capital};
 use super::words::Weight;
 use crate::workspace::view::{
-    CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SEEN, Typed, units_of,
+    Answered, CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SEEN, Struck, Typed, units_of,
 };
 
 #[derive(Template)]
@@ -163,9 +163,17 @@ impl FormView {
         self.page.resident.as_ref().map(Person::of)
     }
 
+    /// What its page is called.
+    pub(crate) fn title(&self) -> &str {
+        // The entry that is struck out says itself what it is.
+        if let Form::Strike(_, _) = self.page.form { "Charted in error" } else { &self.page.workflow.label }
+    }
+
     /// What the button that saves it says.
     pub(crate) fn save(&self) -> String {
         match (&self.page.form, &self.page.resident) {
+            (Form::Strike(_, _), _) => "Strike out this entry".to_owned(),
+            (Form::Correct(_, _), _) if self.page.puts_back.is_some() => "Put back this entry".to_owned(),
             (Form::Discharge(_), Some(resident)) => format!("Discharge {}", resident.name),
             (Form::Readmit(_), Some(resident)) => format!("Readmit {}", resident.name),
             _ => "Save".to_owned(),
@@ -198,18 +206,18 @@ impl FormView {
         match (self.admits(), self.alike.len()) {
             (true, 0 | 1) => "Different person: admit".to_owned(),
             (true, _) => "None of these: admit".to_owned(),
-            (false, _) => format!("Save with this {}", self.number()),
+            (false, _) => save_with(&self.alike),
         }
     }
 
-    /// What the number is called that is another's.
-    pub(crate) fn number(&self) -> &'static str {
-        called(&self.alike)
+    /// Whether somebody is admitted with the number of somebody known: as a rule that is the same person, or a slip.
+    pub(crate) fn admits_with_a_number_of_theirs(&self) -> bool {
+        self.admits() && self.is_a_number_of_theirs()
     }
 
-    /// Whether one of those who are known has the number that was typed as their own.
+    /// Whether one of those who are known has a number that was typed as their own.
     pub(crate) fn is_a_number_of_theirs(&self) -> bool {
-        self.alike.iter().any(|known| known.has_same_number)
+        self.alike.iter().any(|known| !known.own.is_empty())
     }
 
     pub(crate) fn faulty(&self) -> usize {
@@ -217,9 +225,9 @@ impl FormView {
     }
 }
 
-/// What the number is called that these have.
-pub(super) fn called(alike: &[Known]) -> &'static str {
-    alike.iter().find_map(|known| known.number).unwrap_or("number")
+/// What the button says that keeps the numbers which these have too.
+pub(super) fn save_with(alike: &[Known]) -> String {
+    format!("Save with this {}", Known::numbers_of(alike).join(" and this "))
 }
 
 /// Whom a page is about.
@@ -290,9 +298,15 @@ fn explained(form: &FormPage) -> Option<String> {
     let of = form.author.as_ref().map(|author| format!(" by {author}")).unwrap_or_default();
     match (&form.form, &form.refusal) {
         (_, Some(why)) => Some(format!("The server refused this: {}", capital(why))),
-        (Form::Correct(_, _), None) => {
-            Some(format!("You correct an entry{of}. What was charted before stays readable."))
-        }
+        (Form::Correct(_, _), None) => Some(match &form.puts_back {
+            Some(Struck { by, reason }) => {
+                let why = reason.as_ref().map(|reason| format!(" (“{reason}”)")).unwrap_or_default();
+                format!(
+                    "You put back an entry that was struck out by {by}{why}. That it was struck out stays readable"
+                )
+            }
+            None => format!("You correct an entry{of}. What was charted before stays readable."),
+        }),
         (Form::Strike(_, _), None) => {
             let last = if form.has_form {
                 ""

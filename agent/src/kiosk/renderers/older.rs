@@ -9,7 +9,7 @@ use carepost_protocol::wire::older::OlderPlace;
 use super::form::Person;
 use super::shell::{Shell, answer, capital};
 use super::words::Weight;
-use crate::workspace::view::{Charted, Mark, OlderPage};
+use crate::workspace::view::{Answered, Charted, Mark, OlderPage};
 
 #[derive(Template)]
 #[template(path = "older.html")]

@@ -14,7 +14,9 @@ use super::form::Person;
 use super::shell::{Shell, answer, sentence, status_of};
 use super::words::{self, Weight};
 use crate::workspace::News;
-use crate::workspace::view::{Mark, Refused, Resident, ResidentPage, Residents, Shown, Unfinished, Who};
+use crate::workspace::view::{
+    Answered, Mark, Refused, Resident, ResidentPage, Residents, Shown, Unfinished, Who,
+};
 
 /// What was saved just before a page was opened, as its address says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,8 @@ pub(crate) enum Saved {
     Entry,
     /// An entry with a critical value.
     Critical,
+    /// That an entry was charted in error.
+    Struck,
     Discharged,
     /// That two are one person.
     Joined,

@@ -5,10 +5,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use carepost_protocol::id::{PatientId, ReviewId};
 
-use super::form::{Person, called};
+use super::form::{Person, save_with};
 use super::shell::{Shell, answer, capital, status_of_save};
 use super::words::Weight;
-use crate::workspace::view::{Attention, Join, Known, Mark, NotSaved, Part, Question, Review, Todo};
+use crate::workspace::view::{
+    Answered, Attention, Join, Known, Mark, NotSaved, Part, Question, Review, Todo,
+};
 
 #[derive(Template)]
 #[template(path = "attention.html")]
@@ -49,7 +51,14 @@ pub(crate) fn reviews(shell: Shell, part: Part<Review>, why: Option<&NotSaved>, 
         | NotSaved::Storage(_)
         | NotSaved::Uncertain(_) => capital(&why.to_string()),
     });
-    let (shell, reviews) = (shell.held(), part.items);
+    let (shell, mut reviews) = (shell.held(), part.items);
+    for review in &mut reviews {
+        // Whoever saved a value stands first beside it.
+        if let Question::Conflict(fields) = &mut review.question {
+            let values = fields.iter_mut().flat_map(|field| &mut field.values);
+            values.for_each(|value| value.by = capital(&value.by));
+        }
+    }
     answer(status, &ReviewsPage { shell, reviews, next: part.next, not_saved, saved })
 }
 
@@ -115,10 +124,10 @@ struct NumberPage {
     token: String,
     /// What was chosen, as the review's form sent it.
     answers: Vec<(String, String)>,
-    /// What the number is called that was chosen.
-    number: &'static str,
-    /// Who has it.
+    /// Who has a number that was chosen.
     alike: Vec<Known>,
+    /// What the button says that saves it all the same.
+    another: String,
 }
 
 /// A decision that gives a resident a number which is another's: nothing is saved, and the page asks.
@@ -129,8 +138,8 @@ pub(crate) fn number(
     answers: Vec<(String, String)>,
     alike: Vec<Known>,
 ) -> Response {
-    let number = called(&alike);
-    let page = NumberPage { shell: shell.held(), id, token, answers, number, alike };
+    let another = save_with(&alike);
+    let page = NumberPage { shell: shell.held(), id, token, answers, alike, another };
     answer(StatusCode::UNPROCESSABLE_ENTITY, &page)
 }
 

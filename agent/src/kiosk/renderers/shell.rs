@@ -83,6 +83,11 @@ impl Shell {
         self.sent == PhiMode::Full
     }
 
+    /// How much of a resident is sent here, as a page carries it.
+    pub(crate) const fn sent_as(&self) -> &'static str {
+        self.sent.name()
+    }
+
     /// Whether anything can be edited of what is known of residents.
     pub(crate) fn shows_rooms(&self) -> bool {
         self.sent.shows("room")

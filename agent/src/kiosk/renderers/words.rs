@@ -5,6 +5,7 @@ use std::time::Duration;
 use carepost_agent_core::sync::{Distrust, Hold};
 use carepost_protocol::day;
 use carepost_protocol::record::Collection;
+use carepost_protocol::text::thousands;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState, SteppedOver};
 use carepost_protocol::zone::{WallClock, Zone};
@@ -94,11 +95,11 @@ pub(crate) fn status(line: &StatusLine) -> Vec<Sentence> {
     }
     let counted = line.reviews >= REVIEWS_COUNTED as u64;
     let look = if counted {
-        Some(format!("{REVIEWS_COUNTED} or more entries need a look"))
+        Some(format!("{REVIEWS_COUNTED} or more questions need a look"))
     } else {
-        needs(line.reviews, "needs a look")
+        needs(line.reviews, ["question", "questions"], "a look")
     };
-    let attention = needs(line.rejected, "needs attention");
+    let attention = needs(line.rejected, ["entry", "entries"], "attention");
     let attention = attention.map(|words| format!("{words}. Tell your charge nurse."));
     sentences.extend(attention.map(|words| Sentence::plain(Weight::Trouble, words).leading_to("/attention")));
     sentences.extend(line.sync.held.map(|hold| held(hold, line.encryption.as_ref())));
@@ -196,19 +197,19 @@ const fn copy_of(collection: Collection) -> &'static str {
     }
 }
 
-/// "1 entry needs a look", "3 entries need a look".
-fn needs(count: u64, what: &str) -> Option<String> {
+/// "1 question needs a look", "3 entries need attention".
+fn needs(count: u64, [one, many]: [&str; 2], what: &str) -> Option<String> {
     match count {
         0 => None,
-        1 => Some(format!("1 entry {what}")),
-        n => Some(format!("{n} entries {}", what.replacen("needs", "need", 1))),
+        1 => Some(format!("1 {one} needs {what}")),
+        n => Some(format!("{n} {many} need {what}")),
     }
 }
 
 fn loading(line: &StatusLine) -> Option<Sentence> {
     let words = match line.sync.loaded.filter(|_| line.link == Link::Online) {
         Some(percent) => {
-            format!("Loading the facility's records: {percent} %. Some residents may be missing.")
+            format!("Loading the facility's records: {percent}%. Some residents may be missing.")
         }
         None => "The first copy of this facility's records is still loading. Some residents may be missing."
             .to_owned(),
@@ -234,7 +235,7 @@ fn link(line: &StatusLine) -> Sentence {
     let count = match line.waiting {
         0 => None,
         1 => Some("1 entry".to_owned()),
-        n => Some(format!("{} entries", thousands(n))),
+        n => Some(format!("{} entries", thousands(&n))),
     };
     let age = line.oldest_waiting.filter(|_| line.waiting > 0).map(long);
     match line.link {
@@ -293,20 +294,7 @@ pub(crate) fn call(phone: Option<&str>) -> String {
 
 fn sending(line: &StatusLine) -> String {
     let Some(Sending { sent, total }) = line.sync.sending else { return String::new() };
-    format!("Connected. Sending {} of {}.", thousands(sent), thousands(total))
-}
-
-/// A count as it is read in the United States.
-fn thousands(count: u64) -> String {
-    let digits = count.to_string();
-    let mut words = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            words.push(',');
-        }
-        words.push(digit);
-    }
-    words
+    format!("Connected. Sending {} of {}.", thousands(&sent), thousands(&total))
 }
 
 /// A length of time in a few words.

@@ -27,7 +27,7 @@ use tower::ServiceExt;
 use super::{Doorway, KioskConfig, Owner};
 use crate::workspace::times::{TimeHere, Whose};
 use crate::workspace::view::{
-    Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, Part, PinPad, Resident, ResidentPage,
+    Answered, Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, Part, PinPad, Resident, ResidentPage,
     Residents, Screen, Shown, StatusLine,
 };
 
@@ -117,23 +117,8 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn calm() -> StatusLine {
-    StatusLine {
-        link: Link::Online,
-        waiting: 0,
-        oldest_waiting: None,
-        rejected: 0,
-        reviews: 0,
-        loading: false,
-        differs: Vec::new(),
-        stepped_over: Vec::new(),
-        sync: crate::workspace::view::SyncView::default(),
-        storage_trouble: None,
-        phone: None,
-        reader: ReaderState::Ready,
-        encryption: None,
-        time: TimeHere { zone: chicago(), whose: Whose::Facility },
-        sent: PhiMode::Full,
-    }
+    let time = TimeHere { zone: chicago(), whose: Whose::Facility };
+    StatusLine::calm(Link::Online, crate::workspace::view::SyncView::default(), ReaderState::Ready, time)
 }
 
 fn chicago() -> Zone {
@@ -224,6 +209,8 @@ fn every_type() -> Workflow {
 fn form_page(answers: &[(&str, &str)]) -> FormPage {
     FormPage {
         strikes: None,
+        puts_back: None,
+        is_superseded: false,
         has_form: true,
         form: Form::Chart(resident(4, "", "").id, "vitals".to_owned()),
         resident: Some(resident(4, "Mary Smith", "104")),
@@ -264,9 +251,11 @@ fn resident_page() -> ResidentPage {
         workflow: "Vital signs".to_owned(),
         author: author.to_owned(),
         recorded_at: at(recorded_at),
-        answers: [("Pulse", "72 bpm"), ("Temperature", "98.6 °F"), ("Position", "Sitting")]
-            .map(|(label, value)| plain(label, value))
-            .to_vec(),
+        answered: Answered::With(
+            [("Pulse", "72 bpm"), ("Temperature", "98.6 °F"), ("Position", "Sitting")]
+                .map(|(label, value)| plain(label, value))
+                .to_vec(),
+        ),
         mark,
     };
     let entry = |mark, recorded_at: &str, author: &str| Charted {

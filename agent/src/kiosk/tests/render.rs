@@ -36,7 +36,7 @@ async fn hostile_names_and_labels_stay_words() {
     page.resident.document.room = Some(evil.to_owned());
     page.resident.document.mrn = evil.to_owned();
     page.workflows[0].label = evil.to_owned();
-    page.entries[0].counts[0].answers = vec![plain(evil, evil)];
+    page.entries[0].counts[0].answered = Answered::With(vec![plain(evil, evil)]);
     page.entries[0].counts[0].author = evil.to_owned();
     page.entries[0].beside = Some(Beside {
         by: vec![evil.to_owned()],
@@ -174,15 +174,21 @@ async fn wrong_answers_come_back_as_typed_with_the_fault_beside_them() {
         ("notes", "line one\nline two"),
         ("arm", "F"),
     ];
-    let faults =
-        [("pulse", "give a whole number"), ("position", "this is required"), ("ghost", "no such field")]
-            .map(|(field, detail)| FieldError { field: field.to_owned(), detail: detail.to_owned() });
+    let faults = [
+        ("pulse", "give a whole number"),
+        ("temperature", "“seventy” is no part of a number"),
+        ("position", "this is required"),
+        ("ghost", "no such field"),
+    ]
+    .map(|(field, detail)| FieldError { field: field.to_owned(), detail: detail.to_owned() });
     let html = form(FormView::returned(form_page(&typed), &NotSaved::Answers(faults.to_vec()))).await;
     for part in [
-        "3 answers need",
+        "4 answers need",
         r##"<a href="#f1">Pulse: give a whole number</a>"##,
         r#"value="7 2" aria-required="true" aria-invalid="true" aria-describedby="f1-hint f1-fault" autofocus>"#,
         r#"id="f1-fault""#,
+        "<span>Give a whole number</span>",
+        "<span>“seventy” is no part of a number</span>",
         "yesterday at &#34;noon&#34;",
         "line one\nline two</textarea>",
         r#"<option value="F" selected>"#,

@@ -23,6 +23,7 @@ use crate::badge::BadgeEvent;
 use crate::clock::Clock;
 use crate::device;
 use crate::identity::DeviceKey;
+use crate::mirror::tests::put as put_version;
 use crate::mirror::{DEFAULT_CACHE_KIB, Mirror, MirrorOpening, Page};
 use crate::outbox::{Binding, Outbox, OutboxOpening, Shape};
 use crate::sqlite::FileKey;
@@ -30,6 +31,7 @@ use crate::workspace::view::{NotSaved, Refused, SessionKey, Who};
 use crate::workspace::{Workspace, WorkspaceParts};
 
 mod admission;
+mod durable;
 mod finding;
 mod forms;
 mod leaving;
@@ -111,12 +113,7 @@ impl Device {
         let outbox = Outbox::open(OutboxOpening {
             path: &directory.path().join("outbox.db"),
             key: &key,
-            binding: Binding {
-                device: grant.device_id,
-                organization: ORGANIZATION,
-                facility: FACILITY,
-                assignment: grant.assignment_id,
-            },
+            binding: Binding::from(&grant),
             device_key: Arc::new(DeviceKey::generate().unwrap()),
             max_mib: 64,
             now: clock.now(),
@@ -288,25 +285,7 @@ fn first_page() -> Page {
 }
 
 fn put(page: &mut Page, collection: Collection, id: impl std::fmt::Display, body: &impl Serialize) {
-    put_version(page, 1, collection, id, body);
-}
-
-fn put_version(
-    page: &mut Page,
-    seq: u64,
-    collection: Collection,
-    id: impl std::fmt::Display,
-    body: &impl Serialize,
-) {
-    let body = serde_json::value::to_raw_value(body).unwrap();
-    let line = Line {
-        collection: Some(collection.name().into()),
-        id: Some(id.to_string().into()),
-        seq: Some(seq),
-        body: Some(&body),
-        ..Line::default()
-    };
-    page.push(&line).unwrap();
+    put_version(page, collection, id, 1, body);
 }
 
 #[tokio::test]

@@ -8,15 +8,7 @@ use super::*;
 
 /// What happens to a file behind the mirror's back.
 fn meddle(kiosk: &Kiosk, sql: &str) -> usize {
-    let path = kiosk.path();
-    let opening = sqlite::Opening {
-        path: &path,
-        key: &kiosk.key,
-        durability: sqlite::Durability::ProcessCrash,
-        cache_kib: 64,
-        migrations: schema::MIGRATIONS,
-    };
-    sqlite::open(&opening).unwrap().execute(sql, []).unwrap()
+    kiosk.file(schema::MIGRATIONS).execute(sql, []).unwrap()
 }
 
 /// Checks everything: the collections that are not as they were written.
@@ -201,22 +193,9 @@ fn an_epoch_change_in_the_middle_of_a_refetch_pulls_everything() {
 #[test]
 fn a_mirror_of_an_earlier_agent_stays_readable_and_is_fetched_again() {
     let kiosk = Kiosk::new();
-    let path = kiosk.path();
-    let opening = sqlite::Opening {
-        path: &path,
-        key: &kiosk.key,
-        durability: sqlite::Durability::ProcessCrash,
-        cache_kib: 64,
-        migrations: &schema::MIGRATIONS[..1],
-    };
     let feed = Feed::of(3, 1);
-    let earlier = sqlite::open(&opening).unwrap();
-    earlier
-        .execute(
-            "INSERT INTO state (one, organization, facility, epoch, seq, pass, swept) VALUES (1, ?, ?, 1, 4, 3, 3)",
-            rusqlite::params![ORGANIZATION.as_bytes(), FACILITY.as_bytes()],
-        )
-        .unwrap();
+    let earlier = kiosk.earlier(1);
+    earlier.execute("UPDATE state SET pass = 3, swept = 3", []).unwrap();
     let stale = serde_json::to_vec(&patient(1, "Resident 1", None)).unwrap();
     let put = "INSERT INTO documents (collection, id, seq, pass, body) VALUES (5, ?, 1, 3, ?)";
     earlier.execute(put, rusqlite::params![[1_u8; 16], stale]).unwrap();

@@ -37,17 +37,7 @@ fn an_earlier_agents_copy_tells_by_what_its_residents_lack() {
         (vec![cared("", Some("1934-03-05"), None)], Full),
     ] {
         let kiosk = Kiosk::new();
-        let path = kiosk.path();
-        let opening = sqlite::Opening {
-            path: &path,
-            key: &kiosk.key,
-            durability: sqlite::Durability::ProcessCrash,
-            cache_kib: 64,
-            migrations: &schema::MIGRATIONS[..7],
-        };
-        let earlier = sqlite::open(&opening).unwrap();
-        let own = "INSERT INTO state (one, organization, facility, epoch, seq) VALUES (1, ?, ?, 1, 4)";
-        earlier.execute(own, rusqlite::params![ORGANIZATION.as_bytes(), FACILITY.as_bytes()]).unwrap();
+        let earlier = kiosk.earlier(7);
         for (seq, resident) in (1_u8..).zip(&residents) {
             let put = "INSERT INTO documents (collection, id, seq, pass, body) VALUES (5, ?, ?, 1, ?)";
             let body = serde_json::to_vec(resident).unwrap();

@@ -121,21 +121,7 @@ fn a_correction_is_held_while_what_it_corrects_is_not_here() {
 #[test]
 fn what_an_earlier_agent_wrote_is_found_as_it_belongs() {
     let kiosk = Kiosk::new();
-    let path = kiosk.path();
-    let opening = sqlite::Opening {
-        path: &path,
-        key: &kiosk.key,
-        durability: sqlite::Durability::ProcessCrash,
-        cache_kib: 64,
-        migrations: &schema::MIGRATIONS[..6],
-    };
-    let earlier = sqlite::open(&opening).unwrap();
-    earlier
-        .execute(
-            "INSERT INTO state (one, organization, facility, epoch, seq) VALUES (1, ?, ?, 1, 4)",
-            rusqlite::params![ORGANIZATION.as_bytes(), FACILITY.as_bytes()],
-        )
-        .unwrap();
+    let earlier = kiosk.earlier(6);
     for (seq, it) in (1..).zip([record(1, 1, 1), amendment(2, 1, 2), amendment(3, 2, 3), amendment(4, 99, 4)])
     {
         let body = serde_json::to_vec(&it).unwrap();

@@ -4,7 +4,7 @@
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::day::Today;
 use carepost_protocol::id::PatientId;
-use carepost_protocol::patient::{self, NUMBERS, may_be_one};
+use carepost_protocol::patient::{self, may_be_one, numbers};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::Field;
@@ -45,7 +45,7 @@ impl Forms {
         let alike = match (change.kind, edited) {
             // Of the numbers that the edit gives: about another's that stands a review asks.
             (ChangeKind::Patch, Some(edited))
-                if NUMBERS.iter().any(|key| change.fields.contains_key(*key)) =>
+                if numbers().any(|number| change.fields.contains_key(number.key)) =>
             {
                 let mut given = PatientDocument { mrn: String::new(), medicare: None, ..edited.clone() };
                 given.set_all(&change.fields);
@@ -99,7 +99,7 @@ impl Forms {
             prepared => prepared?,
         };
         let user = prepared.writer.actor().user;
-        let today = Today::of(Some(&self.reader.time_here().zone), self.reader.clock.now());
+        let today = Today::of(Some(&prepared.zone), self.reader.clock.now());
         let known = |key: &str| prepared.filled.get(key).and_then(Value::as_str).unwrap_or_default();
         let is_news = |key: &str, text: &str| {
             patient::field(key).is_some_and(|field| field.is_news(text, known(key), today))
@@ -110,7 +110,8 @@ impl Forms {
         let news: Vec<(String, String)> = asked.cloned().collect();
         if !news.is_empty() {
             let carried = || prepared.answers.into_iter().filter(|(key, _)| CARRIED.contains(&key.as_str()));
-            let edit = laid_over(prepared.draft.unwrap_or_else(|| carried().collect()), &news);
+            let begun = self.draft(user, &form)?;
+            let edit = laid_over(begun.unwrap_or_else(|| carried().collect()), &news);
             self.keep_typed(user, &form, &edit)?;
         }
         let whole = resident_form::form(Asks::Admission, self.reader.phi_mode());

@@ -10,7 +10,6 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::text::line;
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::workflow::{Answers, FieldError};
-use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
 
 use super::prepare::{Makes, Prepared};
@@ -37,17 +36,16 @@ impl Forms {
     ) -> Result<Change, NotSaved> {
         let Makes { kind, collection, record, supersedes, strikes, lives_here: _, differs } = prepared.makes;
         let (recorded_at, clock_quality) = self.reader.clock.stamp();
-        let zone = self.reader.time_here().zone;
-        let (read, base_seq) = prepared.read(&zone, answers, (recorded_at, clock_quality))?;
+        let (read, base_seq) = prepared.read(answers, (recorded_at, clock_quality))?;
         let Answers { values: mut fields, doubts } = read;
         let reason = reason(&mut fields)?;
         if collection == Collection::Records && !strikes && fields.values().all(Value::is_null) {
-            return Err(nothing_filled_in(kind));
+            return Err(nothing_filled_in(prepared.makes));
         }
         if differs && prepared.leaves_all(&fields) {
             return Err(nothing_changed());
         }
-        let unasked = prepared.unasked(&zone, answers);
+        let unasked = prepared.unasked(answers);
         let (left, mut doubts): (Vec<_>, Vec<_>) = doubts
             .into_iter()
             .partition(|doubt| prepared.leaves(&fields, &doubt.field) && unasked(&doubt.field));
@@ -110,9 +108,9 @@ impl Prepared {
 
     /// Whether nobody is asked about an answer that is left as it was: it was confirmed, or no doubt at all when it was
     /// charted, and is one only because time has passed.
-    fn unasked(&self, zone: &Zone, answers: &Typed) -> impl Fn(&str) -> bool {
+    fn unasked(&self, answers: &Typed) -> impl Fn(&str) -> bool {
         let charted_at = self.charted_at.map(|at| (at, ClockQuality::Synced));
-        let then = charted_at.and_then(|at| self.read(zone, answers, at).ok()).map(|(then, _)| then.doubts);
+        let then = charted_at.and_then(|at| self.read(answers, at).ok()).map(|(then, _)| then.doubts);
         move |key| {
             let is_new = then.as_ref().is_some_and(|then| then.iter().all(|doubt| doubt.field != key));
             is_new || self.confirmed.iter().any(|field| field == key)
@@ -122,11 +120,10 @@ impl Prepared {
     /// What was typed, as it is stored, and the version that an edit is against.
     fn read(
         &self,
-        zone: &Zone,
         answers: &Typed,
         (now, quality): (Timestamp, ClockQuality),
     ) -> Result<(Answers, Option<u64>), NotSaved> {
-        let (units, today) = (units_of(answers), Today::of(Some(zone), now));
+        let (zone, units, today) = (&self.zone, units_of(answers), Today::of(Some(&self.zone), now));
         let asked = answers.iter().filter(|(key, _)| key != CONFIRMED && !CARRIED.contains(&key.as_str()));
         let (asked, wrong_times) = settled(zone, &self.workflow, &self.filled, asked);
         let meant: Vec<(&str, Cow<'_, str>)> =
@@ -186,11 +183,16 @@ impl Prepared {
     }
 }
 
-fn nothing_filled_in(kind: ChangeKind) -> NotSaved {
-    let instead = if kind == ChangeKind::Amend {
-        "to take the entry out, go back and press Charted in error"
-    } else {
-        "answer at least one question, or go back without saving"
+fn nothing_filled_in(makes: Makes) -> NotSaved {
+    let instead = match makes {
+        Makes { kind: ChangeKind::Amend, differs: true, .. } => {
+            "to take the entry out, go back and press Charted in error"
+        }
+        // It puts back what was struck out; nothing of that was refused before.
+        Makes { kind: ChangeKind::Amend, supersedes: None, .. } => {
+            "answer at least one question, or go back: the entry stays struck out"
+        }
+        Makes { .. } => "answer at least one question, or go back without saving",
     };
     NotSaved::NotTaken(format!("nothing is filled in: {instead}"))
 }

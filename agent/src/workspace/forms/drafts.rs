@@ -18,11 +18,12 @@ const LATE_DRAFT: Duration = Duration::from_secs(60);
 /// The most that a page lists: the latest.
 const LISTED: usize = 20;
 
-/// Who types into a form, what it asks, where that is known here, and what it had filled in itself.
+/// Who types into a form, what it asks, where that is known here, what it had filled in itself, and in which zone.
 struct Typist {
     user: UserId,
     asks: Option<Vec<String>>,
     showed: Vec<(String, String)>,
+    zone: Zone,
 }
 
 impl From<DraftOf> for Form {
@@ -60,8 +61,7 @@ impl Forms {
     /// # Errors
     /// See [`Refused`].
     pub fn keep_draft(&self, on: &SessionKey, form: &Form, answers: &Typed) -> Result<bool, Refused> {
-        let zone = self.reader.time_here().zone;
-        let Typist { user, asks, showed } = self.typist(on, form, answers)?;
+        let Typist { user, asks, showed, zone } = self.typist(on, form, answers)?;
         let typed = typed_over(&showed, asked(asks.as_deref(), answers), &zone);
         // As it was opened: nothing is unfinished.
         let is_typed = typed.iter().any(|(key, _)| !CARRIED.contains(&key.as_str()));
@@ -84,14 +84,15 @@ impl Forms {
                     open.locked = None;
                 }
                 let (user, asks) = (prepared.writer.actor().user, asks(&prepared.workflow));
-                Ok(Typist { user, asks: Some(asks), showed: prepared.showed(sent) })
+                Ok(Typist { user, asks: Some(asks), showed: prepared.showed(sent), zone: prepared.zone })
             }
             Err(why) => {
                 let is_hers = || why == Refused::NoSuchVersion || self.typed_into(on, form, sent).is_some();
                 let hers = || self.session.actor(on).filter(|_| is_hers()).map(|actor| actor.user);
                 let (user, asks) =
                     self.late_typist(on, form, sent).or_else(|| Some((hers()?, None))).ok_or(why)?;
-                Ok(Typist { user, asks, showed: self.had_filled_in(on, form, sent) })
+                let (showed, zone) = (self.had_filled_in(on, form, sent), self.reader.time_here().zone);
+                Ok(Typist { user, asks, showed, zone })
             }
         }
     }
@@ -169,14 +170,25 @@ impl Forms {
         self.reader.outbox.draft(user, of.patient(), &of.name()).map_err(storage)
     }
 
-    /// The form on which whoever is back left, told once: in the same session, or with something typed in it.
+    /// The form on which whoever is back left, until she has one open again: in the same session, or with something
+    /// typed in it.
     pub fn left_on(&self, on: &SessionKey) -> Option<Form> {
         let user = self.session.actor(on)?.user;
-        let (session, form) = lock(&self.state).left.remove(&user)?;
+        let (session, form) = lock(&self.state).left.get(&user).cloned()?;
         // Where it does not open any more, it says so, and shows what was typed.
         let is_typed = self.draft(user, &form).is_ok_and(|draft| draft.is_some());
         let leads = is_typed || (on.names(session) && self.prepare(on, &form, &[], None).is_ok());
+        if !leads {
+            self.is_back(on);
+        }
         leads.then_some(form)
+    }
+
+    /// Whoever's session that is goes where she likes from here.
+    pub(super) fn is_back(&self, on: &SessionKey) {
+        if let Some(actor) = self.session.actor(on) {
+            lock(&self.state).left.remove(&actor.user);
+        }
     }
 
     /// The forms that a user began and has not saved, about one resident or all, also where her role does not let her

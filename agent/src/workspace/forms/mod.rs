@@ -125,7 +125,9 @@ impl Forms {
     /// # Errors
     /// See [`NotOpened`].
     pub fn open(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, NotOpened> {
-        self.try_open(on, form, sent).map_err(|why| {
+        let opened = self.try_open(on, form, sent);
+        self.is_back(on);
+        opened.map_err(|why| {
             let kept = self.typed_into(on, form, sent);
             let is_kept = kept.is_some();
             let answers = if sent.is_empty() { kept.unwrap_or_default() } else { asked(None, sent) };
@@ -138,10 +140,10 @@ impl Forms {
 
     fn try_open(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Result<FormPage, Refused> {
         let (access, reader) = (Access::form(form), &self.reader);
-        let mut prepared = self.prepare(on, form, sent, Some(&access))?;
+        let prepared = self.prepare(on, form, sent, Some(&access))?;
         let since = reader.corrected_since(&prepared.read, form)?;
         let actor = *prepared.read.actor();
-        let draft = prepared.draft.take();
+        let draft = self.begun(actor.user, form, sent)?;
         if let Some(refused) = is_so_already(form, &prepared).filter(|_| draft.is_none()) {
             reader.trail.accessed(&actor, &access, false);
             return Err(refused);
@@ -180,6 +182,8 @@ impl Forms {
         Ok(FormPage {
             discharged,
             strikes,
+            puts_back: prepared.puts_back,
+            is_superseded: prepared.is_superseded,
             since,
             form: form.clone(),
             resident: prepared.resident,
@@ -191,7 +195,7 @@ impl Forms {
             faults: prepared.faults,
             has_form: prepared.has_form,
             author: prepared.author,
-            zone: reader.time_here().zone,
+            zone: prepared.zone,
             sent: reader.phi_mode(),
         })
     }

@@ -12,13 +12,16 @@ use carepost_protocol::role::{Actor, Chart, ManagePatients, Permit, ReadPatients
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{Field, FieldError, FieldType, Workflow};
+use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
 
 use super::drafts::laid_over;
 use super::seen::{Seen, typed};
 use super::{Access, Asks, Forms, Permits, resident_form, storage};
 use crate::outbox::{DraftOf, Entry, Outbox, OutboxError, RejectedChange, version_of};
-use crate::workspace::view::{CARRIED, Form, REASON, Refused, SEEN, SessionKey, Typed, UNITS, units_of};
+use crate::workspace::view::{
+    CARRIED, Form, REASON, Refused, SEEN, SessionKey, Struck, Typed, UNITS, units_of,
+};
 
 /// The permit that a form's change needs.
 pub(super) enum Writer {
@@ -65,19 +68,25 @@ pub(super) struct Prepared {
     pub(super) faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
     pub(super) author: Option<String>,
-    /// What the user typed into it before and has not saved.
-    pub(super) draft: Option<Vec<(String, String)>>,
+    /// In which its times are shown and read.
+    pub(super) zone: Zone,
     /// Whether an entry is about somebody who was discharged.
     pub(super) is_discharged: bool,
     /// Whether what it makes can be corrected here: the version of the form that it was charted in is here.
     pub(super) has_form: bool,
+    /// Who struck out what is put back, and why.
+    pub(super) puts_back: Option<Struck>,
+    /// Whether there is a newer version of what is charted anew.
+    pub(super) is_superseded: bool,
     pub(super) makes: Makes,
 }
 
-/// Who asks for a form, and what a refusal of it is written down as.
+/// Who asks for a form, what a refusal of it is written down as, and how it is asked here.
 struct Asker<'a> {
     permits: Permits,
     access: Option<&'a Access>,
+    units: Units,
+    zone: Zone,
 }
 
 /// What a form makes.
@@ -103,6 +112,8 @@ pub(super) struct Recorded {
     charted_at: Option<Timestamp>,
     author: UserId,
     amends: Option<RecordId>,
+    /// Why it corrects another, or strikes it out.
+    reason: Option<String>,
     is_struck: bool,
 }
 
@@ -132,11 +143,15 @@ impl Forms {
         sent: &Typed,
         access: Option<&Access>,
     ) -> Result<Prepared, Refused> {
-        let asker = Asker { permits: self.session.permits(on, access)?, access };
+        let permits = self.session.permits(on, access)?;
         // What its page or its draft was begun in, it is charted in.
-        let draft = self.begun(asker.permits.actor().user, form, sent)?;
-        let version = version_of(sent).or_else(|| draft.as_deref().and_then(version_of));
-        let prepared = Prepared { draft, ..self.blank(&asker, form, version)? };
+        let version = match version_of(sent) {
+            None => self.draft(permits.actor().user, form)?.as_deref().and_then(version_of),
+            sent => sent,
+        };
+        let (units, zone) = self.reader.units_and_zone();
+        let asker = Asker { permits, access, units, zone };
+        let prepared = self.blank(&asker, form, version)?;
         let gone = prepared.resident.as_ref().filter(|resident| !resident.is_active);
         let Some(id) = gone.filter(|_| prepared.makes.collection == Collection::Records).map(|gone| gone.id)
         else {
@@ -152,10 +167,13 @@ impl Forms {
             Form::Chart(patient, key) => {
                 let writer = self.charts(asker)?;
                 let resident = self.about(asker, *patient)?;
-                let workflow = self.reader.workflows()?.asked_in(key, version)?;
+                let forms = self.reader.workflows()?;
+                let workflow = forms.asked_in(key, version)?;
+                let is_superseded = forms.latest(key).is_some_and(|latest| latest.version > workflow.version);
                 let makes = Makes::new(ChangeKind::Create, Collection::Records, None);
                 let prepared = Prepared::new(asker, writer, Some(resident), workflow, makes);
-                Ok(prepared.filled(Map::new(), self.reader.units()))
+                let prepared = Prepared { is_superseded, ..prepared };
+                Ok(prepared.filled(Map::new(), asker.units))
             }
             Form::Correct(patient, record) => self.amend(asker, *patient, *record, false),
             Form::Strike(patient, record) => self.amend(asker, *patient, *record, true),
@@ -201,6 +219,8 @@ impl Forms {
         }
         // What was struck out is put back as it was before.
         let differs = !strikes && !is_struck;
+        let by = self.reader.name_of(author);
+        let puts_back = is_struck.then(|| Struck { by: by.clone(), reason: known.reason.clone() });
         let Recorded { workflow, version, values, confirmed, charted_at, .. } =
             match known.amends.filter(|_| is_struck) {
                 Some(before) => self.charted(read, patient, before)?,
@@ -212,15 +232,15 @@ impl Forms {
         }
         let makes = Makes::new(ChangeKind::Amend, Collection::Records, Some(record));
         let makes = Makes { strikes, differs, ..makes };
-        let author = (!is_own).then(|| self.reader.name_of(author));
+        let author = (!is_own).then_some(by);
         let own = forms.version(&workflow, version)?;
         let has_form = own.is_some();
         let asked =
             if strikes { Some(forms.struck_in(&workflow, version)?) } else { own.map(Rc::unwrap_or_clone) };
-        let form = with_reason(asked.ok_or(Refused::NoSuchVersion)?, strikes);
+        let form = with_reason(asked.ok_or(Refused::NoSuchVersion)?, strikes, is_struck);
         let prepared = Prepared::new(asker, writer, Some(resident), form, makes);
-        let prepared = Prepared { author, has_form, confirmed, charted_at, ..prepared };
-        Ok(if strikes { prepared } else { prepared.filled(values, self.reader.units()) })
+        let prepared = Prepared { author, has_form, confirmed, charted_at, puts_back, ..prepared };
+        Ok(if strikes { prepared } else { prepared.filled(values, asker.units) })
     }
 
     /// A discharge, or a readmission.
@@ -277,10 +297,10 @@ impl Forms {
                 let mut makes = Makes::new(change.kind, Collection::Records, change.record);
                 if change.kind == ChangeKind::Amend {
                     makes.strikes = change.entered_in_error;
-                    form = with_reason(form, makes.strikes);
+                    form = with_reason(form, makes.strikes, false);
                 }
                 let prepared = Prepared::new(asker, writer, Some(resident), form, makes);
-                let mut prepared = prepared.filled(change.fields, self.reader.units());
+                let mut prepared = prepared.filled(change.fields, asker.units);
                 prepared.answers.extend(change.reason.map(|reason| (REASON.to_owned(), reason)));
                 prepared
             }
@@ -328,17 +348,17 @@ impl Forms {
         Ok(waits.ok_or(Refused::NoSuchRecord)?.change.into())
     }
 
-    fn charts(&self, Asker { permits, access }: &Asker<'_>) -> Result<Writer, Refused> {
+    fn charts(&self, Asker { permits, access, .. }: &Asker<'_>) -> Result<Writer, Refused> {
         self.reader.trail.demand(permits.chart, permits.actor(), *access).map(Writer::Chart)
     }
 
-    fn manages(&self, Asker { permits, access }: &Asker<'_>) -> Result<Writer, Refused> {
+    fn manages(&self, Asker { permits, access, .. }: &Asker<'_>) -> Result<Writer, Refused> {
         self.reader.trail.demand(permits.manage, permits.actor(), *access).map(Writer::Manage)
     }
 
     fn about(
         &self,
-        Asker { permits, access }: &Asker<'_>,
+        Asker { permits, access, .. }: &Asker<'_>,
         patient: PatientId,
     ) -> Result<PatientDocument, Refused> {
         self.reader.find(&permits.read, patient, *access)
@@ -361,6 +381,7 @@ impl From<RecordDocument> for Recorded {
             charted_at: record.clock_quality.believed(record.recorded_at),
             author: record.recorded_by,
             amends: record.amends,
+            reason: record.reason,
             is_struck: record.entered_in_error,
         }
     }
@@ -376,6 +397,7 @@ impl From<Change> for Recorded {
             charted_at: change.clock_quality.believed(change.recorded_at),
             author: change.actor,
             amends: change.record.filter(|_| change.kind == ChangeKind::Amend),
+            reason: change.reason,
             is_struck: change.entered_in_error,
         }
     }
@@ -401,9 +423,11 @@ impl Prepared {
             refusal: None,
             faults: Vec::new(),
             author: None,
-            draft: None,
+            zone: asker.zone.clone(),
             is_discharged: false,
             has_form: true,
+            puts_back: None,
+            is_superseded: false,
             makes,
         }
     }
@@ -452,11 +476,14 @@ impl Prepared {
     }
 }
 
-/// A form that asks for a reason as well; when it strikes an entry out, for nothing else.
-fn with_reason(workflow: Workflow, strikes: bool) -> Workflow {
-    let label = if strikes { "Why it was charted in error" } else { "Reason for the correction" };
-    let reason =
-        Field { required: true, display_order: u32::MAX, ..Field::new(REASON, label, FieldType::String) };
+/// A form that asks for a reason as well, behind all else; when it strikes an entry out, for nothing else.
+fn with_reason(workflow: Workflow, strikes: bool, puts_back: bool) -> Workflow {
+    let label = match (strikes, puts_back) {
+        (true, _) => "Why it was charted in error",
+        (false, true) => "Why it is put back",
+        (false, false) => "Reason for the correction",
+    };
+    let reason = Field { required: true, ..Field::new(REASON, label, FieldType::String) };
     let (mut fields, rules) =
         if strikes { (Vec::new(), Vec::new()) } else { (workflow.fields, workflow.rules) };
     fields.push(reason);

@@ -2,7 +2,7 @@
 
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::id::{PatientId, ReviewId};
-use carepost_protocol::patient::{NUMBERS, same_number};
+use carepost_protocol::patient::{numbers, same_numbers};
 use carepost_protocol::record::{Collection, DisputedField, PatientDocument, ReviewDocument, ReviewKind};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::FieldError;
@@ -87,7 +87,7 @@ impl Forms {
         chosen: &Map<String, Value>,
         answers: &Typed,
     ) -> Result<(), NotSaved> {
-        let is_numbered = NUMBERS.iter().any(|key| chosen.contains_key(*key));
+        let is_numbered = numbers().any(|number| chosen.contains_key(number.key));
         let Some(resident) = self.reader.resident_here(read, patient)?.filter(|_| is_numbered) else {
             return Ok(());
         };
@@ -130,13 +130,16 @@ impl Forms {
 
 /// Why somebody is not said to be another than whoever has the same number.
 fn one_number(last: &PatientDocument, other: &PatientDocument) -> Option<NotSaved> {
-    let number = same_number(last, other)?;
-    let (label, text) = (number.label, number.shown(last).unwrap_or_default());
-    Some(NotSaved::NotTaken(format!(
-        "{} has the {label} {text} too, and one number is one person's. On the page of whoever it is not, press Edit \
-         resident and change it or take it out; then decide here",
-        other.name
-    )))
+    let numbers = same_numbers(last, other);
+    let numbers = numbers.map(|it| format!("the {} {}", it.label, it.shown(last).unwrap_or_default()));
+    let numbers: Vec<String> = numbers.collect();
+    let words = format!(
+        "{} has {} too, and one number is one person's. On the page of whoever it is not, press Edit resident and \
+         change it or take it out; then decide here",
+        other.name,
+        numbers.join(" and ")
+    );
+    (!numbers.is_empty()).then_some(NotSaved::NotTaken(words))
 }
 
 /// The values that were chosen, one of each field.

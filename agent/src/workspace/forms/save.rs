@@ -57,13 +57,12 @@ impl Forms {
         let is_critical =
             |field: &Field| change.fields.get(&field.key).is_some_and(|it| field.is_critical(it));
         let is_critical = prepared.workflow.fields.iter().any(is_critical);
-        let zone = self.reader.time_here().zone;
         let last = LastSave {
             session: change.session,
             user: change.actor,
             token: token.to_owned(),
             answers: answers.to_vec(),
-            typed: typed_over(&prepared.showed(answers), asked(None, answers), &zone),
+            typed: typed_over(&prepared.showed(answers), asked(None, answers), &prepared.zone),
             about: prepared.resident.as_ref().map(|resident| resident.id),
             is_critical,
         };

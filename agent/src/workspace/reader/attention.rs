@@ -72,8 +72,11 @@ impl Reader {
             Todo::Administrator
         } else if change.actor == permit.actor().user {
             Todo::Correct
-        } else {
+        } else if self.mirror.user(change.actor).map_err(storage)?.is_some_and(|author| author.is_active) {
             Todo::Author(author.clone())
+        } else {
+            // Who cannot sign in corrects nothing.
+            Todo::Administrator
         };
         Ok(Attention {
             n,
@@ -85,9 +88,9 @@ impl Reader {
             answers: if change.collection == Collection::Users {
                 Vec::new()
             } else {
-                let zone = &self.time_here().zone;
+                let (units, zone) = self.units_and_zone();
                 let fields = if of_patients { resident_form::shown(&change.fields) } else { change.fields };
-                in_words(zone, form.as_deref(), &fields, &change.confirmed, self.units())
+                in_words(&zone, form.as_deref(), &fields, &change.confirmed, units)
             },
             why,
             todo,

@@ -1,17 +1,46 @@
-//! Corrections since: what became of an entry after its form was opened. Who corrects what does not stand any more, on
-//! a page that was left open or came back, would put a second correction beside the first.
+//! Corrections before and since: what a version corrects, and what became of it after its form was opened. Who corrects
+//! what does not stand any more, on a page that was left open or came back, would put a second correction beside the
+//! first.
 
 use std::collections::BTreeSet;
 
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::RecordId;
 use carepost_protocol::role::{Permit, ReadPatients};
+use carepost_protocol::time::Timestamp;
 
 use super::{Reader, storage};
-use crate::outbox::Progress;
+use crate::outbox::{Pending, Progress};
 use crate::workspace::view::{Form, Refused, Since};
 
+/// How far the first version of an entry is looked for behind one that is shown alone.
+const LOOKED_BACK: usize = 50;
+
 impl Reader {
+    /// Who charted the first version of the entry that a version corrects, by name, and when, where that is here.
+    pub(super) fn charted_first(
+        &self,
+        permit: &Permit<ReadPatients>,
+        pending: &[Pending],
+        amends: Option<RecordId>,
+    ) -> Result<Option<(String, Timestamp)>, Refused> {
+        let (mut first, mut next) = (None, amends);
+        for _ in 0..LOOKED_BACK {
+            let Some(id) = next else { break };
+            let known = self.mirror.record(permit, id).map_err(storage)?.or_else(|| self.older_record(id));
+            (first, next) = match (known, pending.iter().find(|waiting| waiting.record == id)) {
+                (Some(known), _) => (Some((known.recorded_by, known.recorded_at)), known.amends),
+                (None, Some(Pending { change, .. })) => {
+                    let amends = change.record.filter(|_| change.kind == ChangeKind::Amend);
+                    (Some((change.actor, change.recorded_at)), amends)
+                }
+                (None, None) => return Ok(None),
+            };
+        }
+        let first = first.filter(|_| next.is_none());
+        Ok(first.map(|(author, at)| (self.name_of(author), at)))
+    }
+
     /// What was last made of the entry that a form corrects or strikes out.
     pub(crate) fn corrected_since(
         &self,

@@ -1,11 +1,14 @@
 //! Duplicate detection: who may be the person that is asked about, or has the same number.
 
-use carepost_protocol::patient::{self, NUMBERS, same_number};
+use std::collections::BTreeMap;
+
+use carepost_protocol::id::PatientId;
+use carepost_protocol::patient::same_numbers;
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 
 use super::Reader;
-use super::residents::keep_present;
+use super::residents::present_in;
 use crate::workspace::view::{Known, Refused};
 
 impl Reader {
@@ -15,31 +18,38 @@ impl Reader {
         permit: &Permit<ReadPatients>,
         resident: &PatientDocument,
     ) -> Result<Vec<Known>, Refused> {
-        let mut others: Vec<Known> = Vec::new();
-        for number in NUMBERS.into_iter().filter_map(patient::field) {
-            let mut asked = PatientDocument { mrn: String::new(), medicare: None, ..resident.clone() };
-            asked.set(number.key, &number.of(resident));
-            for known in self.known_as(permit, &asked, |one, other| same_number(one, other).is_some())? {
-                let id = known.resident.id;
-                let is_another = id != resident.id && Some(id) != resident.replaced_by;
-                if is_another && others.iter().all(|other| other.resident.id != id) {
-                    others.push(Known { number: Some(number.label), ..known });
-                }
-            }
-        }
+        let has_one =
+            |one: &PatientDocument, other: &PatientDocument| same_numbers(one, other).next().is_some();
+        let mut others = self.known_as(permit, resident, has_one)?;
+        let is_another = |id| id != resident.id && Some(id) != resident.replaced_by;
+        others.retain(|known| is_another(known.resident.id));
         Ok(others)
     }
 
-    /// The people of whom that holds beside whoever is asked about, those in care first.
+    /// The people of whom that holds beside whoever is asked about, or who took the place of somebody of whom it does:
+    /// those in care first.
     pub(crate) fn known_as(
         &self,
         permit: &Permit<ReadPatients>,
         asked: &PatientDocument,
         holds: impl Fn(&PatientDocument, &PatientDocument) -> bool,
     ) -> Result<Vec<Known>, Refused> {
-        let mut known = self.all_residents(permit)?;
-        keep_present(&mut known, |resident| holds(asked, resident));
-        let known = known.into_iter().map(|resident| Known::beside(asked, resident.document));
+        let all = self.all_residents(permit)?;
+        let present = present_in(&all);
+        let mut former: BTreeMap<PatientId, Vec<&'static str>> = BTreeMap::new();
+        for other in all.iter().map(|resident| &resident.document).filter(|other| holds(asked, other)) {
+            let now = present(other.id);
+            let numbers = same_numbers(asked, other).map(|number| number.label).filter(|_| now != other.id);
+            former.entry(now).or_default().extend(numbers);
+        }
+        let known = all.into_iter().filter_map(|resident| {
+            let mut former = former.remove(&resident.document.id)?;
+            let known = Known::beside(asked, resident.document);
+            former.sort_unstable();
+            former.dedup();
+            former.retain(|label| !known.own.contains(label));
+            Some(Known { former, ..known })
+        });
         let mut known: Vec<Known> = known.collect();
         known.sort_by_key(|known| (!known.resident.is_active, known.resident.id));
         Ok(known)

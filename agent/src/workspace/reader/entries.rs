@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet};
 
-use carepost_protocol::amend::{self, Thread};
+use carepost_protocol::amend::{self, Thread, Threads};
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{PatientId, RecordId, UserId};
@@ -12,13 +12,15 @@ use carepost_protocol::record::{RecordDocument, ReviewDocument};
 use carepost_protocol::role::{Actor, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
+use carepost_protocol::workflow::Workflow;
 use carepost_protocol::zone::Zone;
+use serde_json::{Map, Value};
 
 use super::workflows::Workflows;
 use super::{Permits, Reader, in_words, storage};
 use crate::mirror::{self, first_and_last};
 use crate::outbox::{Pending, Progress};
-use crate::workspace::view::{Beside, Charted, Entry, Form, Mark, Refused, Shown};
+use crate::workspace::view::{Answered, Beside, Charted, Entry, Form, Mark, Refused, Shown};
 
 /// For whom entries are put into words.
 pub(super) struct Viewer<'a> {
@@ -33,16 +35,33 @@ pub(super) struct Viewer<'a> {
 }
 
 impl Viewer<'_> {
-    /// Whether an entry of that workflow can be corrected: what was charted has to be here, or was struck out.
-    fn may_correct(&self, key: &str, author: UserId, is_here: bool) -> bool {
+    /// Whether an entry of that workflow may be corrected.
+    fn may_correct(&self, key: &str, author: UserId) -> bool {
         let who = self.charts.as_ref().zip(self.workflows.latest(key));
-        is_here && who.is_some_and(|(actor, form)| form.lets_correct(actor.role, author == actor.user))
+        who.is_some_and(|(actor, form)| form.lets_correct(actor.role, author == actor.user))
+    }
+
+    /// What was answered in an entry with these values. What strikes one out has none of its own.
+    fn answered(
+        &self,
+        form: Option<&Workflow>,
+        values: &Map<String, Value>,
+        confirmed: &[String],
+        is_struck: bool,
+    ) -> Answered {
+        match (is_struck, values.is_empty()) {
+            (true, true) => Answered::NotHere,
+            (false, true) if !self.shows_all => Answered::NotSent,
+            (_, _) => Answered::With(in_words(&self.zone, form, values, confirmed, self.units)),
+        }
     }
 }
 
 /// A version of an entry, and what it corrects. One of many is not read.
 struct Version {
     amends: Option<RecordId>,
+    /// What it strikes out; where the server refused that, it corrects nothing all the same.
+    strikes: Option<RecordId>,
     entry: Option<Entry>,
 }
 
@@ -62,7 +81,8 @@ impl Reader {
     pub(super) fn viewer<'a>(&self, permits: &Permits, workflows: &'a Workflows<'a>) -> Viewer<'a> {
         let charts = permits.chart.map(|permit| *permit.actor());
         let shows_all = self.phi_mode() == PhiMode::Full;
-        Viewer { zone: self.time_here().zone, workflows, charts, units: self.units(), shows_all }
+        let (units, zone) = self.units_and_zone();
+        Viewer { zone, workflows, charts, units, shows_all }
     }
 
     /// What the mirror has of a person's whole chart from a place on, so many of it and so many versions of each, with
@@ -80,7 +100,7 @@ impl Reader {
         for id in whole {
             is_all &= self.find_entries(permit, *id, viewer, shown, &mut found)?;
         }
-        Ok((self.put_together(permit, found, shown.versions)?, is_all))
+        Ok((self.put_together(permit, found, viewer, shown.versions)?, is_all))
     }
 
     /// What there is of one patient; whether nothing comes after it but versions.
@@ -107,7 +127,8 @@ impl Reader {
             latest = latest.min(thread.root.recorded_at);
             came.insert(thread.root.id, latest);
             let left_out = thread.left_out.into_iter();
-            versions.extend(left_out.map(|(id, amends)| (id, Version { amends: Some(amends), entry: None })));
+            let unread = |amends| Version { amends: Some(amends), strikes: None, entry: None };
+            versions.extend(left_out.map(|(id, amends)| (id, unread(amends))));
             for record in thread.amendments.into_iter().chain([thread.root]) {
                 versions.insert(record.id, self.of_record(record, viewer)?);
             }
@@ -148,23 +169,22 @@ impl Reader {
             }
         }
         // The server bounds its pages itself.
-        self.put_together(permit, Found { versions, ..Found::default() }, usize::MAX)
+        self.put_together(permit, Found { versions, ..Found::default() }, viewer, usize::MAX)
     }
 
     /// A record as an entry.
     pub(super) fn entry_of(&self, record: RecordDocument, viewer: &Viewer<'_>) -> Result<Entry, Refused> {
         let (form, has_form) = viewer.workflows.of(&record.workflow, Some(record.schema_version))?;
         let form = form.as_deref();
-        let is_here = record.entered_in_error || !record.values.is_empty() || viewer.shows_all;
         Ok(Entry {
             record: record.id,
             patient: record.patient_id,
             is_correction: record.amends.is_some(),
             charted: None,
             is_struck: record.entered_in_error,
-            may_correct: viewer.may_correct(&record.workflow, record.recorded_by, is_here),
+            may_correct: viewer.may_correct(&record.workflow, record.recorded_by),
             has_form,
-            answers: in_words(&viewer.zone, form, &record.values, &record.confirmed, viewer.units),
+            answered: viewer.answered(form, &record.values, &record.confirmed, record.entered_in_error),
             workflow: form.map_or(record.workflow, |form| form.label.clone()),
             reason: record.reason,
             author: self.name_of(record.recorded_by),
@@ -181,19 +201,21 @@ impl Reader {
     ) -> Result<Vec<Entry>, Refused> {
         let (workflows, permit) = (self.workflows()?, &permits.read);
         let viewer = self.viewer(permits, &workflows);
-        let mut versions = Vec::new();
-        for id in [review.record].iter().chain(&review.others) {
-            let Some(record) = self.mirror.record(permit, *id).map_err(storage)? else { continue };
-            let form = Form::Correct(record.patient_id, *id);
-            let mut entry = self.entry_of(record, &viewer)?;
-            entry.may_correct &= self.corrected_since(permit, &form)?.is_none();
-            versions.push(entry);
+        let asked: Vec<RecordId> = [review.record].iter().chain(&review.others).copied().collect();
+        let mut versions = BTreeMap::new();
+        for id in &asked {
+            if let Some(record) = self.mirror.record(permit, *id).map_err(storage)? {
+                versions.insert(*id, self.of_record(record, &viewer)?);
+            }
         }
-        let first = versions.first().filter(|first| !first.is_correction && first.record == review.record);
-        let charted = first.map(|first| (first.author.clone(), first.recorded_at));
-        let corrections = versions.iter_mut().filter(|entry| entry.record != review.record);
-        corrections.for_each(|entry| entry.charted.clone_from(&charted));
-        Ok(versions)
+        self.hang_together(permit, &mut versions, &viewer)?;
+        let mut shown: Vec<Entry> =
+            asked.iter().filter_map(|id| versions.remove(id)).filter_map(|version| version.entry).collect();
+        for entry in &mut shown {
+            let form = Form::Correct(entry.patient, entry.record);
+            entry.may_correct &= self.corrected_since(permit, &form)?.is_none();
+        }
+        Ok(shown)
     }
 
     /// One version of an entry, as whoever is to strike it out reads it.
@@ -208,11 +230,16 @@ impl Reader {
         // The outbox first: what arrives in between is in both.
         let pending = self.outbox.pending(permit, patient, 0).map_err(storage)?;
         let known = self.mirror.record(permit, id).map_err(storage)?.or_else(|| self.older_record(id));
-        if let Some(known) = known.filter(|known| known.patient_id == patient) {
-            return self.entry_of(known, &viewer).map(Some);
-        }
-        let waiting = pending.into_iter().find(|pending| pending.record == id);
-        Ok(waiting.map(|waiting| self.of_pending(waiting, &viewer)).transpose()?.and_then(|it| it.entry))
+        let version = match known.filter(|known| known.patient_id == patient) {
+            Some(known) => Some(self.of_record(known, &viewer)?),
+            None => {
+                let waiting = pending.iter().find(|pending| pending.record == id).cloned();
+                waiting.map(|waiting| self.of_pending(waiting, &viewer)).transpose()?
+            }
+        };
+        let Some(Version { amends, entry: Some(entry), .. }) = version else { return Ok(None) };
+        let charted = self.charted_first(permit, &pending, amends)?;
+        Ok(Some(Entry { charted, ..entry }))
     }
 
     /// Hangs versions together, latest entry first. A correction of what is not here stands by itself. Of more than
@@ -221,13 +248,12 @@ impl Reader {
         &self,
         permit: &Permit<ReadPatients>,
         found: Found,
+        viewer: &Viewer<'_>,
         most: usize,
     ) -> Result<Vec<Charted>, Refused> {
         let now = self.clock.now();
         let Found { mut versions, came, cut } = found;
-        let links: Vec<_> = versions.iter().map(|(id, version)| (*id, version.amends)).collect();
-        show_what_was_struck(&mut versions, &links);
-        let found = amend::threads(links);
+        let found = self.hang_together(permit, &mut versions, viewer)?;
         let alone =
             found.held.into_iter().map(|id| Thread { root: id, leaves: vec![id], corrected: Vec::new() });
         let mut charted: Vec<(Timestamp, bool, Charted)> = Vec::new();
@@ -243,16 +269,11 @@ impl Reader {
                 }
                 None => None,
             };
-            let first = versions.get(&root).and_then(|version| version.entry.as_ref());
-            let charted_by = first.map(|first| (first.author.clone(), first.recorded_at));
             let mut left_out = 0;
             let mut take = |ids: Vec<RecordId>| -> Vec<Entry> {
                 let taken: Vec<Version> = ids.into_iter().filter_map(|id| versions.remove(&id)).collect();
                 let all = taken.len();
                 let mut known: Vec<Entry> = taken.into_iter().filter_map(|version| version.entry).collect();
-                for correction in known.iter_mut().filter(|entry| entry.record != root) {
-                    correction.charted.clone_from(&charted_by);
-                }
                 known.sort_by_key(|entry| (entry.recorded_at, entry.record));
                 let shown = first_and_last(known, most);
                 left_out += all - shown.len();
@@ -271,8 +292,56 @@ impl Reader {
         Ok(charted.into_iter().map(|(_, _, charted)| charted).collect())
     }
 
+    /// How versions hang together, each with what it has of others: what corrects an entry, by whom that was charted, and
+    /// when; what strikes one out, what it struck.
+    fn hang_together(
+        &self,
+        permit: &Permit<ReadPatients>,
+        versions: &mut BTreeMap<RecordId, Version>,
+        viewer: &Viewer<'_>,
+    ) -> Result<Threads, Refused> {
+        let strikes = versions
+            .iter()
+            .filter_map(|(id, version)| Some((*id, version.entry.as_ref()?.patient, version.strikes?)));
+        for (id, patient, struck) in strikes.collect::<Vec<_>>() {
+            let answered = match versions.get(&struck).and_then(|struck| struck.entry.as_ref()) {
+                Some(struck) => Some(struck.answered.clone()),
+                None => self.charted_here(permit, patient, struck, viewer)?,
+            };
+            let strike = versions.get_mut(&id).and_then(|version| version.entry.as_mut());
+            if let Some((strike, answered)) = strike.zip(answered) {
+                strike.answered = answered;
+            }
+        }
+        let found = amend::threads(versions.iter().map(|(id, version)| (*id, version.amends)));
+        for Thread { root, leaves, corrected } in &found.threads {
+            let first = versions.get(root).and_then(|version| version.entry.as_ref());
+            let charted = first.map(|first| (first.author.clone(), first.recorded_at));
+            for id in leaves.iter().chain(corrected.iter().map(|(id, _)| id)).filter(|id| *id != root) {
+                if let Some(entry) = versions.get_mut(id).and_then(|version| version.entry.as_mut()) {
+                    entry.charted.clone_from(&charted);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// What was answered in a record about a patient that is on this device, though not among what is shown.
+    fn charted_here(
+        &self,
+        permit: &Permit<ReadPatients>,
+        patient: PatientId,
+        id: RecordId,
+        viewer: &Viewer<'_>,
+    ) -> Result<Option<Answered>, Refused> {
+        let known = self.mirror.record(permit, id).map_err(storage)?.or_else(|| self.older_record(id));
+        let known = known.filter(|known| known.patient_id == patient);
+        known.map(|known| Ok(self.entry_of(known, viewer)?.answered)).transpose()
+    }
+
     fn of_record(&self, record: RecordDocument, viewer: &Viewer<'_>) -> Result<Version, Refused> {
-        Ok(Version { amends: record.amends, entry: Some(self.entry_of(record, viewer)?) })
+        let (amends, strikes) = (record.amends, record.amends.filter(|_| record.entered_in_error));
+        Ok(Version { amends, strikes, entry: Some(self.entry_of(record, viewer)?) })
     }
 
     /// Lays what waits here over what the server has, unless that has it already.
@@ -301,9 +370,9 @@ impl Reader {
             is_correction,
             charted: None,
             is_struck: change.entered_in_error,
-            may_correct: !refused && viewer.may_correct(&key, change.actor, true),
+            may_correct: !refused && viewer.may_correct(&key, change.actor),
             has_form,
-            answers: in_words(&viewer.zone, form, &change.fields, &change.confirmed, viewer.units),
+            answered: viewer.answered(form, &change.fields, &change.confirmed, change.entered_in_error),
             workflow: form.map_or(key, |form| form.label.clone()),
             reason: change.reason,
             author: self.name_of(change.actor),
@@ -316,7 +385,8 @@ impl Reader {
         };
         // A refused correction corrects nothing.
         let amends = change.record.filter(|_| is_correction && !refused);
-        Ok(Version { amends, entry: Some(entry) })
+        let strikes = change.record.filter(|_| entry.is_struck);
+        Ok(Version { amends, strikes, entry: Some(entry) })
     }
 }
 
@@ -345,17 +415,4 @@ fn beside(
     let beside = Beside { by: names(&standing), struck_by: names(&struck), looked: None };
     let is_open = !standing.is_empty() && standing.len() + struck.len() > 1;
     is_open.then_some((standing.len(), beside))
-}
-
-/// What strikes an entry out shows what it struck. That is put back as it was, so it has to be here.
-fn show_what_was_struck(versions: &mut BTreeMap<RecordId, Version>, links: &[(RecordId, Option<RecordId>)]) {
-    for (id, amends) in links {
-        let before = amends.and_then(|before| versions.get(&before)?.entry.as_ref());
-        let Some(answers) = before.map(|before| before.answers.clone()) else { continue };
-        let strike = versions.get_mut(id).and_then(|version| version.entry.as_mut());
-        if let Some(strike) = strike.filter(|entry| entry.is_struck) {
-            strike.may_correct &= !answers.is_empty();
-            strike.answers = answers;
-        }
-    }
 }

@@ -20,6 +20,7 @@ use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::record::{Collection, FacilityDocument, PatientDocument};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::unit::Units;
+use carepost_protocol::zone::Zone;
 
 use super::answer::in_words;
 use super::audit_trail::{Access, AuditTrail};
@@ -133,9 +134,11 @@ impl Reader {
         self.mirror.facility().ok().flatten()
     }
 
-    /// The measures that the facility charts in.
-    pub(super) fn units(&self) -> Units {
-        self.facility().map(|facility| facility.units).unwrap_or_default()
+    /// The measures that the facility charts in, and the zone in which times are shown and read here.
+    pub(super) fn units_and_zone(&self) -> (Units, Zone) {
+        let facility = self.facility();
+        let zone = TimeHere::of(facility.as_ref(), self.clock.zone()).zone;
+        (facility.map(|facility| facility.units).unwrap_or_default(), zone)
     }
 
     /// How much of a resident is here. Where that cannot be read, nothing is said to be none.
@@ -152,11 +155,18 @@ impl Reader {
         self.mirror.is_complete(collection).unwrap_or(false)
     }
 
-    /// What somebody is called. Whoever is not of the facility's staff is an administrator of its organization, or was
-    /// of the staff when they did what is shown.
+    /// What somebody is called, within a sentence. Whoever is not of the facility's staff is an administrator of its
+    /// organization, or was of the staff when they did what is shown; as long as the staff is still loading, neither is
+    /// said.
     pub(super) fn name_of(&self, user: UserId) -> String {
+        // Asked first: a page that arrives in between only adds.
+        let unknown = if self.is_loaded(Collection::Users) {
+            "the office or former staff"
+        } else {
+            "somebody whose name is still loading"
+        };
         let known = self.mirror.user(user).ok().flatten();
-        known.map_or_else(|| "the office or former staff".to_owned(), |user| user.display_name)
+        known.map_or_else(|| unknown.to_owned(), |user| user.display_name)
     }
 
     /// How far the mirror has come in the feed: what waits is laid over it from there on.

@@ -201,12 +201,17 @@ fn join(resident: &mut PatientDocument, joined: &[Joined]) {
 
 /// Keeps those of whom it holds. Whoever took somebody's place is kept for both: people know them by either's
 /// name and number.
-pub(super) fn keep_present(residents: &mut Vec<Resident>, holds: impl Fn(&PatientDocument) -> bool) {
-    let replaced = residents.iter().map(|resident| &resident.document);
-    let replaced = replaced.filter_map(|resident| Some((resident.id, resident.replaced_by?)));
-    let replaced: BTreeMap<PatientId, PatientId> = replaced.collect();
-    let present = |id| (0..MAX_REPLACED).fold(id, |id, _| replaced.get(&id).copied().unwrap_or(id));
+fn keep_present(residents: &mut Vec<Resident>, holds: impl Fn(&PatientDocument) -> bool) {
+    let present = present_in(residents);
     let held = residents.iter().map(|resident| &resident.document).filter(|resident| holds(resident));
     let kept: BTreeSet<PatientId> = held.map(|resident| present(resident.id)).collect();
     residents.retain(|resident| kept.contains(&resident.document.id));
+}
+
+/// Who of these each is now: whoever took the place, or nobody else.
+pub(super) fn present_in(residents: &[Resident]) -> impl Fn(PatientId) -> PatientId + use<> {
+    let replaced = residents.iter().map(|resident| &resident.document);
+    let replaced = replaced.filter_map(|resident| Some((resident.id, resident.replaced_by?)));
+    let replaced: BTreeMap<PatientId, PatientId> = replaced.collect();
+    move |id| (0..MAX_REPLACED).fold(id, |id, _| replaced.get(&id).copied().unwrap_or(id))
 }

@@ -1,9 +1,9 @@
 //! The session host: the session machine of `agent-core` with this device's clock, badges and PINs.
 //!
 //! Whatever happens at the screen is an event, and what the machine made of it comes back as its [`Outcome`]; only the
-//! host gives permits. One event after the other is decided and made durable, so that two wrong PINs count as two;
-//! within that, and nowhere else, the audit trail's lock is taken. Whoever only looks at the screen does not wait for
-//! the disk.
+//! host gives permits. One event after the other is decided and made durable, so that two wrong PINs count as two. It
+//! takes effect only then: whoever asks for the screen or for a permit meanwhile is answered as before it, and does not
+//! wait for the disk. But whoever leaves the screen has left it at once.
 
 mod new_pin;
 mod sign_in;
@@ -20,6 +20,7 @@ use carepost_agent_core::session::{
 use carepost_protocol::id::{SessionId, UserId};
 use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::role::{Act, Actor, Permit};
+use carepost_protocol::time::Timestamp;
 use zeroize::Zeroizing;
 
 use super::audit_trail::Access;
@@ -34,13 +35,14 @@ use sign_in::Tap;
 pub(crate) struct SessionHost {
     badge_key: Zeroizing<[u8; 32]>,
     reader: Arc<Reader>,
-    /// Held by whoever decides an event, until what has to be durable is.
+    /// Held by whoever decides an event, until what has to be durable is; within it the audit trail's lock is taken.
     deciding: Mutex<()>,
     state: Mutex<State>,
 }
 
 /// What is known at this screen alone.
 struct State {
+    /// As of the last event that is durable.
     machine: SessionMachine,
     /// By what the last card that was nobody's badge would be known, and when it was there. Never written down.
     unknown_tap: Option<(String, Duration)>,
@@ -176,11 +178,12 @@ impl SessionHost {
         }
     }
 
-    /// Has the machine decide, and makes durable what has to be: all that is to be written down goes in one append.
+    /// Has the machine decide, and makes durable what has to be before any of it shows: all that is to be written down
+    /// goes in one append.
     fn decide(&self, _: &MutexGuard<'_, ()>, event: SessionEvent, tap: Option<&Tap<'_>>) -> Outcome {
         let clock = &self.reader.clock;
         let (now, monotonic, random) = (clock.now(), clock.monotonic(), clock.random::<10>());
-        let effects = lock(&self.state).machine.on(event, now, monotonic, random);
+        let (machine, effects) = lock(&self.state).decided(event, (now, monotonic, random));
         let (mut outcome, mut audit) = (Outcome::default(), Vec::new());
         let check = |attempt, user, asked| Some(PinCheck { attempt, user, asked });
         for effect in effects {
@@ -213,7 +216,27 @@ impl SessionHost {
             }
         }
         self.reader.trail.append(audit);
+        lock(&self.state).machine = machine;
         outcome
+    }
+}
+
+impl State {
+    /// The machine after an event, and what to do about that before it may take this one's place. Whoever leaves the
+    /// screen by it has left it here already.
+    fn decided(
+        &mut self,
+        event: SessionEvent,
+        (now, monotonic, random): (Timestamp, Duration, [u8; 10]),
+    ) -> (SessionMachine, Vec<SessionEffect>) {
+        let mut machine = self.machine.clone();
+        let effects = machine.on(event, now, monotonic, random);
+        let on_screen = |machine: &SessionMachine| machine.actor(monotonic).map(|actor| actor.session);
+        if on_screen(&machine) != on_screen(&self.machine) {
+            // Where nobody is on it, this changes nothing. What is to be done about it is among those effects.
+            drop(self.machine.on(SessionEvent::LockPressed, now, monotonic, random));
+        }
+        (machine, effects)
     }
 }
 

@@ -96,25 +96,12 @@ impl SessionHost {
 
     fn choice(&self, permit: &Permit<ChoosePin>, chosen: &ChosenPin) -> Change {
         let actor = permit.actor();
-        let (recorded_at, clock_quality) = self.reader.clock.stamp();
+        let assignment = self.reader.trail.grant().assignment_id;
+        let (by, stamp) = ((actor.user, actor.session), self.reader.clock.stamp());
         Change {
-            actor: actor.user,
-            session: actor.session,
-            assignment: self.reader.trail.grant().assignment_id,
             kind: ChangeKind::Patch,
-            collection: Collection::Users,
             record: Some(RecordId::from_bytes(*actor.user.as_bytes())),
-            base_seq: None,
-            patient: None,
-            workflow: None,
-            schema_version: None,
-            fields: chosen.fields(),
-            confirmed: Vec::new(),
-            reason: None,
-            entered_in_error: false,
-            recorded_at,
-            clock_quality,
-            supersedes: None,
+            ..Change::create(by, assignment, Collection::Users, chosen.fields(), stamp)
         }
     }
 

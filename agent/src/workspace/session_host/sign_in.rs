@@ -53,6 +53,8 @@ impl SessionHost {
     }
 
     fn present(&self, reader: &str, uid: &Uid) -> Outcome {
+        // Held before the mirror is asked: what changes there of whoever this opens for is told to the machine after it.
+        let deciding = lock(&self.deciding);
         let lookup = badge::lookup(&self.badge_key, uid);
         let card =
             CardKey(lookup.bytes().take(16).fold(0, |key, digit| (key << 4) | u64::from(nibble(digit))));
@@ -72,7 +74,7 @@ impl SessionHost {
             | Presented::LyingThere => Throttle::default(),
         };
         let presented = SessionEvent::BadgePresented { badge, throttle, card };
-        self.decide(&lock(&self.deciding), presented, Some(&Tap { reader, card: card_seen }))
+        self.decide(&deciding, presented, Some(&Tap { reader, card: card_seen }))
     }
 
     /// The last card that was nobody's badge, as long as that is worth something: the office can issue it.
@@ -160,7 +162,10 @@ impl SessionHost {
 
     /// The mirror has new documents: whoever is at this screen may be one of them.
     pub(crate) fn members_changed(&self) -> Vec<Outcome> {
-        let people = lock(&self.state).machine.people();
+        let people = {
+            let _deciding = lock(&self.deciding);
+            lock(&self.state).machine.people()
+        };
         let changed = people.into_iter().filter_map(|user| match self.staff(user) {
             Ok(Some(document)) if document.is_active => {
                 Some(self.on(SessionEvent::MemberChanged(member(&document))))

@@ -89,6 +89,10 @@ pub struct FormPage {
     pub author: Option<String>,
     /// The entry that is struck out here.
     pub strikes: Option<Entry>,
+    /// What is put back here was struck out: by whom, and why.
+    pub puts_back: Option<Struck>,
+    /// Whether there is a newer version of what it asks: it is saved in the one that it was begun in all the same.
+    pub is_superseded: bool,
     /// That an entry is about somebody who was discharged.
     pub discharged: Option<FieldError>,
     /// Whether what is struck out here can be put back here: the version of the form that it was charted in is here.
@@ -117,6 +121,15 @@ impl From<Refused> for NotOpened {
     fn from(why: Refused) -> Self {
         Self { why, typed: Vec::new(), is_kept: false }
     }
+}
+
+/// That an entry was struck out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Struck {
+    /// By whom, by name.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
 }
 
 /// The last correction of an entry.

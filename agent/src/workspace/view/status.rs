@@ -47,6 +47,29 @@ pub struct StatusLine {
     pub sent: PhiMode,
 }
 
+impl StatusLine {
+    /// That of a device on which nothing waits and nothing is wrong, as far as is known.
+    pub(crate) const fn calm(link: Link, sync: SyncView, reader: ReaderState, time: TimeHere) -> Self {
+        Self {
+            link,
+            waiting: 0,
+            oldest_waiting: None,
+            rejected: 0,
+            reviews: 0,
+            loading: false,
+            differs: Vec::new(),
+            stepped_over: Vec::new(),
+            sync,
+            storage_trouble: None,
+            phone: None,
+            reader,
+            encryption: None,
+            time,
+            sent: PhiMode::Full,
+        }
+    }
+}
+
 /// How the sync is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SyncView {

@@ -34,6 +34,8 @@ pub struct Search {
     since: Option<Timestamp>,
     /// Received before.
     until: Option<Timestamp>,
+    /// By which of its keys, which its description names; `-` before one is from the last on.
+    sort: Option<String>,
     /// The next page: `next` of the one before, as it is.
     page: Option<String>,
     /// At most so many; 200 unless given, 1,000 at most.
@@ -68,13 +70,14 @@ impl From<Audited> for AuditEntry {
     }
 }
 
-/// Looks for audit events of the organization, the last received first, by pages.
+/// Looks for audit events of the organization, the last received first (`-received_at`), by pages.
 #[utoipa::path(get, path = "/api/v1/audit-events", operation_id = "search_audit_events", tag = "audit", security(("session" = [])), params(Search), responses((status = 200, body = List<AuditEntry>)))]
 pub async fn search_audit_events(
     person: Person,
     Params(search): Params<Search>,
 ) -> Answer<axum::Json<List<AuditEntry>>> {
-    let (after, limit) = Which { page: search.page, limit: search.limit }.read()?;
+    let Search { sort, page, limit, .. } = search;
+    let (after, limit) = Which { sort, page, limit }.read("-received_at")?;
     let query = AuditQuery {
         patient: search.patient_id,
         user: search.user_id,

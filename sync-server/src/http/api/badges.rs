@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use super::List;
+use super::{List, Tagged};
 use crate::error::Answer;
 use crate::http::extract::{Id, Json, Params};
 use crate::operations::badges;
@@ -71,20 +71,20 @@ impl From<Badge> for BadgeView {
     }
 }
 
-/// A user's badges, latest first, by pages.
+/// A user's badges, latest first (`-created_at`), by pages.
 #[utoipa::path(get, path = "/api/v1/users/{user_id}/badges", operation_id = "list_badges", tag = "badges", security(("session" = [])), params(("user_id" = UserId, Path), Which), responses((status = 200, body = List<BadgeView>)))]
 pub async fn list_badges(
     person: Person,
     Id(user): Id<UserId>,
     Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<BadgeView>>> {
-    List::page(badges::list(&person, user, &which).await?, BadgeView::from)
+    List::page(badges::list(&person, user, which).await?, BadgeView::from)
 }
 
 /// One badge.
 #[utoipa::path(get, path = "/api/v1/badges/{badge_id}", operation_id = "show_badge", tag = "badges", security(("session" = [])), params(("badge_id" = BadgeId, Path)), responses((status = 200, body = BadgeView)))]
-pub async fn show_badge(person: Person, Id(id): Id<BadgeId>) -> Answer<axum::Json<BadgeView>> {
-    Ok(axum::Json(badges::show(&person, id).await?.into()))
+pub async fn show_badge(person: Person, Id(id): Id<BadgeId>) -> Answer<Tagged<BadgeView>> {
+    Ok(Tagged::of(badges::show(&person, id).await?, BadgeView::from))
 }
 
 /// Issues a badge: every reader of the user's home facility knows it from the next sync on.
@@ -111,6 +111,6 @@ pub async fn issue_tapped_badge(
 
 /// Revokes a badge. Twice is fine.
 #[utoipa::path(post, path = "/api/v1/badges/{badge_id}/revoke", operation_id = "revoke_badge", tag = "badges", security(("session" = [])), params(("badge_id" = BadgeId, Path)), responses((status = 200, body = BadgeView)))]
-pub async fn revoke_badge(person: Person, Id(id): Id<BadgeId>) -> Answer<axum::Json<BadgeView>> {
-    Ok(axum::Json(badges::revoke(&person, id).await?.into()))
+pub async fn revoke_badge(person: Person, Id(id): Id<BadgeId>) -> Answer<Tagged<BadgeView>> {
+    Ok(Tagged::of(badges::revoke(&person, id).await?, BadgeView::from))
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::List;
+use super::{List, Tagged};
 use crate::error::{Answer, Refusal};
 use crate::http::extract::{Id, Json, Params};
 use crate::http::idempotency::Residents;
@@ -98,7 +98,7 @@ pub struct ExportedChange {
     /// What is known of it.
     #[serde(flatten)]
     change: ChangeView,
-    /// What the device sent, to the byte.
+    /// What the device sent, to the byte; without the verifier of a PIN.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     payload: Option<Box<RawValue>>,
@@ -177,7 +177,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ChangePath {
     }
 }
 
-/// The changes of a facility's devices that were refused and wait for somebody, latest first, by pages.
+/// The changes of a facility's devices that were refused and wait for somebody, latest first (`-received_at`), by pages.
 #[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/refused-changes", operation_id = "list_refused_changes", tag = "changes", security(("session" = [])), params(("facility_id" = FacilityId, Path), Which), responses((status = 200, body = List<ChangeView>)))]
 pub async fn list_refused_changes(
     person: Person,
@@ -188,7 +188,8 @@ pub async fn list_refused_changes(
     List::page(found, |change| ChangeView::of(&permit, change))
 }
 
-/// The changes of a facility's devices that stand and that somebody should look at, latest first, by pages.
+/// The changes of a facility's devices that stand and that somebody should look at, latest first (`-received_at`), by
+/// pages.
 #[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/flagged-changes", operation_id = "list_flagged_changes", tag = "changes", security(("session" = [])), params(("facility_id" = FacilityId, Path), Which), responses((status = 200, body = List<ChangeView>)))]
 pub async fn list_flagged_changes(
     person: Person,
@@ -199,20 +200,25 @@ pub async fn list_flagged_changes(
     List::page(found, |change| ChangeView::of(&permit, change))
 }
 
-/// A change with its exact payload, whatever became of it: refused, or standing with a flag or without.
+/// A change with its exact payload, whatever became of it: refused, or standing with a flag or without. A PIN's verifier
+/// is shown to nobody.
 #[utoipa::path(get, path = "/api/v1/devices/{device_id}/changes/{incarnation_id}/{n}", operation_id = "export_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), responses((status = 200, body = ExportedChange)))]
 pub async fn export_change(
     person: Person,
     ChangePath { device, name }: ChangePath,
-) -> Answer<axum::Json<ExportedChange>> {
+) -> Answer<Tagged<ExportedChange>> {
     let (permit, (change, payload)) = changes::export(&person, device, name).await?;
     let text = payload.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
     // Trimmed JSON only: what is written as it is must be what it was, to the byte.
     let raw = text.and_then(|text| RawValue::from_string(text.to_owned()).ok());
     let raw = raw.filter(|raw| Some(raw.get()) == text);
     let base64 = payload.filter(|_| raw.is_none()).map(|bytes| STANDARD.encode(bytes));
-    let change = ChangeView::of(&permit, change);
-    Ok(axum::Json(ExportedChange { change, payload: raw, payload_base64: base64 }))
+    let shown = |change| ExportedChange {
+        change: ChangeView::of(&permit, change),
+        payload: raw,
+        payload_base64: base64,
+    };
+    Ok(Tagged::of(change, shown))
 }
 
 /// Judges a refused change again, as of when it was made: the server may be newer, or somebody may have
@@ -221,7 +227,7 @@ pub async fn export_change(
 pub async fn retry_refused_change(
     person: Person,
     ChangePath { device, name }: ChangePath,
-) -> Answer<(Extension<Residents>, axum::Json<ReconsideredChange>)> {
+) -> Answer<(Extension<Residents>, Tagged<ReconsideredChange>)> {
     let (permit, done) = changes::retry(&person, device, name).await?;
     Ok(reconsidered(&permit, done))
 }
@@ -232,7 +238,7 @@ pub async fn discard_refused_change(
     person: Person,
     ChangePath { device, name }: ChangePath,
     Json(asked): Json<DiscardChange>,
-) -> Answer<(Extension<Residents>, axum::Json<ReconsideredChange>)> {
+) -> Answer<(Extension<Residents>, Tagged<ReconsideredChange>)> {
     let (permit, done) = changes::discard(&person, device, name, asked.reason).await?;
     Ok(reconsidered(&permit, done))
 }
@@ -240,8 +246,11 @@ pub async fn discard_refused_change(
 fn reconsidered(
     permit: &Permit<ReadPatients>,
     it: Reconsidered,
-) -> (Extension<Residents>, axum::Json<ReconsideredChange>) {
+) -> (Extension<Residents>, Tagged<ReconsideredChange>) {
     let shown = Residents(it.change.patient.map(|patient| (patient, it.facility)).into_iter().collect());
-    let change = ChangeView::of(permit, it.change);
-    (Extension(shown), axum::Json(ReconsideredChange { change, followed: it.followed }))
+    let view = |it: Reconsidered| ReconsideredChange {
+        followed: it.followed,
+        change: ChangeView::of(permit, it.change),
+    };
+    (Extension(shown), Tagged::of(it, view))
 }

@@ -191,7 +191,7 @@ pub struct RegisteredDevice {
     token: String,
 }
 
-/// A facility's devices, by name, by pages.
+/// A facility's devices, by `name`, `created_at` or `last_seen`, by pages.
 #[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/devices", operation_id = "list_devices", tag = "devices", security(("session" = [])), params(("facility_id" = FacilityId, Path), Which), responses((status = 200, body = List<DeviceView>)))]
 pub async fn list_devices(
     State(app): State<App>,
@@ -199,7 +199,7 @@ pub async fn list_devices(
     Id(facility): Id<FacilityId>,
     Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<DeviceView>>> {
-    List::page(devices::list(&person, facility, &which).await?, |device| view(&app, device))
+    List::page(devices::list(&person, facility, which).await?, |device| view(&app, device))
 }
 
 /// Registers a device before it is seen; it enrolls with the token, or waits in the lobby as expected.
@@ -243,10 +243,10 @@ pub async fn deactivate_device(
     person: Person,
     Id(id): Id<DeviceId>,
     asked: Option<Json<DeactivateDevice>>,
-) -> Answer<axum::Json<DeactivatedDevice>> {
+) -> Answer<Tagged<DeactivatedDevice>> {
     let why = asked.map(|Json(asked)| asked.reason).unwrap_or_default();
-    let Deactivated { device, exposed } = devices::deactivate(&person, id, why).await?;
-    Ok(axum::Json(DeactivatedDevice { device: view(&app, device), exposed }))
+    let shown = |Deactivated { device, exposed }| DeactivatedDevice { device: view(&app, device), exposed };
+    Ok(Tagged::of(devices::deactivate(&person, id, why).await?, shown))
 }
 
 /// Takes out again what a deactivated device sent since a moment: its entries are struck out, the residents whom it

@@ -99,14 +99,14 @@ impl FacilityView {
     }
 }
 
-/// The facilities the asker sees, by name, by pages.
+/// The facilities the asker sees, by `name` or `created_at`, by pages.
 #[utoipa::path(get, path = "/api/v1/facilities", operation_id = "list_facilities", tag = "facilities", security(("session" = [])), params(Which), responses((status = 200, body = List<FacilityView>)))]
 pub async fn list_facilities(
     State(app): State<App>,
     person: Person,
     Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<FacilityView>>> {
-    List::page(facilities::list(&person, &which).await?, |facility| FacilityView::of(&app, facility))
+    List::page(facilities::list(&person, which).await?, |facility| FacilityView::of(&app, facility))
 }
 
 /// Adds a facility.

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use carepost_host::files;
+use carepost_protocol::text::sort_key;
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,8 +12,8 @@ use crate::app::App;
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::http::extract::{Id, Params};
-use crate::operations::paging::{Anchor, Which};
-use crate::store::StoreError;
+use crate::operations::paging::{Key, Which};
+use crate::store::{SortKeys, StoreError};
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -78,11 +79,12 @@ fn explain(kind: ProblemKind) -> Explanation {
     Explanation { uri: kind.uri(), title: kind.title(), status: kind.status(), help: kind.help() }
 }
 
-/// Every kind of problem, by status, by pages.
+/// Every kind of problem, by `status` or `title`, by pages.
 #[utoipa::path(get, path = "/problems", operation_id = "list_problems", tag = "server", params(Which), responses((status = 200, body = List<Explanation>)))]
 pub async fn list_problems(Params(which): Params<Which>) -> Answer<axum::Json<List<Explanation>>> {
-    let anchor = |kind: &ProblemKind| Anchor::behind(kind.slug(), "");
-    List::page(which.of(ProblemKind::ALL.to_vec(), anchor, |_| true)?, explain)
+    let keys: &SortKeys<Key<ProblemKind>> =
+        &[("status", |kind| kind.status().to_string()), ("title", |kind| sort_key(kind.title()))];
+    List::page(which.of(ProblemKind::ALL.to_vec(), |kind| kind.slug().to_owned(), keys)?, explain)
 }
 
 /// One kind of problem.

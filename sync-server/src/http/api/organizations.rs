@@ -102,13 +102,13 @@ impl From<Founded> for CreatedOrganization {
     }
 }
 
-/// The organizations the asker sees, by name, by pages: all for the platform's administrators, else the own one.
+/// The organizations the asker sees, by `name` or `created_at`, by pages: all for the platform's administrators, else the own one.
 #[utoipa::path(get, path = "/api/v1/organizations", operation_id = "list_organizations", tag = "organizations", security(("session" = [])), params(Which), responses((status = 200, body = List<OrganizationView>)))]
 pub async fn list_organizations(
     person: Person,
     Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<OrganizationView>>> {
-    List::page(organizations::list(&person, &which).await?, OrganizationView::from)
+    List::page(organizations::list(&person, which).await?, OrganizationView::from)
 }
 
 /// Creates an organization, its first administrator and its recovery key in one step.

@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::extract::{FromRequestParts, Path};
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
-use carepost_protocol::patient::FIELDS;
+use carepost_protocol::patient::{FIELDS, Field};
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
@@ -90,8 +90,8 @@ pub struct PatientView {
 pub struct Another {
     /// The patient.
     id: PatientId,
-    /// The medical record number.
-    mrn: String,
+    /// The medical record number, where there is one.
+    mrn: Option<String>,
     /// The full name.
     name: String,
 }
@@ -99,12 +99,15 @@ pub struct Another {
 impl PatientView {
     /// Only who may read patients gets to see one.
     fn of(_: &Permit<ReadPatients>, PatientAndRelated { patient: it, related }: PatientAndRelated) -> Self {
-        let another = |it: Patient| Another { id: it.id, mrn: it.mrn.clone(), name: it.name.clone() };
+        let mrn = |it: &Patient| (!it.mrn.is_empty()).then(|| it.mrn.clone());
+        let another = |it: Patient| Another { id: it.id, mrn: mrn(&it), name: it.name.clone() };
         let asked = FIELDS.iter().filter(|field| field.is_asked());
+        // Whoever has no number has an empty one in the feed.
+        let known = |field: &Field| Some(field.of(&it)).filter(|value| *value != "").unwrap_or_default();
         Self {
             id: it.id,
             facility_id: it.facility_id,
-            fields: Fields(asked.map(|field| (field.key.to_owned(), field.of(&it))).collect()),
+            fields: Fields(asked.map(|field| (field.key.to_owned(), known(field))).collect()),
             is_active: it.is_active,
             is_active_since: None,
             replaced_by: it.replaced_by,
@@ -127,20 +130,22 @@ pub struct WhichPatients {
     /// Those whose name, room or number begins so, in any order of words, as a kiosk finds them; also under what those
     /// were called whose place they took.
     find: Option<String>,
+    /// By which of its keys, which its description names; `-` before one is from the last on.
+    sort: Option<String>,
     /// The next page: `next` of the one before, as it is.
     page: Option<String>,
     /// At most so many; 200 unless given, 1,000 at most.
     limit: Option<usize>,
 }
 
-/// The patients the asker sees, by name, by pages.
+/// The patients the asker sees, by `name` or `created_at`, by pages.
 #[utoipa::path(get, path = "/api/v1/patients", operation_id = "list_patients", tag = "patients", security(("session" = [])), params(WhichPatients), responses((status = 200, body = List<PatientView>)))]
 pub async fn list_patients(
     person: Person,
-    Params(WhichPatients { facility_id, is_active, find, page, limit }): Params<WhichPatients>,
+    Params(WhichPatients { facility_id, is_active, find, sort, page, limit }): Params<WhichPatients>,
 ) -> Answer<axum::Json<List<PatientView>>> {
-    let which = Which { page, limit };
-    let (permit, found) = patients::list(&person, facility_id, is_active, find, &which).await?;
+    let which = Which { sort, page, limit };
+    let (permit, found) = patients::list(&person, facility_id, is_active, find, which).await?;
     List::page(found, |known| PatientView::of(&permit, known))
 }
 
@@ -186,7 +191,7 @@ pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<
     Ok(Tagged::of(known, |known| PatientView::of(&permit, known)))
 }
 
-/// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them. Of
+/// What was charted about a patient, what came last first (`latest`), by pages: what devices hold, and then what has left them. Of
 /// what is struck out, `struck_out_by` names the record that says why.
 #[utoipa::path(get, path = "/api/v1/patients/{patient_id}/records", operation_id = "list_records", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path), Which), responses((status = 200, body = Object, description = "`items`, and `next` where there is more: give it as `page`")))]
 pub async fn list_records(

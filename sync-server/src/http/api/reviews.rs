@@ -19,19 +19,21 @@ use crate::operations::reviews;
 pub struct Openness {
     /// The open ones, or the closed ones; all unless given.
     open: Option<bool>,
+    /// By which of its keys, which its description names; `-` before one is from the last on.
+    sort: Option<String>,
     /// The next page: `next` of the one before, as it is.
     page: Option<String>,
     /// At most so many; 200 unless given, 1,000 at most.
     limit: Option<usize>,
 }
 
-/// A facility's reviews, latest first, by pages.
+/// A facility's reviews, those first in which something changed last (`latest`), by pages.
 #[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/reviews", operation_id = "list_reviews", tag = "changes", security(("session" = [])), params(("facility_id" = FacilityId, Path), Openness), responses((status = 200, body = List<ReviewDocument>)))]
 pub async fn list_reviews(
     person: Person,
     Id(facility): Id<FacilityId>,
-    Params(Openness { open, page, limit }): Params<Openness>,
+    Params(Openness { open, sort, page, limit }): Params<Openness>,
 ) -> Answer<axum::Json<List<ReviewDocument>>> {
-    let found = reviews::list(&person, facility, open, &Which { page, limit }).await?;
+    let found = reviews::list(&person, facility, open, &Which { sort, page, limit }).await?;
     List::page(found, std::convert::identity)
 }

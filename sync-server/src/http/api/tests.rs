@@ -29,8 +29,6 @@ use crate::http::listener::PeerAddress;
 use crate::http::route::Listener;
 use crate::http::routes::router;
 use crate::password::{Caller, Passwords};
-use crate::rate_limit::RateLimiter;
-use crate::request_rate::RequestRate;
 use crate::stopping::Stopping;
 use crate::store::{
     Ambient, AuditQuery, DatabaseKey, Login, NewFacility, NewPatient, NewSession, NewUser, OrganizationStore,
@@ -80,23 +78,17 @@ impl Server {
         let files = ["tls.crt", "tls.key"].map(|name| directory.path().join(name));
         std::fs::write(&files[0], certified.cert.pem()).unwrap();
         std::fs::write(&files[1], certified.signing_key.serialize_pem()).unwrap();
-        let app = App {
-            store,
-            passwords,
-            config: Arc::new(Config::default()),
-            rate_limiter: Arc::new(RateLimiter::default()),
-            quotas: Arc::default(),
-            idempotent_in_progress: Arc::default(),
-            request_rate: Arc::new(RequestRate::new(Config::default().requests_per_minute)),
-            last_seen: Arc::default(),
-            read_log: Arc::default(),
-            refusal_log: Arc::default(),
-            clone_detector: Arc::default(),
-            certificate: Tls::load(&files[0], &files[1]).unwrap().certificate,
-            stopping: Stopping::channel().1,
-        };
+        let certificate = Tls::load(&files[0], &files[1]).unwrap().certificate;
+        let app = App::new(store, passwords, Config::default(), certificate, Stopping::channel().1);
         let router = router(&app, Listener::People);
         Self { app, router, organization: organization.id, registry, _directory: directory }
+    }
+
+    /// The same, with nothing but what its store and its configuration have.
+    fn started_anew(self) -> Self {
+        let App { store, passwords, config, certificate, stopping, .. } = self.app;
+        let app = App::new(store, passwords, Arc::unwrap_or_clone(config), certificate, stopping);
+        Self { router: router(&app, Listener::People), app, ..self }
     }
 
     async fn send(&self, mut request: Request<Body>) -> (StatusCode, Value) {
@@ -338,7 +330,7 @@ async fn what_is_done_is_answered_as_done_where_the_looks_at_who_is_named_cannot
         server.app.read_log.written(nurse, &view);
     }
     assert_eq!((admit().await, looks().await), (0, 2), "nobody is named, and no look is told");
-    assert_eq!(server.registry.patients(Some(facility)).await.unwrap().len(), 4);
+    assert_eq!(server.registry.all_patients().await.unwrap().len(), 4);
 }
 
 #[tokio::test]

@@ -99,19 +99,22 @@ impl From<User> for UserView {
 pub struct WhichUsers {
     /// Only of this facility.
     facility_id: Option<FacilityId>,
+    /// By which of its keys, which its description names; `-` before one is from the last on.
+    sort: Option<String>,
     /// The next page: `next` of the one before, as it is.
     page: Option<String>,
     /// At most so many; 200 unless given, 1,000 at most.
     limit: Option<usize>,
 }
 
-/// The users the asker sees, by name, by pages.
+/// The users the asker sees, by `name` or `created_at`, by pages.
 #[utoipa::path(get, path = "/api/v1/users", operation_id = "list_users", tag = "users", security(("session" = [])), params(WhichUsers), responses((status = 200, body = List<UserView>)))]
 pub async fn list_users(
     person: Person,
-    Params(WhichUsers { facility_id, page, limit }): Params<WhichUsers>,
+    Params(WhichUsers { facility_id, sort, page, limit }): Params<WhichUsers>,
 ) -> Answer<axum::Json<List<UserView>>> {
-    List::page(users::list(&person, facility_id, &Which { page, limit }).await?, UserView::from)
+    let found = users::list(&person, facility_id, Which { sort, page, limit }).await?;
+    List::page(found, UserView::from)
 }
 
 /// Adds a user, who cannot sign in before a password or a PIN is set.

@@ -1,11 +1,13 @@
 //! Workflow schemas: published by version, every version kept (S4-53, S4-54).
 
+use std::convert::identity;
+
 use carepost_protocol::workflow::Workflow;
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::List;
+use super::{List, Tagged};
 use crate::error::Answer;
 use crate::http::extract::{Id, Json, Params};
 use crate::operations::paging::Which;
@@ -21,13 +23,13 @@ pub struct OfVersion {
     version: Option<u32>,
 }
 
-/// The organization's workflows, each in its latest version, by label, by pages.
+/// The organization's workflows, each in its latest version, by `label` or `key`, by pages.
 #[utoipa::path(get, path = "/api/v1/workflows", operation_id = "list_workflows", tag = "workflows", security(("session" = [])), params(Which), responses((status = 200, body = List<Workflow>)))]
 pub async fn list_workflows(
     person: Person,
     Params(which): Params<Which>,
 ) -> Answer<axum::Json<List<Workflow>>> {
-    List::page(workflows::list(&person, &which).await?, std::convert::identity)
+    List::page(workflows::list(&person, which).await?, identity)
 }
 
 /// Publishes a schema; every kiosk of the organization offers it from its next sync on.
@@ -35,8 +37,8 @@ pub async fn list_workflows(
 pub async fn publish_workflow(
     person: Person,
     Json(asked): Json<PublishWorkflow>,
-) -> Answer<(StatusCode, axum::Json<Workflow>)> {
-    Ok((StatusCode::CREATED, axum::Json(workflows::publish(&person, asked).await?)))
+) -> Answer<(StatusCode, Tagged<Workflow>)> {
+    Ok((StatusCode::CREATED, Tagged::of(workflows::publish(&person, asked).await?, identity)))
 }
 
 /// One workflow.
@@ -45,6 +47,6 @@ pub async fn show_workflow(
     person: Person,
     Id(key): Id<String>,
     Params(of): Params<OfVersion>,
-) -> Answer<axum::Json<Workflow>> {
-    Ok(axum::Json(workflows::show(&person, &key, of.version).await?))
+) -> Answer<Tagged<Workflow>> {
+    Ok(Tagged::of(workflows::show(&person, &key, of.version).await?, identity))
 }

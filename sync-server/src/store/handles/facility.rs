@@ -18,7 +18,7 @@ use crate::scope::FacilityScope;
 use crate::store::engine::{AccessScope, Tx, params};
 use crate::store::listed::Listed;
 use crate::store::rules::chart::{self, ChartPlace};
-use crate::store::rules::feed_writer::{self, count_on};
+use crate::store::rules::feed_writer::count_on;
 use crate::store::rules::older::{self, OlderRequest};
 use crate::store::rules::page::{self, AgainRequest, PageRequest};
 use crate::store::rules::push::{self, Batch, Taken};
@@ -157,13 +157,18 @@ impl FacilityStore {
         self.store.read(AccessScope::Facility(self.scope), read).await
     }
 
-    /// The end of the feed.
+    /// A patient, and the place in the feed of the last edit of the patient.
     ///
     /// # Errors
     /// As [`Self::records`].
-    pub async fn head(&self, permit: &Permit<ReadPatients>) -> Result<u64> {
+    pub async fn patient(&self, permit: &Permit<ReadPatients>, id: PatientId) -> Result<(Patient, u64)> {
         self.permitted(permit)?;
-        self.store.read(AccessScope::Facility(self.scope), |tx| Ok(feed_writer::head(tx)?.seq)).await
+        let read = move |tx: &Tx<'_>| {
+            let patient = patient::find(tx, id)?.ok_or(StoreError::NotFound("patient"))?;
+            let written = patient::fields(tx, &patient)?.into_values().map(|field| field.mark.seq).max();
+            Ok((patient, written.unwrap_or(0)))
+        };
+        self.store.read(AccessScope::Facility(self.scope), read).await
     }
 
     /// As whom a patient was admitted besides, and who else the patient may be.
@@ -183,12 +188,16 @@ impl FacilityStore {
     }
 
     /// Who of the facility may be somebody who is to be admitted there, in care or not: those who were there first lead.
+    /// Nobody where one [has the MRN](patient::holder): the admission is refused for that, and nothing has to be asked.
     ///
     /// # Errors
     /// As [`Self::records`].
     pub async fn alike(&self, permit: &Permit<ReadPatients>, asked: Patient) -> Result<Vec<Patient>> {
         self.permitted(permit)?;
         let read = move |tx: &Tx<'_>| {
+            if patient::holder(tx, &asked)?.is_some() {
+                return Ok(Vec::new());
+            }
             let alike = patient::alike(tx, &asked)?.into_iter().map(|id| patient::find(tx, id));
             Ok(alike.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
         };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{OrganizationId, SessionId, UserId};
 use carepost_protocol::role::Actor;
-use carepost_protocol::text::{fold, sort_key};
+use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 
@@ -261,15 +261,13 @@ impl SystemStore {
         .await
     }
 
-    /// Every organization, by name.
+    /// Every organization.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn organizations(&self) -> Result<Vec<Organization>> {
         let sql = select!(Organization, "system_organizations");
-        let mut found = self.read(move |tx| tx.all::<Organization>(sql, params![])).await?;
-        found.sort_by_cached_key(|organization| (sort_key(&organization.name), organization.id));
-        Ok(found)
+        self.read(move |tx| tx.all(sql, params![])).await
     }
 
     /// One organization, by id.

@@ -18,6 +18,7 @@ pub(super) mod quarantine;
 pub(super) mod review;
 pub(super) mod revoked;
 pub(super) mod sign_in;
+pub(super) mod sorted;
 pub(super) mod superseded;
 pub(super) mod sync_position;
 pub(super) mod view;

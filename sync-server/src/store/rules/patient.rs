@@ -7,20 +7,41 @@ use carepost_protocol::change::Origin;
 use carepost_protocol::day;
 use carepost_protocol::id::{DeviceId, IncarnationId, PatientId};
 use carepost_protocol::merge::{Field, Mark};
-use carepost_protocol::patient::{may_be_one, mrn_key, words_key};
+use carepost_protocol::patient::{self as protocol, may_be_one, words_key};
 use carepost_protocol::record::{Collection, MAX_COUNTED, MAX_REPLACED, PatientDocument, ReviewKind};
-use carepost_protocol::text::fold;
+use carepost_protocol::text::{fold, name_key};
 use carepost_protocol::time::Timestamp;
 use serde_json::Value;
 
 use super::feed_writer::FeedEnd;
 use super::review::{self, About};
+use super::sorted::{Of, SortKey, SortedList, sorted_by};
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};
 use crate::store::row::{Stored, row, select, sql};
 use crate::store::{Patient, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
+
+macro_rules! by {
+    ($key:literal) => {
+        sorted_by!(
+            Patient,
+            "patients",
+            "(?4 IS NULL OR facility_id = ?4) AND (?5 IS NULL OR is_active = ?5)",
+            $key
+        )
+    };
+}
+/// The list of them: of a facility (`?4`), and in care or not (`?5`), where that is given.
+pub(in crate::store) static LIST: SortedList<Patient> = SortedList {
+    keys: &[
+        ("name", SortKey { of: Of::Text(sort_key), statements: by!("sort_key") }),
+        ("created_at", SortKey { of: Of::Moment(|it| it.created_at), statements: by!("created_at") }),
+    ],
+    one: select!(Patient, "patients WHERE id = ?1"),
+    id: |patient| *patient.id.as_bytes(),
+};
 
 /// One resident of the scope.
 pub(in crate::store) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Option<Patient>> {
@@ -43,8 +64,8 @@ pub(in crate::store) fn insert(
 ) -> Result<()> {
     tx.execute(
         "INSERT INTO patients (id, facility_id, mrn, name, date_of_birth, room, is_active, created_at,
-            duplicate_of, mrn_key, name_key, fields, room_key, medicare_key)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            duplicate_of, mrn_key, name_key, fields, room_key, medicare_key, sort_key)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         params![
             patient.id,
             patient.facility_id,
@@ -55,11 +76,12 @@ pub(in crate::store) fn insert(
             patient.is_active,
             patient.created_at,
             duplicate_of,
-            mrn_key(&patient.mrn),
+            MRN.key(patient),
             words_key(&patient.name),
             others(patient)?,
             room_key(patient),
-            medicare_key(patient),
+            MEDICARE.key(patient),
+            sort_key(patient),
         ],
     )
     .map(drop)
@@ -70,17 +92,23 @@ fn room_key(patient: &Patient) -> String {
     patient.room.as_deref().map(fold).unwrap_or_default()
 }
 
-/// What a Medicare number is compared by; empty where there is none.
-fn medicare_key(patient: &Patient) -> String {
-    patient.medicare.as_deref().map(fold).unwrap_or_default()
+/// What a patient's name sorts by.
+fn sort_key(patient: &Patient) -> Vec<u8> {
+    name_key(&patient.name).into_bytes()
 }
 
-/// Writes the row's fields. Who was [withdrawn](withdraw) has no MRN again until they are in care or are given
-/// another.
+/// Writes the row's fields. Who was [withdrawn](withdraw) has a number of theirs again once they are in care or are
+/// given another.
 pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
+    let had = if patient.is_active { None } else { find(tx, patient.id)? };
+    let key = |number: Number| {
+        let is_kept = had.as_ref().is_some_and(|had| number.is_same(had, patient));
+        (!is_kept).then(|| number.key(patient))
+    };
     tx.execute(
         "UPDATE patients SET mrn = ?2, name = ?3, date_of_birth = ?4, room = ?5, is_active = ?6, name_key = ?8,
-            fields = ?9, room_key = ?10, medicare_key = ?11, mrn_key = CASE WHEN mrn_key = '' AND mrn = ?2 AND ?6 = 0 THEN '' ELSE ?7 END WHERE id = ?1",
+            fields = ?9, room_key = ?10, sort_key = ?12, mrn_key = coalesce(?7, mrn_key), medicare_key = coalesce(?11, medicare_key)
+            WHERE id = ?1",
         params![
             patient.id,
             patient.mrn,
@@ -88,11 +116,12 @@ pub(in crate::store) fn save(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
             patient.date_of_birth,
             patient.room,
             patient.is_active,
-            mrn_key(&patient.mrn),
+            key(MRN),
             words_key(&patient.name),
             others(patient)?,
             room_key(patient),
-            medicare_key(patient),
+            key(MEDICARE),
+            sort_key(patient),
         ],
     )
     .map(drop)
@@ -126,7 +155,7 @@ pub(in crate::store) fn unlink(tx: &Tx<'_>, id: PatientId) -> Result<()> {
 /// [`StoreError::Conflict`] where somebody else has it.
 pub(in crate::store) fn take_over_mrn(tx: &Tx<'_>, patient: &Patient) -> Result<()> {
     for earlier in replaced(tx, patient.id)? {
-        tx.execute(OVER, params![earlier, mrn_key(&patient.mrn), patient.id])?;
+        tx.execute(OVER, params![earlier, MRN.key(patient), patient.id])?;
     }
     save(tx, patient)
 }
@@ -233,14 +262,55 @@ pub(in crate::store) fn mark(tx: &Tx<'_>, id: PatientId, field: &str, mark: &Mar
     .map(drop)
 }
 
-/// Those who have a resident's MRN, each with when they were admitted, and who took their place: the first
-/// [`MAX_COUNTED`].
-pub(in crate::store) const OF_MRN: &str = "SELECT created_at, id, replaced_by FROM patients
-    WHERE facility_id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND id <> ?3 ORDER BY created_at, id LIMIT ?4";
+/// How those are found who have one of the [numbers](protocol::numbers) that are one person's each.
+#[derive(Clone, Copy)]
+pub(in crate::store) struct Number {
+    /// Its key among the fields.
+    pub(in crate::store) field: &'static str,
+    /// Those who have it, each with when they were admitted, and who took their place: the first [`MAX_COUNTED`].
+    pub(in crate::store) had_by: &'static str,
+    /// Whether somebody has it whose place nobody took.
+    pub(in crate::store) held: &'static str,
+}
 
-/// Those who have a resident's Medicare number, as [`OF_MRN`].
-pub(in crate::store) const OF_MEDICARE: &str = "SELECT created_at, id, replaced_by FROM patients
-    WHERE facility_id = ?1 AND medicare_key = ?2 AND medicare_key <> '' AND id <> ?3 ORDER BY created_at, id LIMIT ?4";
+macro_rules! number {
+    ($field:literal) => {
+        Number {
+            field: $field,
+            had_by: sql!(
+                "SELECT created_at, id, replaced_by FROM patients WHERE facility_id = ?1 AND ",
+                concat!($field, "_key = ?2 AND ", $field, "_key <> ''"),
+                " AND id <> ?3 ORDER BY created_at, id LIMIT ?4"
+            ),
+            held: sql!(
+                "SELECT 1 FROM patients WHERE facility_id = ?1 AND ",
+                concat!($field, "_key = ?2 AND ", $field, "_key <> ''"),
+                " AND replaced_by IS NULL AND id <> ?3 LIMIT 1"
+            ),
+        }
+    };
+}
+
+pub(in crate::store) const MRN: Number = number!("mrn");
+pub(in crate::store) const MEDICARE: Number = number!("medicare");
+pub(in crate::store) const NUMBERS: [Number; 2] = [MRN, MEDICARE];
+
+impl Number {
+    /// What a resident's is compared by; empty where there is none.
+    fn key(self, of: &Patient) -> String {
+        protocol::field(self.field).map(|field| field.number_key(of)).unwrap_or_default()
+    }
+
+    /// Whether it is the same of both.
+    fn is_same(self, one: &Patient, other: &Patient) -> bool {
+        protocol::field(self.field).is_some_and(|field| field.of(one) == field.of(other))
+    }
+
+    /// Those who have a resident's.
+    fn had_by(self, tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {
+        tx.all(self.had_by, params![of.facility_id, self.key(of), of.id, MAX_COUNTED])
+    }
+}
 
 /// Those of a resident's name, where the days of birth do not contradict each other. The first
 /// [`MAX_COUNTED`] namesakes are looked at, so that the look-up costs no more however many there are.
@@ -256,20 +326,12 @@ pub(in crate::store) const OF_DAY: &str = select!(
     "patients WHERE facility_id = ?1 AND date_of_birth = ?2 AND id <> ?3 AND name_key <> '' ORDER BY created_at, id LIMIT ?4"
 );
 
-/// Those who have a room: the first [`MAX_COUNTED`] of them.
+/// Those who have a room, or had it: those in care first, then those who came last, [`MAX_COUNTED`] of them.
 pub(in crate::store) const OF_ROOM: &str = select!(
     Patient,
     "patients WHERE facility_id = ?1 AND room_key = ?2 AND room_key <> '' AND id <> ?3 AND name_key <> ''
-        ORDER BY created_at, id LIMIT ?4"
+        ORDER BY is_active DESC, created_at DESC, id DESC LIMIT ?4"
 );
-
-/// Whether somebody has a Medicare number whose place nobody took.
-pub(in crate::store) const HELD_MEDICARE: &str = "SELECT 1 FROM patients
-    WHERE facility_id = ?1 AND medicare_key = ?2 AND medicare_key <> '' AND replaced_by IS NULL AND id <> ?3 LIMIT 1";
-
-/// Whether somebody has an MRN whose place nobody took.
-pub(in crate::store) const HELD: &str = "SELECT 1 FROM patients
-    WHERE facility_id = ?1 AND mrn_key = ?2 AND mrn_key <> '' AND replaced_by IS NULL AND id <> ?3 LIMIT 1";
 
 /// Those who had the number of somebody admitted before them when reviews began to ask about it.
 pub(in crate::store) const UNASKED: &str =
@@ -280,8 +342,7 @@ type Admitted = (Timestamp, PatientId, Option<PatientId>);
 /// Residents of the facility who may be the same person ([`may_be_one`]): by a number, by name, by birthday or by room;
 /// whoever was there first leads. Of those whose place another took, that one is.
 pub(in crate::store) fn alike(tx: &Tx<'_>, admitted: &Patient) -> Result<Vec<PatientId>> {
-    let mut found = numbered(tx, admitted)?;
-    found.extend(of_medicare(tx, admitted)?);
+    let mut found = numbered(tx, admitted, |_| true)?;
     let (facility, id) = (admitted.facility_id.as_bytes(), admitted.id.as_bytes());
     let key = params![facility, words_key(&admitted.name), id, MAX_COUNTED, admitted.date_of_birth];
     found.extend(tx.all::<Admitted>(OF_NAME, key)?);
@@ -295,22 +356,28 @@ pub(in crate::store) fn alike(tx: &Tx<'_>, admitted: &Patient) -> Result<Vec<Pat
     in_order(tx, admitted, found)
 }
 
-/// Residents of the facility who have the same MRN, or the same Medicare number.
-pub(in crate::store) fn of_number(tx: &Tx<'_>, of: &Patient) -> Result<Vec<PatientId>> {
-    let mut found = numbered(tx, of)?;
-    found.extend(of_medicare(tx, of)?);
-    in_order(tx, of, found)
+/// Residents of the facility who have a number that the resident was given, or any of the resident's where they are in
+/// care, or a person of their own, again: those whose own open review does not ask about the resident already.
+pub(in crate::store) fn newly_numbered(tx: &Tx<'_>, had: &Patient, of: &Patient) -> Result<Vec<PatientId>> {
+    let is_back = of.is_active && !had.is_active || of.replaced_by != had.replaced_by;
+    let found = numbered(tx, of, |number| is_back || !number.is_same(had, of))?;
+    let found = in_order(tx, of, found)?;
+    not_asking(tx, of.id, found)
 }
 
 /// Residents of the facility who have the same MRN.
 pub(in crate::store) fn of_mrn(tx: &Tx<'_>, of: &Patient) -> Result<Vec<PatientId>> {
-    in_order(tx, of, numbered(tx, of)?)
+    in_order(tx, of, MRN.had_by(tx, of)?)
 }
 
 /// Whether another resident of the facility has the same MRN or Medicare number, of those whose place nobody took.
 pub(in crate::store) fn is_anothers_number(tx: &Tx<'_>, of: &Patient) -> Result<bool> {
-    let is_held = |sql, key: String| tx.exists(sql, params![of.facility_id, key, of.id]);
-    Ok(is_held(HELD, mrn_key(&of.mrn))? || is_held(HELD_MEDICARE, medicare_key(of))?)
+    for number in NUMBERS {
+        if tx.exists(number.held, params![of.facility_id, number.key(of), of.id])? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Who in the scope has a resident's MRN, which nobody else in the organization may have; of somebody whose place
@@ -318,7 +385,7 @@ pub(in crate::store) fn is_anothers_number(tx: &Tx<'_>, of: &Patient) -> Result<
 pub(in crate::store) fn holder(tx: &Tx<'_>, of: &Patient) -> Result<Option<Patient>> {
     let sql =
         "SELECT id FROM patients WHERE mrn_key = ?1 AND mrn_key <> '' AND duplicate_of IS NULL AND id <> ?2";
-    let holder = tx.first(sql, params![mrn_key(&of.mrn), of.id])?;
+    let holder = tx.first(sql, params![MRN.key(of), of.id])?;
     Ok(holder.map(|id| present(tx, id)).transpose()?.flatten())
 }
 
@@ -332,14 +399,9 @@ pub(in crate::store) fn ask_about_numbers(tx: &Tx<'_>, most: usize) -> Result<bo
     }
     let mut feed = FeedEnd::open(tx)?;
     for id in &unasked {
-        let mut others = Vec::new();
         // The number of whoever was replaced since is nobody's question.
         let patient = find(tx, *id)?.filter(|patient| patient.replaced_by.is_none());
-        for other in patient.map_or(Ok(Vec::new()), |patient| of_mrn(tx, &patient))? {
-            if !may_be(tx, other)?.contains(id) {
-                others.push(other);
-            }
-        }
+        let others = not_asking(tx, *id, patient.map_or(Ok(Vec::new()), |patient| of_mrn(tx, &patient))?)?;
         if !others.is_empty() {
             pair(tx, &mut feed, *id, &others)?;
         }
@@ -371,13 +433,24 @@ fn duplicates(id: PatientId) -> About {
     About { kind: ReviewKind::Duplicate, collection: Collection::Patients, record: id.into() }
 }
 
-fn numbered(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {
-    let key = params![of.facility_id, mrn_key(&of.mrn), of.id, MAX_COUNTED];
-    tx.all(OF_MRN, key)
+/// Those of others whose own open review does not ask whether they are a resident.
+fn not_asking(tx: &Tx<'_>, id: PatientId, others: Vec<PatientId>) -> Result<Vec<PatientId>> {
+    let mut not_asking = Vec::new();
+    for other in others {
+        if !may_be(tx, other)?.contains(&id) {
+            not_asking.push(other);
+        }
+    }
+    Ok(not_asking)
 }
 
-fn of_medicare(tx: &Tx<'_>, of: &Patient) -> Result<Vec<Admitted>> {
-    tx.all(OF_MEDICARE, params![of.facility_id, medicare_key(of), of.id, MAX_COUNTED])
+/// Those who have one of these numbers of a resident's.
+fn numbered(tx: &Tx<'_>, of: &Patient, which: impl Fn(Number) -> bool) -> Result<Vec<Admitted>> {
+    let mut found = Vec::new();
+    for number in NUMBERS.into_iter().filter(|number| which(*number)) {
+        found.extend(number.had_by(tx, of)?);
+    }
+    Ok(found)
 }
 
 fn in_order(tx: &Tx<'_>, of: &Patient, found: Vec<Admitted>) -> Result<Vec<PatientId>> {

@@ -1,7 +1,8 @@
 //! Who may be somebody who is here already, and whose number somebody has.
 
-use carepost_protocol::record::{MAX_COUNTED, ReviewDocument, ReviewKind};
+use carepost_protocol::record::{MAX_COUNTED, ReviewKind};
 
+use super::merging::open_reviews;
 use super::*;
 use crate::store::engine::params;
 use crate::store::rules::feed_writer::FeedEnd;
@@ -9,11 +10,6 @@ use crate::store::rules::review::About;
 
 const APPLIED: (Verdict, Option<RejectionCode>) = (Verdict::Applied, None);
 const MERGED: (Verdict, Option<RejectionCode>) = (Verdict::Merged, None);
-
-async fn open_reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
-    let store = world.store.facility(&tenant.facility);
-    store.reviews(&may_read(tenant), Some(true), None, 1_000).await.unwrap().items
-}
 
 #[tokio::test]
 async fn whom_a_kiosk_would_ask_about_a_review_asks_about() {
@@ -181,9 +177,7 @@ async fn residents_of_one_number_from_before_get_a_review_each_pair_once() {
 
 #[tokio::test]
 async fn of_two_numbers_the_one_that_says_that_there_is_none_is_chosen_as_none() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;
     let head = async || world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap().end.head;
     let (now, saw) = (world.now(), head().await);
     for (kiosk, mrn) in [(&mut hall, "R-7"), (&mut ward, "R-8")] {
@@ -203,9 +197,7 @@ async fn of_two_numbers_the_one_that_says_that_there_is_none_is_chosen_as_none()
 
 #[tokio::test]
 async fn who_was_admitted_under_no_name_by_an_earlier_agent_is_admitted_and_pointed_at() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let now = world.now();
     let admitted =
         [" --- ", "12345"].map(|name| kiosk.admission(&tenant, json!({"name": name, "room": "12"}), now));
@@ -232,4 +224,78 @@ async fn however_many_were_born_on_a_day_an_admission_looks_at_a_hundred() {
     let reviews = open_reviews(&world, &tenant).await;
     let last = reviews.iter().find(|review| review.record == hall.made(300, now)).unwrap();
     assert_eq!(last.others.len() as u64 + last.more, MAX_COUNTED);
+}
+
+#[tokio::test]
+async fn of_those_who_had_a_room_the_ones_in_care_are_looked_at_first() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let mut hall = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let admit = |name: String| hall.admission(&tenant, json!({"name": name, "room": "12"}), now);
+    let before: Vec<Change> = (0..MAX_COUNTED).map(|n| admit(format!("Gone {n}"))).collect();
+    world.push(&mut hall, &before).await.unwrap();
+    let leaves = |hall: &Kiosk, n: u64| {
+        hall.edit(&tenant, hall.made(n, now).into(), 9_999, json!({"is_active": false}), now)
+    };
+    let left: Vec<Change> = (1..=MAX_COUNTED).map(|n| leaves(&hall, n)).collect();
+    world.push(&mut hall, &left).await.unwrap();
+    // Whoever lives there now, and then whoever did last.
+    for (name, verdict) in [("Bea Example", APPLIED), ("Bee Example", MERGED)] {
+        world.pass(1);
+        let admission = hall.admission(&tenant, json!({"name": name, "room": "12"}), now);
+        assert_eq!(verdicts(&world.push(&mut hall, &[admission]).await.unwrap()), [verdict], "{name}");
+        let left = leaves(&hall, hall.sent);
+        if verdict == MERGED {
+            world.push(&mut hall, &[left]).await.unwrap();
+        }
+    }
+    let last = hall.admission(&tenant, json!({"name": "Bew Example", "room": "12"}), now);
+    world.push(&mut hall, &[last]).await.unwrap();
+    let reviews = open_reviews(&world, &tenant).await;
+    let review = reviews.iter().find(|review| review.record == hall.made(hall.sent, now)).unwrap();
+    assert_eq!(review.others.len(), 2, "who lives there, and who left last: {review:?}");
+}
+
+#[tokio::test]
+async fn one_number_that_is_edited_is_asked_about_alone_and_two_are_asked_about_once() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, now) = (world.kiosk(&tenant, 1).await, world.now());
+    let [first, other] = ["1EG4-TE5-MK73", "1EG4-TE5-MK72"];
+    let numbered =
+        |name: &str, medicare: Option<&str>| json!({"name": name, "mrn": "GY-1", "medicare": medicare});
+    let changes = [
+        hall.admission(&tenant, numbered("Bea One", Some(first)), now),
+        hall.admission(&tenant, numbered("Cy Two", None), now),
+    ];
+    assert_eq!(verdicts(&world.push(&mut hall, &changes).await.unwrap()), [APPLIED, MERGED]);
+    let [bea, cy] = [1, 2].map(|n| PatientId::from(hall.made(n, now)));
+    let registry = world.store.organization(&tenant.organization);
+    let is_asked_once = async || {
+        let open = open_reviews(&world, &tenant).await;
+        let [review] = &open[..] else { panic!("one review is open: {open:?}") };
+        assert_eq!((review.record, &review.others[..]), (cy.into(), &[RecordId::from(bea)][..]));
+    };
+    let head = async || world.store.facility(&tenant.facility).page(after(None, 0)).await.unwrap().end.head;
+    // A number of her own is nobody's question; what both have besides is asked about already.
+    let edit = hall.edit(&tenant, bea, head().await, json!({"medicare": other}), now);
+    assert_eq!(verdicts(&world.push(&mut hall, &[edit]).await.unwrap()), [APPLIED]);
+    is_asked_once().await;
+    for (patient, fields) in [
+        (cy, json!({"medicare": other})),
+        (bea, json!({"medicare": null})),
+        (bea, json!({"medicare": other})),
+        (bea, json!({"is_active": false})),
+        (bea, json!({"is_active": true})),
+    ] {
+        registry.noting(event(&world)).update_patient(patient, object(fields)).await.unwrap();
+        is_asked_once().await;
+    }
+}
+
+#[test]
+fn every_number_that_is_one_persons_is_looked_up() {
+    let known: Vec<&str> = carepost_protocol::patient::numbers().map(|number| number.key).collect();
+    assert_eq!(patient::NUMBERS.map(|number| number.field).to_vec(), known);
 }

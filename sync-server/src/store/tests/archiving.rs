@@ -72,9 +72,7 @@ fn ids(records: &[RecordDocument]) -> Vec<RecordId> {
 
 #[tokio::test]
 async fn old_records_leave_in_portions_and_stay_in_the_chart() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let mut old = Vec::new();
     for _ in 0..5 {
         old.push(world.chart(&tenant, &mut kiosk).await);
@@ -105,9 +103,7 @@ async fn old_records_leave_in_portions_and_stay_in_the_chart() {
 
 #[tokio::test]
 async fn no_clock_of_a_device_says_what_is_old() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     for made in ["1970-01-01T00:00:00Z", "2099-12-31T23:59:59Z"] {
         let change = kiosk.vitals(&tenant, 72, made.parse().unwrap());
         world.send(&mut kiosk, Change { clock_quality: ClockQuality::Unset, ..change }).await;
@@ -132,9 +128,7 @@ async fn no_clock_of_a_device_says_what_is_old() {
 
 #[tokio::test]
 async fn a_time_of_the_server_that_has_not_come_yet_keeps_nothing_for_ever() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     world.chart(&tenant, &mut kiosk).await;
     world.pass(10_000 * DAY);
     world.chart(&tenant, &mut kiosk).await;
@@ -148,9 +142,7 @@ async fn a_time_of_the_server_that_has_not_come_yet_keeps_nothing_for_ever() {
 
 #[tokio::test]
 async fn a_record_stays_as_long_as_what_corrects_it() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let root = world.chart(&tenant, &mut kiosk).await;
     world.pass(1);
     let alone = world.chart(&tenant, &mut kiosk).await;
@@ -173,9 +165,7 @@ async fn a_record_stays_as_long_as_what_corrects_it() {
 
 #[tokio::test]
 async fn a_correction_brings_its_record_back_with_all_that_corrects_it() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let root = world.chart(&tenant, &mut kiosk).await;
     let first = world.correct(&tenant, &mut kiosk, root).await;
     let alone = world.chart(&tenant, &mut kiosk).await;
@@ -218,9 +208,7 @@ async fn a_correction_brings_its_record_back_with_all_that_corrects_it() {
 
 #[tokio::test]
 async fn closed_reviews_leave_as_records_do_and_stay_with_the_office() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let store = world.store.facility(&tenant.facility);
     let listed = async |open| {
         let found = store.reviews(&may_read(&tenant), open, None, 1_000).await.unwrap().items;
@@ -266,9 +254,7 @@ async fn closed_reviews_leave_as_records_do_and_stay_with_the_office() {
 
 #[tokio::test]
 async fn a_record_whose_correction_was_refused_waits_for_it() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let record = world.chart(&tenant, &mut kiosk).await;
     let refused = kiosk.correction(&tenant, record, 5, world.now());
     let receipt = world.push(&mut kiosk, &[refused]).await.unwrap();
@@ -289,9 +275,7 @@ async fn a_record_whose_correction_was_refused_waits_for_it() {
 /// What is corrected must never stand in a mirror without its correction: it would look as if it counted.
 #[tokio::test]
 async fn a_correction_that_came_first_does_not_leave_first() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut kiosk, mut other) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut kiosk, mut other]) = World::with_kiosks().await;
     let root = kiosk.made(1, world.now());
     let correction = other.correction(&tenant, root, 74, world.now());
     let correction = world.send(&mut other, correction).await;
@@ -317,9 +301,7 @@ async fn a_correction_that_came_first_does_not_leave_first() {
 
 #[tokio::test]
 async fn a_record_with_a_flood_of_corrections_keeps_no_room() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let root = world.chart(&tenant, &mut kiosk).await;
     let flood: Vec<_> = (0..60).map(|n| kiosk.correction(&tenant, root, 40 + n, world.now())).collect();
     world.push(&mut kiosk, &flood).await.unwrap();
@@ -334,9 +316,7 @@ async fn a_record_with_a_flood_of_corrections_keeps_no_room() {
 
 #[tokio::test]
 async fn a_facility_says_how_long_its_window_is_and_what_left_stays_away() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let registry = world.store.organization(&tenant.organization);
     let first = world.chart(&tenant, &mut kiosk).await;
     world.pass(10 * DAY);
@@ -396,9 +376,7 @@ async fn older_records_come_page_by_page_each_once_and_as_the_view_shows_them() 
 
 #[tokio::test]
 async fn older_records_of_two_who_are_one_person_come_as_one_chart() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let bea = kiosk.admission(&tenant, json!({"name": "Bea Example"}), world.now());
     let bea = PatientId::from(world.send(&mut kiosk, bea).await);
     let mut charted = Vec::new();
@@ -423,9 +401,7 @@ async fn older_records_of_two_who_are_one_person_come_as_one_chart() {
 
 #[tokio::test]
 async fn a_facility_is_looked_after_once_a_day_when_a_device_is_heard() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     world.chart(&tenant, &mut kiosk).await;
     world.pass(91 * DAY);
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -438,9 +414,7 @@ async fn a_facility_is_looked_after_once_a_day_when_a_device_is_heard() {
 
 #[tokio::test]
 async fn near_its_budget_a_device_is_warned_of() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     world.feed(&tenant).await;
     world.chart(&tenant, &mut kiosk).await;
     let registry = world.store.organization(&tenant.organization);
@@ -456,9 +430,7 @@ async fn near_its_budget_a_device_is_warned_of() {
 
 #[tokio::test]
 async fn a_correction_is_shown_with_what_it_corrects_however_full_the_page_is() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     // The latest ones first: large ones fill the page, and the last that comes onto it was wrong.
     let wrong = world.chart(&tenant, &mut kiosk).await;
     let right = world.correct(&tenant, &mut kiosk, wrong).await;

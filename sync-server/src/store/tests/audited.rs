@@ -55,9 +55,7 @@ async fn who_once_had_a_role_is_known_and_what_the_server_notes_is_its_own() {
 
 #[tokio::test]
 async fn nothing_that_a_device_wrote_down_writes_on_the_terminal_of_who_reads_it() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, kiosk) = World::with_kiosk().await;
     let said = "Hall\u{9b}2J\u{1b}[31m\u{7f}";
     let details = serde_json::json!({said: [said, {"in": said, "count": 7}]});
     let hostile = AuditEvent {

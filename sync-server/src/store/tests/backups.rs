@@ -4,25 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use carepost_protocol::wire::pull::SyncPosition;
 
-use super::book::{Book, noticed, pulses};
+use super::book::{Scene, noticed, pulses};
 use super::*;
-
-struct Scene {
-    world: World,
-    tenant: Tenant,
-    kiosk: Kiosk,
-    book: Book,
-}
-
-async fn scene() -> Scene {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let kiosk = world.kiosk(&tenant, 1).await;
-    let mut book = Book::new(&kiosk, Lane::Care);
-    book.chart(&world, &kiosk, &tenant, &[70, 71, 72]);
-    book.push(&world, &kiosk, 1..=3).await.unwrap();
-    Scene { world, tenant, kiosk, book }
-}
 
 impl World {
     fn back_up(&self, name: &str) -> Result<Copied, BackupError> {
@@ -48,7 +31,7 @@ impl World {
 
 #[tokio::test]
 async fn a_backup_of_a_store_in_use_is_whole_and_tells_devices_what_it_holds() {
-    let Scene { world, tenant, kiosk, mut book } = scene().await;
+    let Scene { world, tenant, kiosk, mut book } = Scene::of(&[70, 71, 72]).await;
     assert_eq!(book.probe(&world, &kiosk).await.unwrap().durable_through, None);
     let other = tenant.facility.facility();
     let registry = world.store.organization(&tenant.organization);
@@ -76,14 +59,14 @@ async fn a_backup_of_a_store_in_use_is_whole_and_tells_devices_what_it_holds() {
     world.back_up("copy.db").unwrap();
     assert_eq!(book.probe(&world, &kiosk).await.unwrap().durable_through, Some(4));
     let copy = Store::open(&world.file("copy.db"), &key(), world.ambient.clone()).unwrap();
-    assert_eq!(copy.organization(&tenant.organization).patients(None).await.unwrap().len(), 101);
+    assert_eq!(copy.organization(&tenant.organization).all_patients().await.unwrap().len(), 101);
     let stranger = Store::open(&world.file("copy.db"), &DatabaseKey::new([8; 32]), world.ambient.clone());
     assert!(matches!(stranger, Err(StoreError::WrongKey(_))), "it is encrypted like the database");
 }
 
 #[tokio::test]
 async fn a_backup_that_cannot_be_made_changes_nothing() {
-    let Scene { world, kiosk, book, .. } = scene().await;
+    let Scene { world, kiosk, book, .. } = Scene::of(&[70, 71, 72]).await;
     assert!(matches!(world.back_up("server.db"), Err(BackupError::Itself(_))));
     assert!(matches!(world.back_up("nowhere/copy.db"), Err(BackupError::File { .. })));
     let wrong = DatabaseKey::new([8; 32]);
@@ -97,7 +80,7 @@ async fn a_backup_that_cannot_be_made_changes_nothing() {
 
 #[tokio::test]
 async fn a_server_put_back_asks_devices_for_what_it_lost_and_gets_it() {
-    let Scene { mut world, tenant, kiosk, mut book } = scene().await;
+    let Scene { mut world, tenant, kiosk, mut book } = Scene::of(&[70, 71, 72]).await;
     world.back_up("copy.db").unwrap();
     let facility = world.store.facility(&tenant.facility);
     let before = facility.page(after(None, 2_000)).await.unwrap().end.cursor;
@@ -131,7 +114,7 @@ async fn a_server_put_back_asks_devices_for_what_it_lost_and_gets_it() {
 
 #[tokio::test]
 async fn the_log_of_a_database_that_was_not_closed_does_not_leak_into_what_is_put_back() {
-    let Scene { mut world, tenant, kiosk, mut book } = scene().await;
+    let Scene { mut world, tenant, kiosk, mut book } = Scene::of(&[70, 71, 72]).await;
     world.back_up("copy.db").unwrap();
     book.chart(&world, &kiosk, &tenant, &[73]);
     book.push(&world, &kiosk, 4..=4).await.unwrap();
@@ -151,7 +134,7 @@ async fn the_log_of_a_database_that_was_not_closed_does_not_leak_into_what_is_pu
 
 #[tokio::test]
 async fn a_damaged_backup_is_not_put_back() {
-    let Scene { mut world, tenant, .. } = scene().await;
+    let Scene { mut world, tenant, .. } = Scene::of(&[70, 71, 72]).await;
     world.back_up("copy.db").unwrap();
     let good = std::fs::read(world.file("copy.db")).unwrap();
     world.store.close();
@@ -175,7 +158,7 @@ async fn a_damaged_backup_is_not_put_back() {
 
 #[tokio::test]
 async fn a_backup_starts_a_server_where_there_was_none() {
-    let Scene { mut world, tenant, .. } = scene().await;
+    let Scene { mut world, tenant, .. } = Scene::of(&[70, 71, 72]).await;
     world.back_up("copy.db").unwrap();
     world.store.close();
     for name in world.files().iter().filter(|name| name.starts_with("server.db")) {

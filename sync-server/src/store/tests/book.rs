@@ -15,6 +15,27 @@ pub(super) struct Book {
     payloads: Vec<(u64, Box<RawValue>)>,
 }
 
+/// A kiosk, and what it has charted and pushed.
+pub(super) struct Scene {
+    pub(super) world: World,
+    pub(super) tenant: Tenant,
+    pub(super) kiosk: Kiosk,
+    pub(super) book: Book,
+}
+
+impl Scene {
+    /// One of these pulses.
+    pub(super) async fn of(pulses: &[u32]) -> Self {
+        let world = World::new();
+        let tenant = world.tenant("alpha").await;
+        let kiosk = world.kiosk(&tenant, 1).await;
+        let mut book = Book::new(&kiosk, Lane::Care);
+        book.chart(&world, &kiosk, &tenant, pulses);
+        book.push(&world, &kiosk, 1..=book.last()).await.unwrap();
+        Self { world, tenant, kiosk, book }
+    }
+}
+
 /// What goes with a batch besides its changes.
 #[derive(Default)]
 pub(super) struct With {

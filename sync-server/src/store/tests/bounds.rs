@@ -1,22 +1,11 @@
 //! Nothing that others add to grows without a bound: no document, and no piece of the writer's work.
 
-use carepost_protocol::record::{MAX_COUNTED, MAX_DOCUMENT_BYTES, MAX_REVIEWED, ReviewDocument, ReviewKind};
-use carepost_protocol::wire::heartbeat::{
-    Heartbeat, MirrorState, QueueState, ReaderState, StepReason, SteppedOver,
-};
+use carepost_protocol::record::{MAX_COUNTED, MAX_DOCUMENT_BYTES, MAX_REVIEWED, ReviewKind};
+use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, ReaderState, StepReason, SteppedOver};
 
+use super::merging::open_reviews;
 use super::*;
 use crate::store::engine::params;
-
-async fn reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
-    world
-        .store
-        .facility(&tenant.facility)
-        .reviews(&may_read(tenant), Some(true), None, 1_000)
-        .await
-        .unwrap()
-        .items
-}
 
 /// How many bytes the facility's feed has, and its largest document.
 async fn sizes(world: &World, tenant: &Tenant) -> (u64, u64) {
@@ -39,9 +28,7 @@ pub(super) async fn push_all(world: &World, kiosk: &mut Kiosk, changes: &[Change
 #[tokio::test]
 async fn a_review_holds_the_first_ten_values_and_the_count_of_the_rest() {
     const VALUES: u64 = 1_200;
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;
     world.pass(3_600);
     let room = |kiosk: &Kiosk, room: String, seconds: i64| {
         let at = world.now().plus_millis(-seconds * 1_000);
@@ -54,7 +41,7 @@ async fn a_review_holds_the_first_ten_values_and_the_count_of_the_rest() {
     let found = push_all(&world, &mut ward, &many).await;
     assert!(found.iter().all(|verdict| *verdict == Verdict::Merged));
 
-    let [review] = &reviews(&world, &tenant).await[..] else { panic!("one review is open") };
+    let [review] = &open_reviews(&world, &tenant).await[..] else { panic!("one review is open") };
     let [field] = &review.fields[..] else { panic!("{review:?}") };
     assert_eq!((field.values.len(), field.more), (MAX_REVIEWED, VALUES + 1 - MAX_REVIEWED as u64));
     let standing: Vec<_> = field.values.iter().filter(|value| value.stands).collect();
@@ -73,7 +60,7 @@ async fn a_review_holds_the_first_ten_values_and_the_count_of_the_rest() {
     let registry = world.store.organization(&tenant.organization);
     let patch = object(json!({"room": "office"}));
     registry.noting(event(&world)).update_patient(tenant.patient, patch).await.unwrap();
-    let [review] = &reviews(&world, &tenant).await[..] else { panic!("it is open still") };
+    let [review] = &open_reviews(&world, &tenant).await[..] else { panic!("it is open still") };
     assert_eq!(review.fields[0].values.len(), MAX_REVIEWED + 1);
     assert!(review.fields[0].values.last().is_some_and(|last| last.stands && last.value == "office"));
 
@@ -82,7 +69,7 @@ async fn a_review_holds_the_first_ten_values_and_the_count_of_the_rest() {
     let chosen = hall.decision(&tenant, review.id, head, json!({"room": "ward 700"}), world.now());
     let receipt = world.push(&mut hall, &[chosen]).await.unwrap();
     assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)]);
-    assert!(reviews(&world, &tenant).await.is_empty());
+    assert!(open_reviews(&world, &tenant).await.is_empty());
     assert_eq!(registry.patient(tenant.patient).await.unwrap().room.as_deref(), Some("ward 700"));
 }
 
@@ -90,9 +77,7 @@ async fn a_review_holds_the_first_ten_values_and_the_count_of_the_rest() {
 #[tokio::test]
 async fn namesakes_are_named_up_to_ten_and_counted() {
     const ADMITTED: u64 = 1_000;
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let now = world.now();
     let born = |n: u64| format!("19{:02}-01-{:02}", n % 90 + 10, n % 28 + 1);
     let many: Vec<Change> = (0..ADMITTED)
@@ -107,7 +92,7 @@ async fn namesakes_are_named_up_to_ten_and_counted() {
         })
         .collect();
     push_all(&world, &mut kiosk, &many).await;
-    let open = reviews(&world, &tenant).await;
+    let open = open_reviews(&world, &tenant).await;
     let last = open.iter().find(|review| review.record == kiosk.made(ADMITTED - 1, now)).unwrap();
     assert_eq!((last.kind, last.others.len()), (ReviewKind::Duplicate, MAX_REVIEWED));
     assert!(last.more >= MAX_COUNTED - MAX_REVIEWED as u64 && last.more <= 2 * MAX_COUNTED, "{}", last.more);
@@ -118,15 +103,13 @@ async fn namesakes_are_named_up_to_ten_and_counted() {
 #[tokio::test]
 async fn corrections_side_by_side_are_named_up_to_ten_and_counted() {
     const MADE: u64 = 1_200;
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let now = world.now();
     let record = kiosk.made(1, now);
     let mut changes = vec![kiosk.vitals(&tenant, 60, now)];
     changes.extend((0..MADE).map(|_| kiosk.correction(&tenant, record, 61, now)));
     push_all(&world, &mut kiosk, &changes).await;
-    let [review] = &reviews(&world, &tenant).await[..] else { panic!("one review is open") };
+    let [review] = &open_reviews(&world, &tenant).await[..] else { panic!("one review is open") };
     let first: Vec<RecordId> = (2..12).map(|n| kiosk.made(n, now)).collect();
     assert_eq!(review.others, first);
     assert_eq!(review.more, MAX_COUNTED + 1 - MAX_REVIEWED as u64, "as far as they are counted");
@@ -143,6 +126,9 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
     let access = AccessScope::Facility(tenant.facility);
     for (index, sql) in push::LOOK_UPS.into_iter().chain(of_staff).chain(organization::WITHDRAWN_BY) {
         goes_by(&world, access, index, sql).await;
+    }
+    for sql in patient::LIST.keys[0].1.statements {
+        goes_by(&world, AccessScope::Organization(tenant.organization), "patients_sorted", sql).await;
     }
     let flagged = plan(&world, access, changes::FLAGGED).await;
     assert!(flagged.iter().any(|step| step.contains("changes_flagged")), "{flagged:?}");
@@ -186,9 +172,7 @@ async fn plan(world: &World, access: AccessScope, sql: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn nothing_larger_than_a_document_may_be_enters_a_feed() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let registry = world.store.organization(&tenant.organization);
     // A form: what it is made of fits into a request, and what is made of it does not fit.
     let field = |n: usize, field_type, label: String| {
@@ -249,15 +233,13 @@ async fn nothing_larger_than_a_document_may_be_enters_a_feed() {
 /// A review that outgrew every bound under an older server is within them as soon as it is touched.
 #[tokio::test]
 async fn a_review_from_before_there_were_bounds_can_be_closed() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;
     world.pass(60);
     for (kiosk, room) in [(&mut hall, "10"), (&mut ward, "22")] {
         let change = kiosk.edit(&tenant, tenant.patient, 0, json!({"room": room}), world.now());
         world.push(kiosk, &[change]).await.unwrap();
     }
-    let [review] = &reviews(&world, &tenant).await[..] else { panic!("one review is open") };
+    let [review] = &open_reviews(&world, &tenant).await[..] else { panic!("one review is open") };
     let mut grown = review.clone();
     let value = grown.fields[0].values[0].clone();
     grown.fields[0].values = (0..2_000)
@@ -287,34 +269,13 @@ async fn a_review_from_before_there_were_bounds_can_be_closed() {
 }
 
 fn beat(kiosk: &Kiosk, cursor: Option<Cursor>, revocations: Option<Cursor>) -> Heartbeat {
-    Heartbeat {
-        agent_version: "test".into(),
-        uptime: 1,
-        device_time: Timestamp::EPOCH,
-        clock_quality: ClockQuality::Synced,
-        mac_addresses: Vec::new(),
-        encrypted: true,
-        encryption: None,
-        reader: ReaderState::Ready,
-        incarnation: kiosk.incarnation,
-        queue: QueueState::default(),
-        cursor,
-        active_user: None,
-        mirror: MirrorState::default(),
-        no_progress: None,
-        revocations,
-        cannot_save: None,
-        copy_trouble: None,
-        unknown_tap: None,
-        refused: Vec::new(),
-    }
+    let stamp = (Timestamp::EPOCH, ClockQuality::Synced);
+    Heartbeat { cursor, revocations, ..Heartbeat::new("test", stamp, ReaderState::Ready, kiosk.incarnation) }
 }
 
 #[tokio::test]
 async fn a_heartbeats_answer_says_what_was_revoked_since_what_the_device_knows() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, kiosk) = World::with_kiosk().await;
     let registry = world.store.organization(&tenant.organization);
     let store = world.store.facility(&tenant.facility);
     let head = || async { store.page(after(None, 0)).await.unwrap().end };
@@ -379,8 +340,7 @@ async fn a_heartbeats_answer_says_what_was_revoked_since_what_the_device_knows()
 
     // However many there are, an answer names some, and says that there are more.
     for n in 0..120 {
-        let new = new_user(&format!("carl{n}"), Role::Caregiver, Some(tenant.facility.facility()));
-        let carl = registry.noting(event(&world)).create_user(new).await.unwrap().id;
+        let carl = world.hire(&tenant, &format!("carl{n}"), Role::Caregiver).await;
         registry.noting(event(&world)).update_user(carl, is_active(false)).await.unwrap();
     }
     let (mut known, mut named, mut answers) = (None, std::collections::BTreeSet::new(), 0);

@@ -29,7 +29,7 @@ impl World {
 async fn the_file_of_a_closed_store_alone_holds_every_committed_row() {
     let mut world = World::new();
     let tenant = world.tenant("alpha").await;
-    let before = world.store.organization(&tenant.organization).patients(None).await.unwrap().len();
+    let before = world.store.organization(&tenant.organization).all_patients().await.unwrap().len();
     for round in 1..=20 {
         // Who closes last of two that close side by side, nobody knows: somebody who does not close at all
         // is the same to the store. Every other time there is nobody.

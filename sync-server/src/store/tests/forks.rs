@@ -4,26 +4,8 @@ use crate::store::engine::params;
 use carepost_protocol::change::Verdict;
 use carepost_protocol::wire::push::{Fork, Gap, MAX_CHANGE_BYTES, Opaque, RejectionCode};
 
-use super::book::{Book, With, noticed, pulses};
+use super::book::{Book, Scene, With, noticed, pulses};
 use super::*;
-
-struct Scene {
-    world: World,
-    tenant: Tenant,
-    kiosk: Kiosk,
-    book: Book,
-}
-
-/// A kiosk that has charted and pushed these pulses.
-async fn scene(pulses: &[u32]) -> Scene {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let kiosk = world.kiosk(&tenant, 1).await;
-    let mut book = Book::new(&kiosk, Lane::Care);
-    book.chart(&world, &kiosk, &tenant, pulses);
-    book.push(&world, &kiosk, 1..=book.last()).await.unwrap();
-    Scene { world, tenant, kiosk, book }
-}
 
 /// What the server says where a chain is broken.
 fn broken(outcome: Result<PushReceipt, StoreError>) -> (u64, Option<u64>) {
@@ -39,7 +21,7 @@ fn verdicts(receipt: &PushReceipt) -> Vec<(u64, u64, Verdict)> {
 
 #[tokio::test]
 async fn a_device_put_back_goes_on_under_a_fork_and_loses_and_doubles_nothing() {
-    let Scene { world, tenant, kiosk, book } = scene(&[70, 71]).await;
+    let Scene { world, tenant, kiosk, book } = Scene::of(&[70, 71]).await;
     let mut image = book.clone();
     let mut later = book;
     later.chart(&world, &kiosk, &tenant, &[72, 73, 74]);
@@ -70,7 +52,7 @@ async fn a_device_put_back_goes_on_under_a_fork_and_loses_and_doubles_nothing() 
 
 #[tokio::test]
 async fn the_other_lane_of_a_fork_starts_where_it_was_shared_or_at_the_beginning_of_all() {
-    let Scene { world, tenant, kiosk, book } = scene(&[70, 71, 72]).await;
+    let Scene { world, tenant, kiosk, book } = Scene::of(&[70, 71, 72]).await;
     let mut events = Book::new(&kiosk, Lane::Audit);
     events.write(&event(&world));
     events.push(&world, &kiosk, 1..=1).await.unwrap();
@@ -98,7 +80,7 @@ async fn the_other_lane_of_a_fork_starts_where_it_was_shared_or_at_the_beginning
 
 #[tokio::test]
 async fn a_fork_whose_parent_the_server_lost_asks_for_the_parents_entries_first() {
-    let Scene { world, tenant, kiosk, mut book } = scene(&[70, 71]).await;
+    let Scene { world, tenant, kiosk, mut book } = Scene::of(&[70, 71]).await;
     // The device and this server, before it was put back, shared four.
     book.chart(&world, &kiosk, &tenant, &[72, 73]);
     let mut child = book.forked(20, 4, 0);
@@ -117,7 +99,7 @@ async fn a_fork_whose_parent_the_server_lost_asks_for_the_parents_entries_first(
 
 #[tokio::test]
 async fn no_incarnation_descends_from_itself() {
-    let Scene { world, tenant, kiosk, book } = scene(&[70]).await;
+    let Scene { world, tenant, kiosk, book } = Scene::of(&[70]).await;
     let mut child = book.forked(20, 1, 0);
     child.chart(&world, &kiosk, &tenant, &[71]);
     child.parent = Some(Fork { incarnation: child.incarnation, care: 1, audit: 0 });
@@ -141,7 +123,7 @@ async fn no_incarnation_descends_from_itself() {
 
 #[tokio::test]
 async fn numbers_that_nobody_holds_any_more_become_a_gap_and_the_chain_goes_on() {
-    let Scene { world, tenant, kiosk, mut book } = scene(&[70, 71]).await;
+    let Scene { world, tenant, kiosk, mut book } = Scene::of(&[70, 71]).await;
     // The server forgot 3 to 5 in a restore, and the device keeps them no longer.
     book.chart(&world, &kiosk, &tenant, &[72, 73, 74, 75, 76]);
     assert_eq!(broken(book.push(&world, &kiosk, 6..=7).await), (3, None));
@@ -178,7 +160,7 @@ async fn numbers_that_nobody_holds_any_more_become_a_gap_and_the_chain_goes_on()
 
 #[tokio::test]
 async fn a_device_whose_server_lost_everything_starts_with_a_gap() {
-    let Scene { world, tenant, kiosk, .. } = scene(&[70]).await;
+    let Scene { world, tenant, kiosk, .. } = Scene::of(&[70]).await;
     let other = world.kiosk(&tenant, 2).await;
     let mut book = Book::new(&other, Lane::Care);
     book.chart(&world, &other, &tenant, &[81, 82, 83]);
@@ -203,7 +185,7 @@ async fn a_device_whose_server_lost_everything_starts_with_a_gap() {
 
 #[tokio::test]
 async fn a_probe_says_where_the_server_is() {
-    let Scene { world, tenant, kiosk, mut book } = scene(&[70, 71]).await;
+    let Scene { world, tenant, kiosk, mut book } = Scene::of(&[70, 71]).await;
     let image = book.clone();
     assert_eq!(book.probe(&world, &kiosk).await.unwrap().next_n, 3);
     book.chart(&world, &kiosk, &tenant, &[72]);
@@ -218,7 +200,7 @@ async fn a_probe_says_where_the_server_is() {
 #[tokio::test]
 async fn a_change_that_breaks_what_is_on_the_way_is_kept_unread_and_the_chain_goes_on() {
     use base64::Engine as _;
-    let Scene { world, tenant, kiosk, mut book } = scene(&[70]).await;
+    let Scene { world, tenant, kiosk, mut book } = Scene::of(&[70]).await;
     book.chart(&world, &kiosk, &tenant, &[71, 72, 73]);
     let base64 = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
     let hash = |n| PayloadHash::of(book.payload(n).as_bytes());
@@ -249,7 +231,7 @@ async fn a_change_that_breaks_what_is_on_the_way_is_kept_unread_and_the_chain_go
 
 #[tokio::test]
 async fn a_refused_change_that_was_settled_since_is_answered_as_it_stands() {
-    let Scene { world, tenant, kiosk, mut book } = scene(&[70]).await;
+    let Scene { world, tenant, kiosk, mut book } = Scene::of(&[70]).await;
     book.chart(&world, &kiosk, &tenant, &[1, 2]);
     let receipt = book.push(&world, &kiosk, 2..=3).await.unwrap();
     assert_eq!(verdicts(&receipt), [(2, 1, Verdict::Rejected), (3, 1, Verdict::Rejected)]);
@@ -265,7 +247,7 @@ async fn a_refused_change_that_was_settled_since_is_answered_as_it_stands() {
 
 #[tokio::test]
 async fn a_receipt_says_how_far_a_backup_holds_the_lane_across_forks() {
-    let Scene { world, tenant, kiosk, mut book } = scene(&[70, 71, 72]).await;
+    let Scene { world, tenant, kiosk, mut book } = Scene::of(&[70, 71, 72]).await;
     assert_eq!(book.probe(&world, &kiosk).await.unwrap().durable_through, None);
     let marked = world.store.write(AccessScope::Facility(tenant.facility), |tx| {
         tx.execute("UPDATE chain_heads SET durable_n = 3", params![]).map(drop)
@@ -281,7 +263,7 @@ async fn a_receipt_says_how_far_a_backup_holds_the_lane_across_forks() {
 
 #[tokio::test]
 async fn a_device_that_forks_without_end_waits_and_what_it_charted_is_taken_in_the_end() {
-    let Scene { world, tenant, kiosk, book } = scene(&[70]).await;
+    let Scene { world, tenant, kiosk, book } = Scene::of(&[70]).await;
     let mut last = book;
     let mut begun = 1;
     let refused = loop {

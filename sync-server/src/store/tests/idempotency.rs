@@ -26,7 +26,7 @@ async fn what_was_asked_for_with_a_key_is_done_once_within_a_day_and_then_forgot
     assert!(matches!(twice, StoreError::Done), "{twice}");
     let named = |name: &'static str| {
         let registry = registry.clone();
-        async move { registry.users(None).await.unwrap().iter().any(|user| user.username == name) }
+        async move { registry.all_users().await.unwrap().iter().any(|user| user.username == name) }
     };
     assert_eq!((named("uma").await, named("vera").await), (true, false));
     let other = IdempotentRequest { request_sha256: [5; 32], ..request };

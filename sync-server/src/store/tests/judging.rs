@@ -36,9 +36,7 @@ async fn retry(world: &World, tenant: &Tenant, kiosk: &Kiosk, n: u64) -> Result<
 
 #[tokio::test]
 async fn a_resident_admitted_at_night_is_charted_on_at_once() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, kiosk) = World::with_kiosk().await;
     let now = world.now();
     let bea = PatientId::from(kiosk.made(1, now));
     let fields = json!({"name": "Bea Example", "date_of_birth": "03/15/1941", "pronoun": "she"});
@@ -62,9 +60,7 @@ async fn a_resident_admitted_at_night_is_charted_on_at_once() {
 
 #[tokio::test]
 async fn a_birthday_of_before_that_would_be_taken_no_more_keeps_nobody_from_moving() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let registry = world.store.organization(&tenant.organization);
     let born = |day: &str| json!({"date_of_birth": day, "room": "12"});
     let patch = object(json!({"date_of_birth": "1066-10-14"}));
@@ -77,9 +73,7 @@ async fn a_birthday_of_before_that_would_be_taken_no_more_keeps_nobody_from_movi
 
 #[tokio::test]
 async fn nobody_is_born_tomorrow_by_the_facilitys_calendar() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let registry = world.store.organization(&tenant.organization);
     let zones = [Some("Pacific/Kiritimati"), None, Some("Etc/GMT+12")];
     let born = |zone: &str| Zone::named(zone).unwrap().clock(world.now()).day;
@@ -100,9 +94,7 @@ async fn nobody_is_born_tomorrow_by_the_facilitys_calendar() {
 
 #[tokio::test]
 async fn a_bad_value_is_refused_by_name_and_care_is_never_deleted() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let now = world.now();
     let bad = [
         ("name", json!("  ")),
@@ -135,13 +127,8 @@ async fn a_bad_value_is_refused_by_name_and_care_is_never_deleted() {
 
 #[tokio::test]
 async fn who_may_chart_may_not_always_admit() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let facility = tenant.facility.facility();
-    let registry = world.store.organization(&tenant.organization);
-    let carl = registry.noting(event(&world)).create_user(new_user("carl", Role::Caregiver, Some(facility)));
-    let carl = carl.await.unwrap().id;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
+    let carl = world.hire(&tenant, "carl", Role::Caregiver).await;
     world.pass(60);
     let now = world.now();
     let by_carl = |change: Change| Change { actor: carl, ..change };
@@ -189,10 +176,8 @@ async fn a_night_under_a_badge_that_expired_and_a_form_that_changed_is_taken_and
 async fn who_may_correct_anothers_entry_is_flagged_and_what_was_charted_in_error_has_no_values() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
-    let facility = tenant.facility.facility();
+    let carl = world.hire(&tenant, "carl", Role::Caregiver).await;
     let registry = world.store.organization(&tenant.organization);
-    let carl = registry.noting(event(&world)).create_user(new_user("carl", Role::Caregiver, Some(facility)));
-    let carl = carl.await.unwrap().id;
     let form = Workflow { corrected_by: vec![Role::Rn], ..vitals(20.0) };
     let version = registry.noting(event(&world)).publish_workflow(form).await.unwrap().version;
     let mut kiosk = world.kiosk(&tenant, 1).await;
@@ -265,9 +250,7 @@ async fn an_unlikely_time_is_kept_as_confirmed_or_flagged_and_never_refused() {
 
 #[tokio::test]
 async fn corrections_stand_beside_what_they_correct_and_two_of_one_are_looked_at() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;
     let now = world.now();
     let (first, lost) = (hall.made(1, now), ward.made(99, now));
     let changes = [hall.vitals(&tenant, 72, now), hall.correction(&tenant, first, 74, now)];
@@ -312,13 +295,9 @@ async fn corrections_stand_beside_what_they_correct_and_two_of_one_are_looked_at
 
 #[tokio::test]
 async fn what_depends_on_a_refused_change_waits_with_it_and_stands_with_it() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let facility = tenant.facility.facility();
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
+    let carl = world.hire(&tenant, "carl", Role::Caregiver).await;
     let registry = world.store.organization(&tenant.organization);
-    let carl = registry.noting(event(&world)).create_user(new_user("carl", Role::Caregiver, Some(facility)));
-    let carl = carl.await.unwrap().id;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
     world.pass(60);
     let now = world.now();
     let bea = PatientId::from(kiosk.made(1, now));
@@ -374,13 +353,8 @@ async fn what_depends_on_a_refused_change_waits_with_it_and_stands_with_it() {
 
 #[tokio::test]
 async fn a_refused_change_is_corrected_by_its_own_actor_and_nobody_else() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let facility = tenant.facility.facility();
-    let registry = world.store.organization(&tenant.organization);
-    let rita = registry.noting(event(&world)).create_user(new_user("rita", Role::Rn, Some(facility)));
-    let rita = rita.await.unwrap().id;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
+    let rita = world.hire(&tenant, "rita", Role::Rn).await;
     world.pass(60);
     let now = world.now();
     let first = kiosk.made(1, now);
@@ -455,9 +429,7 @@ async fn a_refused_change_is_exported_exactly_and_discarded_for_a_reason() {
 
 #[tokio::test]
 async fn what_the_server_could_not_read_is_kept_and_stands_once_it_can() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let now = world.now();
     let bea = PatientId::from(kiosk.made(1, now));
     let admission = kiosk.admission(&tenant, json!({"name": "Bea Example"}), now);

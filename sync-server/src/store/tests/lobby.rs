@@ -8,9 +8,7 @@ use super::*;
 use crate::store::engine::params;
 
 fn fresh_key() -> PresentedKey {
-    let random = ring::rand::SystemRandom::new();
-    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-    presented(&EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).unwrap())
+    presented(&testing::key())
 }
 
 fn claim(tenant: &Tenant) -> Claim {
@@ -36,9 +34,24 @@ async fn number_of(world: &World, key: &PresentedKey, n: u8) -> String {
 }
 
 async fn code_of(world: &World, key: &PresentedKey, n: u8) -> UserCode {
-    let answer = world.store.system().enroll(key.clone(), enroll_request(n), None).await.unwrap();
+    let answer = asks(world, key, n).await;
     let EnrollResponse::Pending { user_code, .. } = answer else { panic!("{answer:?}") };
     user_code
+}
+
+/// Somebody types the code of a device that waits.
+async fn claims(world: &World, tenant: &Tenant, who: UserId, code: UserCode) -> Result<Waiting, StoreError> {
+    let registry = world.store.organization(&tenant.organization);
+    registry.noting(event(world)).claim(who, code, claim(tenant)).await
+}
+
+/// A device whose code was typed: its key, the code, how it waits, and the number on its screen.
+async fn claimed(world: &World, tenant: &Tenant) -> (PresentedKey, UserCode, Waiting, String) {
+    let key = fresh_key();
+    let code = code_of(world, &key, 1).await;
+    let waiting = claims(world, tenant, person(1), code.clone()).await.unwrap();
+    let number = number_of(world, &key, 1).await;
+    (key, code, waiting, number)
 }
 
 #[tokio::test]
@@ -52,11 +65,8 @@ async fn a_code_and_a_number_let_a_device_in() {
     world.pass(601);
     let fresh = code_of(&world, &key, 1).await;
     assert_ne!(fresh, code);
-    assert!(matches!(
-        registry.noting(event(&world)).claim(admin, code, claim(&tenant)).await,
-        Err(StoreError::WrongCode)
-    ));
-    let waiting = registry.noting(event(&world)).claim(admin, fresh, claim(&tenant)).await.unwrap();
+    assert!(matches!(claims(&world, &tenant, admin, code).await, Err(StoreError::WrongCode)));
+    let waiting = claims(&world, &tenant, admin, fresh).await.unwrap();
     let answer = world.store.system().enroll(key.clone(), enroll_request(1), None).await.unwrap();
     let EnrollResponse::Confirming { number, facility_name, .. } = answer else { panic!("{answer:?}") };
     assert_eq!((facility_name.as_str(), number.len()), ("Riverside", 2));
@@ -106,18 +116,17 @@ async fn a_device_is_let_in_under_a_name_that_no_other_has() {
 async fn five_wrong_codes_are_enough() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
-    let registry = world.store.organization(&tenant.organization);
     let key = fresh_key();
     let gone = code_of(&world, &key, 1).await;
     world.pass(601);
     for _ in 0..5 {
-        let wrong = registry.noting(event(&world)).claim(person(1), gone.clone(), claim(&tenant)).await;
+        let wrong = claims(&world, &tenant, person(1), gone.clone()).await;
         assert!(matches!(wrong, Err(StoreError::WrongCode)), "{wrong:?}");
     }
     let right = code_of(&world, &key, 1).await;
-    let refused = registry.noting(event(&world)).claim(person(1), right.clone(), claim(&tenant)).await;
+    let refused = claims(&world, &tenant, person(1), right.clone()).await;
     assert!(matches!(refused, Err(StoreError::TooManyTries { .. })), "{refused:?}");
-    registry.noting(event(&world)).claim(person(2), right, claim(&tenant)).await.unwrap();
+    claims(&world, &tenant, person(2), right).await.unwrap();
 }
 
 #[tokio::test]
@@ -125,15 +134,11 @@ async fn five_wrong_numbers_are_enough_however_often_the_code_is_typed() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let key = fresh_key();
-    let code = code_of(&world, &key, 1).await;
-    let waiting =
-        registry.noting(event(&world)).claim(person(1), code.clone(), claim(&tenant)).await.unwrap();
-    let number = number_of(&world, &key, 1).await;
+    let (key, code, waiting, number) = claimed(&world, &tenant).await;
     for n in 1..=4 {
         let wrong = registry.noting(event(&world)).confirm(person(n), waiting.id, "00").await;
         assert!(matches!(wrong, Err(StoreError::WrongCode)), "{wrong:?}");
-        registry.noting(event(&world)).claim(person(n), code.clone(), claim(&tenant)).await.unwrap();
+        claims(&world, &tenant, person(n), code.clone()).await.unwrap();
         assert_eq!(number_of(&world, &key, 1).await, number, "typing the code again draws no other number");
     }
     assert!(matches!(
@@ -143,7 +148,7 @@ async fn five_wrong_numbers_are_enough_however_often_the_code_is_typed() {
     let late = registry.noting(event(&world)).confirm(person(6), waiting.id, &number).await;
     assert!(matches!(late, Err(StoreError::NotFound(_))), "{late:?}");
     assert_ne!(code_of(&world, &key, 1).await, code, "back in the lobby under a new code");
-    let stale = registry.noting(event(&world)).claim(person(6), code, claim(&tenant)).await;
+    let stale = claims(&world, &tenant, person(6), code).await;
     assert!(matches!(stale, Err(StoreError::WrongCode)), "{stale:?}");
 }
 
@@ -154,15 +159,15 @@ async fn who_gave_five_wrong_numbers_tries_no_other_device() {
     let registry = world.store.organization(&tenant.organization);
     let (first, second) = (fresh_key(), fresh_key());
     let code = code_of(&world, &first, 1).await;
-    let waiting = registry.noting(event(&world)).claim(person(1), code, claim(&tenant)).await.unwrap();
+    let waiting = claims(&world, &tenant, person(1), code).await.unwrap();
     for _ in 0..5 {
         let wrong = registry.noting(event(&world)).confirm(person(1), waiting.id, "00").await;
         assert!(matches!(wrong, Err(StoreError::WrongCode)), "{wrong:?}");
     }
     let code = code_of(&world, &second, 2).await;
-    let refused = registry.noting(event(&world)).claim(person(1), code.clone(), claim(&tenant)).await;
+    let refused = claims(&world, &tenant, person(1), code.clone()).await;
     assert!(matches!(refused, Err(StoreError::TooManyTries { .. })), "{refused:?}");
-    let waiting = registry.noting(event(&world)).claim(person(2), code, claim(&tenant)).await.unwrap();
+    let waiting = claims(&world, &tenant, person(2), code).await.unwrap();
     let number = number_of(&world, &second, 2).await;
     let refused = registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await;
     assert!(matches!(refused, Err(StoreError::TooManyTries { .. })), "{refused:?}");
@@ -179,7 +184,7 @@ async fn a_second_key_with_known_hardware_waits_as_a_possible_clone() {
     let key = fresh_key();
     let code = code_of(&world, &key, 1).await;
     assert!(registry.device(kiosk.identity.device()).await.unwrap().possible_clone, "both are shown");
-    let waiting = registry.noting(event(&world)).claim(person(1), code, claim(&alpha)).await.unwrap();
+    let waiting = claims(&world, &alpha, person(1), code).await.unwrap();
     assert!(waiting.possible_clone);
     assert!(registry.device(kiosk.identity.device()).await.unwrap().possible_clone, "and stay so");
     let number = number_of(&world, &key, 1).await;
@@ -216,16 +221,12 @@ async fn a_claimed_device_that_says_it_is_another_starts_anew() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let key = fresh_key();
-    let code = code_of(&world, &key, 1).await;
-    let waiting =
-        registry.noting(event(&world)).claim(person(1), code.clone(), claim(&tenant)).await.unwrap();
-    let number = number_of(&world, &key, 1).await;
+    let (key, code, waiting, number) = claimed(&world, &tenant).await;
     let fresh = code_of(&world, &key, 2).await;
     assert_ne!(fresh, code);
     let refused = registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await;
     assert!(matches!(refused, Err(StoreError::NotFound(_))), "{refused:?}");
-    let waiting = registry.noting(event(&world)).claim(person(1), fresh, claim(&tenant)).await.unwrap();
+    let waiting = claims(&world, &tenant, person(1), fresh).await.unwrap();
     assert_eq!(waiting.device_uuid, DeviceUuid::from_bytes([2; 16]), "approved anew, as what it says now");
 }
 
@@ -263,12 +264,7 @@ async fn waits(world: &World, n: u64) -> bool {
 async fn a_full_lobby_forgets_who_asks_no_more_and_lets_tokens_through() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
-    let registry = world.store.organization(&tenant.organization);
-    registry
-        .noting(event(&world))
-        .expect_device(expected(tenant.facility.facility(), 1, [5; 32]))
-        .await
-        .unwrap();
+    world.expect(&tenant, 1, [5; 32]).await.unwrap();
     let system = world.store.system();
     crowd(&world, MAX_WAITING, 100).await;
     let answer = system.enroll(fresh_key(), enroll_request(1), Some([5; 32])).await.unwrap();
@@ -285,12 +281,11 @@ async fn a_full_lobby_forgets_who_asks_no_more_and_lets_tokens_through() {
 async fn in_a_full_lobby_the_oldest_of_the_network_that_has_the_most_makes_room() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
-    let registry = world.store.organization(&tenant.organization);
     let crowded = PresentedKey { network: "crowd 7".to_owned(), ..fresh_key() };
     let (early, claimed) = (fresh_key(), fresh_key());
     code_of(&world, &early, 1).await;
     let code = code_of(&world, &claimed, 2).await;
-    registry.noting(event(&world)).claim(person(1), code, claim(&tenant)).await.unwrap();
+    claims(&world, &tenant, person(1), code).await.unwrap();
     code_of(&world, &crowded, 3).await;
     crowd(&world, MAX_WAITING - 3, 100).await;
     for _ in 0..2 {
@@ -316,10 +311,9 @@ async fn in_a_full_lobby_the_oldest_of_the_network_that_has_the_most_makes_room(
 async fn a_network_has_its_share_of_the_lobby() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
-    let registry = world.store.organization(&tenant.organization);
     let claimed = PresentedKey { network: "crowd 0".to_owned(), ..fresh_key() };
     let code = code_of(&world, &claimed, 1).await;
-    registry.noting(event(&world)).claim(person(1), code, claim(&tenant)).await.unwrap();
+    claims(&world, &tenant, person(1), code).await.unwrap();
     crowd(&world, MAX_OF_NETWORK, 1).await;
     let next = PresentedKey { network: "crowd 0".to_owned(), ..fresh_key() };
     code_of(&world, &next, 2).await;
@@ -331,17 +325,12 @@ async fn a_network_has_its_share_of_the_lobby() {
 async fn a_token_works_once_and_only_for_its_hardware() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
-    let registry = world.store.organization(&tenant.organization);
-    registry
-        .noting(event(&world))
-        .expect_device(expected(tenant.facility.facility(), 1, [5; 32]))
-        .await
-        .unwrap();
+    world.expect(&tenant, 1, [5; 32]).await.unwrap();
     let system = world.store.system();
     let key = fresh_key();
     let answer = system.enroll(key.clone(), enroll_request(1), None).await.unwrap();
     let EnrollResponse::Pending { user_code, .. } = answer else { panic!("{answer:?}") };
-    let waiting = registry.noting(event(&world)).claim(person(1), user_code, claim(&tenant)).await.unwrap();
+    let waiting = claims(&world, &tenant, person(1), user_code).await.unwrap();
     assert!(waiting.expected && !waiting.possible_clone, "{waiting:?}");
     let other = system.enroll(fresh_key(), enroll_request(2), Some([5; 32])).await;
     assert!(matches!(other, Err(StoreError::Invalid { field: "device_uuid", .. })), "{other:?}");
@@ -349,8 +338,7 @@ async fn a_token_works_once_and_only_for_its_hardware() {
     assert!(matches!(answer, EnrollResponse::Active { .. }), "{answer:?}");
     let again = system.enroll(fresh_key(), enroll_request(1), Some([5; 32])).await;
     assert!(matches!(again, Err(StoreError::Invalid { field: "token", .. })), "{again:?}");
-    let taken =
-        registry.noting(event(&world)).expect_device(expected(tenant.facility.facility(), 1, [6; 32])).await;
+    let taken = world.expect(&tenant, 1, [6; 32]).await;
     assert!(matches!(taken, Err(StoreError::Conflict("device_uuid"))), "{taken:?}");
 }
 
@@ -359,11 +347,8 @@ async fn a_token_runs_out_after_three_days_and_says_what_to_do() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let expect = |n: u8| {
-        let new = expected(tenant.facility.facility(), n, [n; 32]);
-        registry.noting(event(&world)).expect_device(new)
-    };
-    let (soon, late) = (expect(1).await.unwrap(), expect(2).await.unwrap());
+    let expect = async |n: u8| world.expect(&tenant, n, [n; 32]).await.unwrap();
+    let (soon, late) = (expect(1).await, expect(2).await);
     assert_eq!(soon.token_expires_at, Some(world.now().plus_millis(72 * 3_600_000)));
     let redeem = async |key: &PresentedKey, n: u8| {
         world.store.system().enroll(key.clone(), enroll_request(n), Some([n; 32])).await
@@ -378,7 +363,7 @@ async fn a_token_runs_out_after_three_days_and_says_what_to_do() {
     assert!(detail.contains("has run out") && detail.contains("pairing code"), "{detail}");
     // What it says helps: the code lets it in, in the place that was expected.
     let code = code_of(&world, &key, 2).await;
-    let waiting = registry.noting(event(&world)).claim(person(1), code, claim(&tenant)).await.unwrap();
+    let waiting = claims(&world, &tenant, person(1), code).await.unwrap();
     assert!(waiting.expected);
     let number = number_of(&world, &key, 2).await;
     let device = registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await.unwrap();

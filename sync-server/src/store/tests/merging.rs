@@ -6,13 +6,8 @@ use carepost_protocol::record::{ReviewDocument, ReviewKind};
 use super::*;
 
 pub(super) async fn open_reviews(world: &World, tenant: &Tenant) -> Vec<ReviewDocument> {
-    world
-        .store
-        .facility(&tenant.facility)
-        .reviews(&may_read(tenant), Some(true), None, 1_000)
-        .await
-        .unwrap()
-        .items
+    let store = world.store.facility(&tenant.facility);
+    store.reviews(&may_read(tenant), Some(true), None, 1_000).await.unwrap().items
 }
 
 pub(super) async fn head(world: &World, tenant: &Tenant) -> u64 {
@@ -35,9 +30,7 @@ fn told(of: &[(&str, bool)]) -> Vec<(String, bool)> {
 
 #[tokio::test]
 async fn two_kiosks_and_the_office_disagree_and_every_value_is_kept_until_somebody_chooses() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;
     let saw = head(&world, &tenant).await;
     world.pass(3600);
     let at = |minutes: i64| world.now().plus_millis(minutes * 60_000);
@@ -94,9 +87,7 @@ async fn two_kiosks_and_the_office_disagree_and_every_value_is_kept_until_somebo
 
 #[tokio::test]
 async fn a_field_that_is_in_no_column_of_its_own_is_kept_merged_and_mirrored_as_the_others() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;
     let registry = world.store.organization(&tenant.organization);
     let number = async || registry.patient(tenant.patient).await.unwrap().document.medicare;
     let saw = head(&world, &tenant).await;
@@ -128,9 +119,7 @@ async fn a_field_that_is_in_no_column_of_its_own_is_kept_merged_and_mirrored_as_
 
 #[tokio::test]
 async fn who_claims_to_have_seen_what_is_not_there_yet_has_seen_nothing_also_when_it_is_judged_again() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;
     let (now, saw) = (world.now(), head(&world, &tenant).await);
     let bea = hall.admission(&tenant, json!({"name": "Bea Example", "room": "10"}), now);
     let made = PatientId::from_bytes(*hall.made(1, now).as_bytes());
@@ -152,9 +141,7 @@ async fn who_claims_to_have_seen_what_is_not_there_yet_has_seen_nothing_also_whe
 
 #[tokio::test]
 async fn a_clock_at_2099_does_not_win_over_who_knew_the_time() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;
     let saw = head(&world, &tenant).await;
     world.pass(600);
     let far: Timestamp = "2099-01-01T00:00:00Z".parse().unwrap();

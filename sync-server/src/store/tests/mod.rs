@@ -47,7 +47,7 @@ use carepost_protocol::wire::heartbeat::ChangeName;
 use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::{PushBatch, PushReceipt, RejectionCode, VerdictRun};
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use ring::signature::EcdsaKeyPair;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -61,6 +61,22 @@ use crate::testing::{self, administrator, facility as new_facility, presented, u
 
 /// 2026-05-01T08:00:00Z.
 const START: i64 = 1_777_622_400_000;
+
+impl OrganizationStore {
+    /// All patients of the scope, by name.
+    pub(crate) async fn all_patients(&self) -> Result<Vec<Patient>, StoreError> {
+        Ok(self.patients((None, None), whole(), |_| true).await?.items)
+    }
+
+    /// All users of the scope, by name.
+    async fn all_users(&self) -> Result<Vec<User>, StoreError> {
+        Ok(self.users(None, whole()).await?.items)
+    }
+}
+
+fn whole() -> Paging {
+    Paging { most: 100_000, ..Paging::default() }
+}
 
 /// A server's store on a disk of its own, and a clock that tests move.
 struct World {
@@ -166,14 +182,37 @@ impl World {
         Tenant { organization: scope, facility: scope.enter(facility).unwrap(), nurse, patient }
     }
 
+    /// One with a tenant, and a kiosk of theirs.
+    async fn with_kiosk() -> (Self, Tenant, Kiosk) {
+        let world = Self::new();
+        let tenant = world.tenant("alpha").await;
+        let kiosk = world.kiosk(&tenant, 1).await;
+        (world, tenant, kiosk)
+    }
+
+    /// One with a tenant, and two kiosks of theirs.
+    async fn with_kiosks() -> (Self, Tenant, [Kiosk; 2]) {
+        let (world, tenant, first) = Self::with_kiosk().await;
+        let second = world.kiosk(&tenant, 2).await;
+        (world, tenant, [first, second])
+    }
+
+    /// Somebody else who works there.
+    async fn hire(&self, tenant: &Tenant, username: &str, role: Role) -> UserId {
+        let new = new_user(username, role, Some(tenant.facility.facility()));
+        let registry = self.store.organization(&tenant.organization);
+        registry.noting(event(self)).create_user(new).await.unwrap().id
+    }
+
+    /// A device that is expected there, by a token.
+    async fn expect(&self, tenant: &Tenant, n: u8, token: [u8; 32]) -> Result<Device, StoreError> {
+        let new = expected(tenant.facility.facility(), n, token);
+        self.store.organization(&tenant.organization).noting(event(self)).expect_device(new).await
+    }
+
     async fn kiosk(&self, tenant: &Tenant, n: u8) -> Kiosk {
         let token = *PayloadHash::of(&[n]).as_bytes();
-        let registry = self.store.organization(&tenant.organization);
-        registry
-            .noting(event(self))
-            .expect_device(expected(tenant.facility.facility(), n, token))
-            .await
-            .unwrap();
+        self.expect(tenant, n, token).await.unwrap();
         let key = testing::key();
         let hardware = DeviceUuid::from_bytes([n; 16]);
         let (identity, grant) = testing::enroll(&self.store, presented(&key), hardware, token).await.unwrap();
@@ -259,24 +298,14 @@ impl Kiosk {
     }
 
     fn vitals(&self, tenant: &Tenant, pulse: u32, at: Timestamp) -> Change {
+        let by = (tenant.nurse, SessionId::new(at, [3; 10]));
+        let fields = json!({"pulse": pulse}).as_object().unwrap().clone();
+        let stamp = (at, ClockQuality::Synced);
         Change {
-            actor: tenant.nurse,
-            session: SessionId::new(at, [3; 10]),
-            assignment: self.assignment,
-            kind: ChangeKind::Create,
-            collection: Collection::Records,
-            record: None,
-            base_seq: None,
             patient: Some(tenant.patient),
             workflow: Some("vitals".into()),
             schema_version: Some(1),
-            fields: json!({"pulse": pulse}).as_object().unwrap().clone(),
-            confirmed: Vec::new(),
-            reason: None,
-            entered_in_error: false,
-            recorded_at: at,
-            clock_quality: ClockQuality::Synced,
-            supersedes: None,
+            ..Change::create(by, self.assignment, Collection::Records, fields, stamp)
         }
     }
 

@@ -7,9 +7,7 @@ use super::*;
 
 #[tokio::test]
 async fn one_resident_admitted_on_two_kiosks_is_kept_twice_and_linked() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;
     let now = world.now();
     let bea = |mrn: &str| json!({"name": "Bea Example", "mrn": mrn, "date_of_birth": "1941-03-15"});
     let first = hall.admission(&tenant, bea("MRN-7"), now);
@@ -22,7 +20,7 @@ async fn one_resident_admitted_on_two_kiosks_is_kept_twice_and_linked() {
     assert_eq!((reviews.len(), reviews[0].kind), (1, ReviewKind::Duplicate));
     assert_eq!((reviews[0].record, &reviews[0].others), (ward.made(1, now), &vec![hall.made(1, now)]));
     let registry = world.store.organization(&tenant.organization);
-    assert_eq!(registry.patients(None).await.unwrap().len(), 4);
+    assert_eq!(registry.all_patients().await.unwrap().len(), 4);
     let vague = hall.decision(&tenant, reviews[0].id, 99, json!({"same_person": "perhaps"}), now);
     let receipt = world.push(&mut hall, &[vague]).await.unwrap();
     assert_eq!(verdicts(&receipt), [(Verdict::Rejected, Some(RejectionCode::BreaksSchema))]);
@@ -67,9 +65,7 @@ async fn one_resident_admitted_on_two_kiosks_is_kept_twice_and_linked() {
 
 #[tokio::test]
 async fn who_was_admitted_twice_becomes_one_with_all_that_was_charted() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;
     let now = world.now();
     let bea = || json!({"name": "Bea Example"});
     let [first, second, third] = [hall.made(1, now), ward.made(1, now), ward.made(2, now)];
@@ -407,9 +403,7 @@ async fn whoever_looks_like_somebody_here_has_a_number_of_their_own() {
 
 #[tokio::test]
 async fn what_an_earlier_agent_took_for_a_number_is_none_and_holds_nothing_up() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let (now, saw) = (world.now(), head(&world, &tenant).await);
     let changes = [
         kiosk.admission(&tenant, json!({"name": "Bea Example", "mrn": "n/a"}), now),
@@ -418,7 +412,7 @@ async fn what_an_earlier_agent_took_for_a_number_is_none_and_holds_nothing_up() 
     ];
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
     assert_eq!(verdicts(&receipt), [(Verdict::Applied, None); 3]);
-    let patients = world.store.organization(&tenant.organization).patients(None).await.unwrap();
+    let patients = world.store.organization(&tenant.organization).all_patients().await.unwrap();
     for patient in patients {
         // Who had a number keeps it.
         assert_eq!(patient.mrn.is_empty(), patient.id != tenant.patient, "{patient:?}");

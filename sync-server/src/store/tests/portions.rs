@@ -13,9 +13,7 @@ use crate::store::{IdempotencyState, IdempotentRequest};
 /// A batch is taken in portions. Whoever breaks off after one of them finds the chain whole, and goes on.
 #[tokio::test]
 async fn a_batch_that_breaks_off_between_two_portions_is_taken_up_where_it_was_left() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     for round in 0..2_u64 {
         let changes: Vec<Change> = (0..900).map(|_| kiosk.vitals(&tenant, 70, world.now())).collect();
         let sent = kiosk.batch(&changes);
@@ -77,13 +75,7 @@ async fn many_that_depended_on_a_refused_change_follow_in_portions() {
     let tenant = world.tenant("alpha").await;
     let mut kiosk = world.kiosk(&tenant, 1).await;
     let registry = world.store.organization(&tenant.organization);
-    let facility = Some(tenant.facility.facility());
-    let carl = registry
-        .noting(event(&world))
-        .create_user(new_user("carl", Role::Family, facility))
-        .await
-        .unwrap()
-        .id;
+    let carl = world.hire(&tenant, "carl", Role::Family).await;
     let now = world.now();
     let bea = PatientId::from(kiosk.made(1, now));
     let admission = kiosk.admission(&tenant, json!({"name": "Bea Example"}), now);
@@ -109,13 +101,9 @@ async fn many_that_depended_on_a_refused_change_follow_in_portions() {
 /// Where that breaks off after the first portion, the change stands, and its key says that it was done.
 #[tokio::test]
 async fn a_change_that_stands_is_answered_as_that_though_what_depended_on_it_breaks_off() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let registry = world.store.organization(&tenant.organization);
-    let facility = Some(tenant.facility.facility());
-    let carl = registry.noting(event(&world)).create_user(new_user("carl", Role::Family, facility)).await;
-    let (carl, now) = (carl.unwrap().id, world.now());
+    let (carl, now) = (world.hire(&tenant, "carl", Role::Family).await, world.now());
     let bea = PatientId::from(kiosk.made(1, now));
     let admission = kiosk.admission(&tenant, json!({"name": "Bea Example"}), now);
     let about_bea = Change { patient: Some(bea), ..kiosk.vitals(&tenant, 72, now) };
@@ -146,13 +134,9 @@ async fn a_change_that_stands_is_answered_as_that_though_what_depended_on_it_bre
 /// A portion ends with a number. Two incarnations of a device may have given it to different entries.
 #[tokio::test]
 async fn what_two_lives_gave_one_number_follows_in_one_portion() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let kiosk = world.kiosk(&tenant, 1).await;
-    let facility = Some(tenant.facility.facility());
+    let (world, tenant, kiosk) = World::with_kiosk().await;
     let registry = world.store.organization(&tenant.organization);
-    let carl = registry.noting(event(&world)).create_user(new_user("carl", Role::Family, facility)).await;
-    let carl = carl.unwrap().id;
+    let carl = world.hire(&tenant, "carl", Role::Family).await;
     let now = world.now();
     let bea = PatientId::from(kiosk.made(1, now));
     let admission = kiosk.admission(&tenant, json!({"name": "Bea Example"}), now);
@@ -179,9 +163,7 @@ async fn what_two_lives_gave_one_number_follows_in_one_portion() {
 /// A rejected change is settled once: the walk ends at one that is settled.
 #[tokio::test]
 async fn a_chain_of_corrections_that_is_settled_is_not_walked_again() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let now = world.now();
     // 1 is refused; 2 to 1,500 each try to correct the one before, and are refused.
     let wrong = |n: u64| Change {

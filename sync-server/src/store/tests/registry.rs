@@ -27,8 +27,7 @@ async fn names_are_unique_in_an_organization_and_nowhere_else() {
     let elsewhere = world.store.organization(&beta.organization);
     elsewhere.noting(event(&world)).update_user(beta.nurse, email()).await.unwrap();
     registry.noting(event(&world)).update_user(alpha.nurse, email()).await.unwrap();
-    let omar = new_user("omar", Role::Lpn, Some(facility));
-    let omar = registry.noting(event(&world)).create_user(omar).await.unwrap().id;
+    let omar = world.hire(&alpha, "omar", Role::Lpn).await;
     let taken = registry.noting(event(&world)).update_user(omar, email()).await;
     assert!(matches!(taken, Err(StoreError::Conflict("email"))), "{taken:?}");
     let foreign = registry.patient(beta.patient).await;
@@ -135,8 +134,7 @@ async fn a_card_is_one_persons_badge_and_can_be_issued_again_once_revoked() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let other = new_user("otto", Role::Lpn, Some(tenant.facility.facility()));
-    let other = registry.noting(event(&world)).create_user(other).await.unwrap().id;
+    let other = world.hire(&tenant, "otto", Role::Lpn).await;
     let card = [0x04, 0xa1, 0xb2, 0xc3];
     let badge = registry.noting(event(&world)).issue_badge(tenant.nurse, &card).await.unwrap();
     assert!(matches!(
@@ -197,8 +195,7 @@ async fn a_user_gets_another_name_to_sign_in_with() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let (registry, system) = (world.store.organization(&tenant.organization), world.store.system());
-    let omar = new_user("omar", Role::Lpn, Some(tenant.facility.facility()));
-    let omar = registry.noting(event(&world)).create_user(omar).await.unwrap().id;
+    let omar = world.hire(&tenant, "omar", Role::Lpn).await;
     let rename = |username: &str| {
         let patch = UserPatch { username: Some(username.to_owned()), ..UserPatch::default() };
         registry.noting(event(&world)).update_user(omar, patch)
@@ -228,9 +225,7 @@ async fn a_user_gets_another_name_to_sign_in_with() {
 
 #[tokio::test]
 async fn a_tapped_card_can_be_issued_for_a_quarter_of_an_hour_and_is_never_written_down() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, kiosk) = World::with_kiosk().await;
     let (device, lookup) = (kiosk.identity.device(), "5e".repeat(32));
     let registry = world.store.organization(&tenant.organization);
     let store = world.store.facility(&tenant.facility);
@@ -374,27 +369,8 @@ async fn a_new_facility_gets_the_workflows_and_versions_are_kept() {
 
 /// A heartbeat of a device that has nothing to say.
 fn beat(world: &World, kiosk: &Kiosk) -> Heartbeat {
-    Heartbeat {
-        agent_version: "0.2.0".into(),
-        uptime: 60,
-        device_time: world.now().plus_millis(1_500),
-        clock_quality: ClockQuality::Synced,
-        mac_addresses: Vec::new(),
-        encrypted: false,
-        encryption: None,
-        reader: ReaderState::Missing,
-        incarnation: kiosk.incarnation,
-        queue: QueueState::default(),
-        cursor: None,
-        active_user: None,
-        mirror: MirrorState::default(),
-        no_progress: None,
-        revocations: None,
-        cannot_save: None,
-        copy_trouble: None,
-        unknown_tap: None,
-        refused: Vec::new(),
-    }
+    let stamp = (world.now().plus_millis(1_500), ClockQuality::Synced);
+    Heartbeat::new("0.2.0", stamp, ReaderState::Missing, kiosk.incarnation)
 }
 
 fn exposure(place: &str) -> Exposure {
@@ -403,9 +379,7 @@ fn exposure(place: &str) -> Exposure {
 
 #[tokio::test]
 async fn heartbeats_are_read_at_once_and_survive_a_restart() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, kiosk) = World::with_kiosk().await;
     let device = kiosk.identity.device();
     let beat = Heartbeat {
         encryption: Some(Encryption { exposed: vec![exposure("/dev/sd\u{7}a3"); 40] }),
@@ -480,8 +454,10 @@ async fn a_change_and_its_audit_event_are_written_together_or_not_at_all() {
     large.details.insert("text".to_owned(), "x".repeat(4_000_000).into());
     let unseen = registry.noting(large).create_patient(new_patient(facility, "MRN-3")).await;
     assert!(matches!(unseen, Err(StoreError::Full)), "{unseen:?}");
-    let mrns = registry.patients(None).await.unwrap().into_iter().map(|patient| patient.document.mrn);
-    assert_eq!(mrns.collect::<Vec<_>>(), ["MRN-1", "MRN-2"]);
+    let mrns = registry.all_patients().await.unwrap().into_iter().map(|patient| patient.document.mrn);
+    let mut mrns: Vec<_> = mrns.collect();
+    mrns.sort();
+    assert_eq!(mrns, ["MRN-1", "MRN-2"]);
 }
 
 #[tokio::test]
@@ -497,7 +473,7 @@ async fn a_request_that_is_cancelled_leaves_its_audit_event() {
     let _ = asked.now_or_never();
     // The writer takes turns: what was sent before this is done.
     registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap();
-    let users = registry.users(None).await.unwrap();
+    let users = registry.all_users().await.unwrap();
     let otto = users.iter().find(|user| user.username == "otto").expect("the change was under way");
     let written = registry.audit_events(query).await.unwrap().items;
     assert_eq!(written.len(), 1);

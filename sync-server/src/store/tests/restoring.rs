@@ -29,10 +29,8 @@ async fn scene() -> Scene {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let here = tenant.facility.facility();
     let hire = async |name: &str| {
-        let made = registry.noting(event(&world)).create_user(new_user(name, Role::Rn, Some(here))).await;
-        let id = made.unwrap().id;
+        let id = world.hire(&tenant, name, Role::Rn).await;
         registry.noting(event(&world)).set_pin(id, Some(OLD.to_owned())).await.unwrap();
         id
     };
@@ -42,7 +40,7 @@ async fn scene() -> Scene {
     let badge = registry.noting(event(&world)).issue_badge(ben, &[1, 2, 3, 4]).await.unwrap();
     registry.noting(event(&world)).issue_badge(cora, &[5, 6, 7, 8]).await.unwrap();
     let (stolen, kept) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
-    registry.noting(event(&world)).expect_device(expected(here, 3, [3; 32])).await.unwrap();
+    world.expect(&tenant, 3, [3; 32]).await.unwrap();
     let new = NewSession {
         user: tenant.nurse,
         organization: Some(tenant.organization.organization()),
@@ -126,12 +124,9 @@ async fn what_was_taken_from_anybody_since_the_backup_stays_taken() {
         registry.noting(event(world)).deactivate_device(scene.stolen.identity.device(), Deactivation::Lost);
     assert_eq!(lost.await.unwrap().exposed.unwrap().badges, 2);
     let later = world.kiosk(tenant, 4).await;
-    let random = ring::rand::SystemRandom::new();
-    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-    let third = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).unwrap();
+    let third = testing::key();
     world.store.system().enroll(presented(&third), enroll_request(3), Some([3; 32])).await.unwrap();
-    let dora =
-        registry.noting(event(world)).create_user(new_user("dora", Role::Rn, Some(here))).await.unwrap().id;
+    let dora = world.hire(tenant, "dora", Role::Rn).await;
     let hers = registry.noting(event(world)).issue_badge(dora, &[9, 9, 9, 9]).await.unwrap();
     let keyed: Vec<(u64, BadgeDocument)> = documents(world, &tenant.facility, Collection::Badges).await;
 
@@ -216,8 +211,7 @@ async fn users_and_devices_have_the_names_that_they_were_given_since() {
     rename(&scene, cora, "ben", "Cora Ben").await;
     rename(&scene, ben, "cora", "Ben Cora").await;
     rename(&scene, scene.tenant.nurse, "nina.k", "Nina K.").await;
-    let hired = registry.noting(event(&scene.world)).create_user(new_user("nina", Role::Rn, Some(here)));
-    let hired = hired.await.unwrap().id;
+    let hired = scene.world.hire(&scene.tenant, "nina", Role::Rn).await;
     let hall = DevicePatch { name: Some("Hall".to_owned()), ..DevicePatch::default() };
     let kiosk = scene.kept.identity.device();
     registry.noting(event(&scene.world)).update_device(kiosk, hall).await.unwrap();
@@ -275,14 +269,12 @@ async fn whose_new_name_is_anothers_has_the_old_one_or_is_given_one() {
     const USERS: &str = concat!("ba", "se_users");
     let mut scene = scene().await;
     let Scene { ben, cora, .. } = scene;
-    let here = scene.tenant.facility.facility();
     let rename = async |scene: &Scene, id, username: &str| {
         scene.patch(id, UserPatch { username: Some(username.to_owned()), ..UserPatch::default() }).await;
     };
     // The backup alone has Olaf and Petra. Since, Ben has Cora's name, she has Olaf's, and Nina Petra's.
     for name in ["olaf", "petra"] {
-        let new = new_user(name, Role::Rn, Some(here));
-        scene.registry().noting(event(&scene.world)).create_user(new).await.unwrap();
+        scene.world.hire(&scene.tenant, name, Role::Rn).await;
     }
     scene.back_up();
     let bare = crate::store::engine::without_walls(&scene.world.file("server.db"), &key());
@@ -335,10 +327,7 @@ async fn of_two_windows_the_shorter_stays() {
 #[tokio::test]
 async fn what_was_charted_by_who_came_since_is_taken_all_the_same() {
     let mut scene = scene().await;
-    let here = scene.tenant.facility.facility();
-    let registry = scene.registry();
-    let dora = registry.noting(event(&scene.world)).create_user(new_user("dora", Role::Rn, Some(here)));
-    let dora = dora.await.unwrap().id;
+    let dora = scene.world.hire(&scene.tenant, "dora", Role::Rn).await;
     scene.world.pass(60);
     let change = Change { actor: dora, ..scene.kept.vitals(&scene.tenant, 70, scene.world.now()) };
     scene.world.pass(60);

@@ -3,26 +3,8 @@
 use carepost_protocol::wire::problem::Expects;
 use carepost_protocol::wire::pull::{Cursor, SyncPosition};
 
-use super::book::{Book, noticed};
+use super::book::{Scene, noticed};
 use super::*;
-
-struct Scene {
-    world: World,
-    tenant: Tenant,
-    kiosk: Kiosk,
-    book: Book,
-}
-
-/// A kiosk of which the server has two care changes.
-async fn scene() -> Scene {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let kiosk = world.kiosk(&tenant, 1).await;
-    let mut book = Book::new(&kiosk, Lane::Care);
-    book.chart(&world, &kiosk, &tenant, &[70, 71]);
-    book.push(&world, &kiosk, 1..=2).await.unwrap();
-    Scene { world, tenant, kiosk, book }
-}
 
 impl Scene {
     async fn head(&self) -> Cursor {
@@ -60,7 +42,7 @@ impl Scene {
 
 #[tokio::test]
 async fn a_device_that_knows_no_more_than_the_server_is_served() {
-    let scene = scene().await;
+    let scene = Scene::of(&[70, 71]).await;
     let head = scene.head().await;
     for (cursor, care) in [(None, 0), (None, 2), (Some(head), 2), (Some(Cursor { seq: 0, ..head }), 1)] {
         assert_eq!(scene.ask(scene.sync_position(cursor, care, 0)).await, None, "{cursor:?} {care}");
@@ -78,7 +60,7 @@ async fn a_device_that_knows_no_more_than_the_server_is_served() {
 
 #[tokio::test]
 async fn one_that_claims_more_of_its_own_chains_is_told_what_is_missing_and_costs_nobody_else_a_thing() {
-    let scene = scene().await;
+    let scene = Scene::of(&[70, 71]).await;
     let head = scene.head().await;
     let missing = Some(Expects { care: Some(3), audit: Some(1) });
     for cursor in [Some(head), None] {
@@ -91,7 +73,7 @@ async fn one_that_claims_more_of_its_own_chains_is_told_what_is_missing_and_cost
 
 #[tokio::test]
 async fn a_cursor_beyond_the_head_without_its_proof_is_refused_and_nothing_else() {
-    let scene = scene().await;
+    let scene = Scene::of(&[70, 71]).await;
     let head = scene.head().await;
     let beyond = Cursor { seq: head.seq + 1, ..head };
     for proof in [None, Some(String::new()), Some("AAAA".to_owned())] {
@@ -120,7 +102,7 @@ async fn a_cursor_beyond_the_head_without_its_proof_is_refused_and_nothing_else(
 
 #[tokio::test]
 async fn a_proven_cursor_beyond_the_head_raises_the_epoch_at_most_once_in_ten_minutes() {
-    let scene = scene().await;
+    let scene = Scene::of(&[70, 71]).await;
     let head = scene.head().await;
     let mut listener =
         scene.world.store.feeds().listen(scene.tenant.facility.facility(), scene.kiosk.identity.device());
@@ -145,7 +127,7 @@ async fn a_proven_cursor_beyond_the_head_raises_the_epoch_at_most_once_in_ten_mi
 
 #[tokio::test]
 async fn two_that_come_together_raise_once() {
-    let scene = scene().await;
+    let scene = Scene::of(&[70, 71]).await;
     let head = scene.head().await;
     let beyond = Cursor { seq: head.seq + 1, ..head };
     let ask = || scene.ask(scene.sync_position(Some(beyond), 9, 0));
@@ -157,7 +139,7 @@ async fn two_that_come_together_raise_once() {
 
 #[tokio::test]
 async fn a_child_is_held_against_what_it_shares_with_its_parent() {
-    let scene = scene().await;
+    let scene = Scene::of(&[70, 71]).await;
     let head = scene.head().await;
     let child = scene.book.forked(20, 2, 0);
     child.probe(&scene.world, &scene.kiosk).await.unwrap();

@@ -185,42 +185,26 @@ async fn nothing_can_be_written_into_another_tenant() {
 async fn reads_go_by_the_tenants_keys() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
+    let (facility, organization) =
+        (AccessScope::Facility(tenant.facility), AccessScope::Organization(tenant.organization));
     for (access, sql) in [
+        (facility, "SELECT body FROM documents WHERE seq > 5 ORDER BY seq LIMIT 10"),
+        (facility, "SELECT body FROM documents WHERE collection = 'users' AND id = x'00'"),
         (
-            AccessScope::Facility(tenant.facility),
-            "SELECT body FROM documents WHERE seq > 5 ORDER BY seq LIMIT 10",
-        ),
-        (
-            AccessScope::Facility(tenant.facility),
-            "SELECT body FROM documents WHERE collection = 'users' AND id = x'00'",
-        ),
-        (
-            AccessScope::Facility(tenant.facility),
+            facility,
             "SELECT link FROM changes WHERE device_id = x'00' AND incarnation_id = x'00' AND lane = 'care' AND n = 4",
         ),
         (
-            AccessScope::Facility(tenant.facility),
+            facility,
             "SELECT body FROM documents WHERE patient_id = x'00' AND collection = 'records' AND body IS NOT NULL ORDER BY seq DESC LIMIT 3",
         ),
-        (AccessScope::Organization(tenant.organization), "SELECT name FROM facilities"),
-        (AccessScope::Organization(tenant.organization), "SELECT name FROM patients WHERE id = x'00'"),
-        (
-            AccessScope::Organization(tenant.organization),
-            "SELECT name FROM patients WHERE facility_id = x'00'",
-        ),
-        (AccessScope::Organization(tenant.organization), "SELECT name FROM users WHERE facility_id = x'00'"),
-        (
-            AccessScope::Organization(tenant.organization),
-            "SELECT name FROM devices WHERE facility_id = x'00'",
-        ),
-        (
-            AccessScope::Organization(tenant.organization),
-            "SELECT id FROM badges WHERE facility_id = x'00' AND lookup = 'a'",
-        ),
-        (
-            AccessScope::Organization(tenant.organization),
-            "SELECT id FROM audit WHERE patient_id = x'00' AND timestamp > 5",
-        ),
+        (organization, "SELECT name FROM facilities"),
+        (organization, "SELECT name FROM patients WHERE id = x'00'"),
+        (organization, "SELECT name FROM patients WHERE facility_id = x'00'"),
+        (organization, "SELECT name FROM users WHERE facility_id = x'00'"),
+        (organization, "SELECT name FROM devices WHERE facility_id = x'00'"),
+        (organization, "SELECT id FROM badges WHERE facility_id = x'00' AND lookup = 'a'"),
+        (organization, "SELECT id FROM audit WHERE patient_id = x'00' AND timestamp > 5"),
         (engine::SYSTEM, "SELECT id FROM system_devices WHERE key_sha256 = x'00'"),
         (engine::SYSTEM, "SELECT id FROM system_sessions WHERE token_sha256 = x'00'"),
         (engine::SYSTEM, "SELECT id FROM system_enrollments WHERE user_code = 'A'"),

@@ -102,9 +102,7 @@ impl Kiosk {
 
 #[tokio::test]
 async fn badges_work_on_under_a_key_that_the_thief_has_not() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (stolen, kept) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [stolen, kept]) = World::with_kiosks().await;
     let known = world.granted(&stolen).await;
     let (badge, old) = (
         world.issue(&tenant, tenant.nurse, &UID).await,
@@ -148,9 +146,7 @@ async fn badges_work_on_under_a_key_that_the_thief_has_not() {
 
 #[tokio::test]
 async fn the_pins_that_a_lost_device_held_are_exposed_and_no_others() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, kiosk) = World::with_kiosk().await;
     let registry = world.store.organization(&tenant.organization);
     let elsewhere =
         registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
@@ -191,15 +187,19 @@ async fn the_pins_that_a_lost_device_held_are_exposed_and_no_others() {
     assert_eq!(exposed(moved).await, now);
 }
 
-/// An agent from before there was such a thing goes by the verifier alone: after seven days it has none.
-#[tokio::test]
-async fn a_pin_that_was_exposed_for_seven_days_is_sent_to_no_device() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut hall, stolen) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+/// A kiosk of whose two another was lost just now, with the nurse's PIN.
+async fn exposed() -> (World, Tenant, Kiosk, Timestamp) {
+    let (world, tenant, [hall, stolen]) = World::with_kiosks().await;
     world.set_pin(&tenant, tenant.nurse, "b2xk").await;
     world.deactivate(&tenant, &stolen, Deactivation::Lost).await.unwrap();
     let exposed = world.now();
+    (world, tenant, hall, exposed)
+}
+
+/// An agent from before there was such a thing goes by the verifier alone: after seven days it has none.
+#[tokio::test]
+async fn a_pin_that_was_exposed_for_seven_days_is_sent_to_no_device() {
+    let (world, tenant, mut hall, exposed) = exposed().await;
     let head =
         async || world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap().end.head;
     let daily = async || {
@@ -235,9 +235,7 @@ async fn a_pin_that_was_exposed_for_seven_days_is_sent_to_no_device() {
 
 #[tokio::test]
 async fn the_later_of_two_choices_stands_in_any_order_and_a_device_may_do_no_more() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut hall, mut ward) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;
     let stolen = world.kiosk(&tenant, 3).await;
     world.set_pin(&tenant, tenant.nurse, "b2xk").await;
     world.pass(60);
@@ -301,12 +299,7 @@ async fn the_later_of_two_choices_stands_in_any_order_and_a_device_may_do_no_mor
 /// A PIN's verifier is the user's as long as it is hers, and nobody's once it is not.
 #[tokio::test]
 async fn a_choice_that_is_settled_later_leaves_no_verifier_behind() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut hall, stolen) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
-    world.set_pin(&tenant, tenant.nurse, "b2xk").await;
-    world.deactivate(&tenant, &stolen, Deactivation::Lost).await.unwrap();
-    let exposed = world.now();
+    let (world, tenant, mut hall, exposed) = exposed().await;
     world.pass(600);
     // Her role begins too late for all of them.
     let terms = |from: i64| {

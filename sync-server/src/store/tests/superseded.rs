@@ -126,13 +126,9 @@ async fn what_an_earlier_server_left_out_comes_when_a_device_is_heard_and_once()
 
 #[tokio::test]
 async fn a_correction_is_judged_by_the_version_it_names_and_flagged_where_neither_that_nor_the_latest_lets() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let facility = tenant.facility.facility();
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
+    let carl = world.hire(&tenant, "carl", Role::Caregiver).await;
     let registry = world.store.organization(&tenant.organization);
-    let carl = registry.noting(event(&world)).create_user(new_user("carl", Role::Caregiver, Some(facility)));
-    let carl = carl.await.unwrap().id;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
     world.pass(60);
     let now = world.now();
     let entry = kiosk.vitals(&tenant, 72, now);

@@ -78,9 +78,7 @@ async fn pages_resume_and_foreign_cursors_are_refused() {
 
 #[tokio::test]
 async fn sent_twice_is_applied_once_and_a_refused_change_stays_refused() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let changes = [
         kiosk.vitals(&tenant, 72, world.now()),
         kiosk.vitals(&tenant, 5, world.now()),
@@ -113,9 +111,7 @@ async fn sent_twice_is_applied_once_and_a_refused_change_stays_refused() {
 
 #[tokio::test]
 async fn gaps_forks_and_forgeries_are_refused_whole() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let change = kiosk.vitals(&tenant, 72, world.now());
     world.push(&mut kiosk, std::slice::from_ref(&change)).await.unwrap();
     let good = kiosk.batch(std::slice::from_ref(&change));
@@ -241,9 +237,7 @@ async fn reviews(world: &World, tenant: &Tenant) -> Vec<Option<&'static str>> {
 
 #[tokio::test]
 async fn a_deactivated_device_is_refused_at_once_and_its_stream_ends() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let device = kiosk.identity.device();
     let mut listener = world.store.feeds().listen(tenant.facility.facility(), device);
     world
@@ -288,7 +282,7 @@ async fn work_that_fails_or_breaks_off_is_rolled_back_alone() {
             _ => assert!(matches!(outcome, Err(StoreError::Broken))),
         }
     }
-    let patients = world.store.organization(&tenant.organization).patients(None).await.unwrap();
+    let patients = world.store.organization(&tenant.organization).all_patients().await.unwrap();
     let mrns: Vec<_> = patients.iter().map(|patient| patient.mrn.as_str()).collect();
     assert_eq!(mrns, ["G-0", "G-3", "G-6", "MRN-1"]);
 }
@@ -341,9 +335,9 @@ async fn a_full_disk_says_so_and_loses_nothing_acknowledged() {
     system.health().await.expect("the clock was set back: nobody waits until it has caught up");
     world.pass(3_660);
     system.health().await.expect("nothing was refused for a minute");
-    assert_eq!(registry.patients(None).await.unwrap().len(), kept);
+    assert_eq!(registry.all_patients().await.unwrap().len(), kept);
     world.store.close();
     let path = world.directory.path().join("server.db");
     let again = Store::open(&path, &key(), world.ambient.clone()).unwrap();
-    assert_eq!(again.organization(&tenant.organization).patients(None).await.unwrap().len(), kept);
+    assert_eq!(again.organization(&tenant.organization).all_patients().await.unwrap().len(), kept);
 }

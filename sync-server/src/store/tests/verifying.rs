@@ -20,9 +20,7 @@ struct Scene {
 
 /// A kiosk with both lanes, a fork after the third change, a gap in the child, and a change kept unread.
 async fn scene() -> Scene {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, kiosk) = World::with_kiosk().await;
     let mut book = Book::new(&kiosk, Lane::Care);
     book.chart(&world, &kiosk, &tenant, &[70, 71, 72, 73, 74]);
     book.push(&world, &kiosk, 1..=5).await.unwrap();

@@ -64,9 +64,7 @@ async fn charted(world: &World, tenant: &Tenant, kiosk: &mut Kiosk) {
 
 #[tokio::test]
 async fn a_mode_strips_on_the_server_what_it_hides() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     charted(&world, &tenant, &mut kiosk).await;
     let told = |page: &Page| String::from_utf8(page.lines.clone()).unwrap();
     let full = told(&ask(&world, &kiosk, None).await.unwrap());
@@ -102,9 +100,7 @@ fn documents_in(text: &str) -> usize {
 
 #[tokio::test]
 async fn changing_what_a_device_may_see_ends_its_streams_and_its_cursor_and_no_other_ones() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (hall, office) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [hall, office]) = World::with_kiosks().await;
     let listen =
         |kiosk: &Kiosk| world.store.feeds().listen(tenant.facility.facility(), kiosk.identity.device());
     let own = DevicePatch { phi_mode: Some(Some(PhiMode::Full)), ..DevicePatch::default() };
@@ -140,9 +136,7 @@ async fn changing_what_a_device_may_see_ends_its_streams_and_its_cursor_and_no_o
 
 #[tokio::test]
 async fn collections_come_again_up_to_the_cursor_and_no_further() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let changes: Vec<_> = (0..7).map(|n| kiosk.vitals(&tenant, 60 + n, world.now())).collect();
     world.push(&mut kiosk, &changes).await.unwrap();
     let cursor = ask(&world, &kiosk, None).await.unwrap().end.cursor;
@@ -181,9 +175,7 @@ async fn collections_come_again_up_to_the_cursor_and_no_further() {
 
 #[tokio::test]
 async fn more_documents_than_a_device_may_hold_are_refused_with_both_numbers() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
     charted(&world, &tenant, &mut kiosk).await;
     let page = |view, most_documents| {
         let asked = PageRequest { view, most_documents, ..after(None, 2) };
@@ -200,9 +192,7 @@ async fn more_documents_than_a_device_may_hold_are_refused_with_both_numbers() {
 
 #[tokio::test]
 async fn old_tombstones_go_and_with_them_the_cursors_that_need_them() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let kiosk = world.kiosk(&tenant, 1).await;
+    let (world, tenant, kiosk) = World::with_kiosk().await;
     let registry = world.store.organization(&tenant.organization);
     let old = ask(&world, &kiosk, None).await.unwrap().end.cursor;
     let badge = registry.noting(event(&world)).issue_badge(tenant.nurse, &[4, 1, 2, 3]).await.unwrap();
@@ -259,9 +249,7 @@ async fn old_tombstones_go_and_with_them_the_cursors_that_need_them() {
 
 #[tokio::test]
 async fn a_newer_live_stream_ends_the_older_one_of_the_same_device() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (one, other) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [one, other]) = World::with_kiosks().await;
     let (feeds, facility) = (world.store.feeds(), tenant.facility.facility());
     let older = feeds.listen_alone(facility, one.identity.device());
     let others = feeds.listen_alone(facility, other.identity.device());

@@ -31,6 +31,14 @@ async fn deactivate(world: &World, tenant: &Tenant, kiosk: &Kiosk) {
     noted.deactivate_device(kiosk.identity.device(), Deactivation::Retired).await.unwrap();
 }
 
+/// What a kiosk sends first: a new resident.
+async fn admit(world: &World, tenant: &Tenant, kiosk: &mut Kiosk, fields: Value) -> PatientId {
+    let now = world.now();
+    let admission = kiosk.admission(tenant, fields, now);
+    world.push(kiosk, &[admission]).await.unwrap();
+    kiosk.made(1, now).into()
+}
+
 async fn documents(world: &World, tenant: &Tenant) -> u64 {
     let access = AccessScope::Facility(tenant.facility);
     world.store.read(access, |tx| budget::documents(tx, View::Full)).await.unwrap()
@@ -110,9 +118,7 @@ async fn a_withdrawal_that_breaks_off_goes_on_with_the_same_key_and_is_done_with
 
 #[tokio::test]
 async fn what_it_corrected_or_struck_out_of_others_is_as_it_was_and_whom_others_know_stays() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut lost, mut other) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut lost, mut other]) = World::with_kiosks().await;
     let early = lost.made(1, world.now());
     let first = lost.vitals(&tenant, 59, world.now());
     world.push(&mut lost, &[first]).await.unwrap();
@@ -182,9 +188,7 @@ async fn document(world: &World, tenant: &Tenant, id: PatientId) -> Option<Strin
 
 #[tokio::test]
 async fn what_is_withdrawn_is_in_the_offices_chart_and_on_no_page_of_a_kiosk_and_on_no_list() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut lost, mut other) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut lost, mut other]) = World::with_kiosks().await;
     let real = other.made(1, world.now());
     let first = other.vitals(&tenant, 60, world.now());
     world.push(&mut other, &[first]).await.unwrap();
@@ -223,13 +227,9 @@ async fn what_is_withdrawn_is_in_the_offices_chart_and_on_no_page_of_a_kiosk_and
 
 #[tokio::test]
 async fn whom_others_charted_about_longer_ago_than_records_stay_is_known() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut lost, mut other) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut lost, mut other]) = World::with_kiosks().await;
     let now = world.now();
-    let admission = lost.admission(&tenant, json!({"name": "Ada Example"}), now);
-    world.push(&mut lost, &[admission]).await.unwrap();
-    let ada = PatientId::from(lost.made(1, now));
+    let ada = admit(&world, &tenant, &mut lost, json!({"name": "Ada Example"})).await;
     let about_her = Change { patient: Some(ada), ..other.vitals(&tenant, 60, now) };
     world.push(&mut other, &[about_her]).await.unwrap();
     world.pass(91 * 24 * 3_600);
@@ -240,15 +240,15 @@ async fn whom_others_charted_about_longer_ago_than_records_stay_is_known() {
     assert!(document(&world, &tenant, ada).await.is_some());
 }
 
+/// Somebody's, on whose card it is.
+const MEDICARE: &str = "1EG4-TE5-MK73";
+
 #[tokio::test]
 async fn whom_a_thief_admitted_holds_nobodys_number_and_is_nobodys_namesake() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut lost, mut other) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut lost, mut other]) = World::with_kiosks().await;
     let now = world.now();
-    let admission = lost.admission(&tenant, json!({"name": "Ada R-77", "mrn": "R-77"}), now);
-    world.push(&mut lost, &[admission]).await.unwrap();
-    let fake = PatientId::from(lost.made(1, now));
+    let numbered = json!({"name": "Ada R-77", "mrn": "R-77", "medicare": MEDICARE});
+    let fake = admit(&world, &tenant, &mut lost, numbered).await;
     deactivate(&world, &tenant, &lost).await;
     assert_eq!(withdraw(&world, &tenant, &lost, now).await.residents, 1);
 
@@ -263,28 +263,29 @@ async fn whom_a_thief_admitted_holds_nobodys_number_and_is_nobodys_namesake() {
     let (store, permit) = (world.store.facility(&tenant.facility), may_read(&tenant));
     let open = store.reviews(&permit, Some(true), None, 10).await.unwrap().items;
     assert!(open.is_empty(), "{open:?}");
-    // One who is real is in care again, and found again; the number is another's by now, so somebody has to look.
+    let other_number = other.admission(&tenant, json!({"name": "Zoe New", "medicare": MEDICARE}), now);
+    assert_eq!(verdicts(&world.push(&mut other, &[other_number]).await.unwrap()), [(Verdict::Applied, None)]);
+    // One who is real is in care again, and found again; the numbers are others' by now, so somebody has to look.
     let readmit = object(json!({"is_active": true}));
     registry.noting(event(&world)).update_patient(fake, readmit).await.unwrap();
     let open = store.reviews(&permit, Some(true), None, 10).await.unwrap().items;
     let [review] = &open[..] else { panic!("one review is open: {open:?}") };
-    assert_eq!((review.record, &review.others), (fake.into(), &vec![real.into()]));
+    let holders = [RecordId::from(real), other.made(1, now)];
+    let is_asked = review.others.len() == 2 && holders.iter().all(|id| review.others.contains(id));
+    assert!(review.record == fake.into() && is_asked, "{review:?}");
     let again = other.admission(&tenant, json!({"name": "Ada R-77", "mrn": "R-77"}), now);
     world.push(&mut other, &[again]).await.unwrap();
     let open = store.reviews(&permit, Some(true), None, 10).await.unwrap().items;
-    let review = open.iter().find(|review| review.record == other.made(1, now)).unwrap();
+    let review = open.iter().find(|review| review.record == other.made(2, now)).unwrap();
     assert!(review.others.contains(&fake.into()), "{review:?}");
 }
 
 #[tokio::test]
 async fn what_a_kiosk_charted_offline_about_a_withdrawn_resident_is_shown_with_them() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut lost, mut other) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut lost, mut other]) = World::with_kiosks().await;
     let now = world.now();
-    let admission = lost.admission(&tenant, json!({"name": "Ada Example"}), now);
-    world.push(&mut lost, &[admission]).await.unwrap();
-    let ada = PatientId::from(lost.made(1, now));
+    let numbered = json!({"name": "Ada Example", "medicare": MEDICARE});
+    let ada = admit(&world, &tenant, &mut lost, numbered).await;
     let about_her = Change { patient: Some(ada), ..other.vitals(&tenant, 60, now) };
     deactivate(&world, &tenant, &lost).await;
     assert_eq!(withdraw(&world, &tenant, &lost, now).await.residents, 1);
@@ -294,6 +295,9 @@ async fn what_a_kiosk_charted_offline_about_a_withdrawn_resident_is_shown_with_t
     assert!(shown.contains("\"is_active\":false"), "{shown}");
     let flagged = world.store.facility(&tenant.facility).flagged_changes(&may_read(&tenant), None, 10).await;
     assert_eq!(flagged.unwrap().items[0].flags, ["patient_withdrawn"]);
+    // She is shown, and her number is nobody's all the same.
+    let its_owner = other.admission(&tenant, json!({"name": "Zoe New", "medicare": MEDICARE}), now);
+    assert_eq!(verdicts(&world.push(&mut other, &[its_owner]).await.unwrap()), [(Verdict::Applied, None)]);
     assert!(world.verified().is_whole(), "{:?}", world.verified());
 }
 
@@ -341,9 +345,7 @@ async fn what_came_before_is_not_gone_through() {
 
 #[tokio::test]
 async fn a_pin_that_was_chosen_on_it_stays_and_is_told_as_one() {
-    let world = World::new();
-    let tenant = world.tenant("alpha").await;
-    let (mut lost, earlier) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
+    let (world, tenant, [mut lost, earlier]) = World::with_kiosks().await;
     world.set_pin(&tenant, tenant.nurse, "a").await;
     let now = world.now();
     world.deactivate(&tenant, &earlier, Deactivation::Lost).await.unwrap();

@@ -16,7 +16,7 @@ use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::{DeviceUuid, IncarnationId};
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse, Grant};
-use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, MirrorState, QueueState, ReaderState};
+use carepost_protocol::wire::heartbeat::{Heartbeat, HeartbeatReply, ReaderState};
 use carepost_protocol::wire::pull::SyncPosition;
 use carepost_server::http::listener::{Acceptor, serve};
 use carepost_server::stopping::Stopping;
@@ -148,26 +148,13 @@ impl Light {
     }
 
     async fn beat(&self) -> Result<()> {
+        let now = self.clock.now();
+        let incarnation = IncarnationId::new(now, self.clock.random());
         let beat = Heartbeat {
-            agent_version: "bench".to_owned(),
             uptime: 1,
-            device_time: self.clock.now(),
-            clock_quality: ClockQuality::Synced,
             mac_addresses: vec!["02:00:00:00:00:01".to_owned()],
             encrypted: true,
-            encryption: None,
-            reader: ReaderState::Ready,
-            incarnation: IncarnationId::new(self.clock.now(), self.clock.random()),
-            queue: QueueState::default(),
-            cursor: None,
-            active_user: None,
-            mirror: MirrorState::default(),
-            no_progress: None,
-            revocations: None,
-            cannot_save: None,
-            copy_trouble: None,
-            unknown_tap: None,
-            refused: Vec::new(),
+            ..Heartbeat::new("bench", (now, ClockQuality::Synced), ReaderState::Ready, incarnation)
         };
         self.upstream.heartbeat(self.grant.device_id, &beat).await?;
         Ok(())

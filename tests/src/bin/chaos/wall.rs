@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use carepost_agent::identity::{Factors, Vault};
-use carepost_agent::sqlite::{self, Durability, FileKey, Opening};
-use carepost_protocol::record::Collection;
+use carepost_agent::sqlite::FileKey;
 use carepost_tests::appetite::peak_kib;
 use carepost_tests::kiosk::Kiosk;
 use carepost_tests::ledger::Ledger;
 use carepost_tests::scene::vitals;
+use carepost_tests::simulation::{Documents, mirrored};
 use carepost_tests::world::Nurse;
 
 use super::ground::Disk;
-use super::weigh::Documents;
 
 /// What all walls share.
 pub(crate) struct Ward {
@@ -107,24 +106,7 @@ impl Wall {
 
     /// What the mirror holds, read beside the running agent.
     pub(crate) fn documents(&self) -> Result<Documents> {
-        let connection = sqlite::open_reader(&Opening {
-            path: &self.mirror,
-            key: &self.key,
-            durability: Durability::ProcessCrash,
-            cache_kib: 1024,
-            migrations: &[],
-        })?;
-        let mut statement = connection.prepare("SELECT collection, id, seq, body FROM documents")?;
-        let mut rows = statement.query([])?;
-        let mut documents = Documents::new();
-        while let Some(row) = rows.next()? {
-            // The file numbers the collections from 1, in the order of the protocol.
-            let number: u32 = row.get(0)?;
-            let at = number.checked_sub(1).and_then(|at| Collection::ALL.get(usize::try_from(at).ok()?));
-            let name = at.context("a collection without a name")?.name();
-            documents.insert((name, row.get(1)?), (u64::try_from(row.get::<_, i64>(2)?)?, row.get(3)?));
-        }
-        Ok(documents)
+        mirrored(&self.mirror, &self.key)
     }
 }
 

@@ -1,19 +1,15 @@
 //! Looks at the server and at every mirror, and says what is not as it should be.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context as _, Result};
 use carepost_agent::upstream::StreamEvent;
 use carepost_protocol::id::RecordId;
 use carepost_protocol::record::Collection;
 use carepost_protocol::wire::pull::SyncPosition;
 use carepost_tests::device::Device;
+use carepost_tests::simulation::Documents;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-
-/// Documents by collection and id: their place in the feed and their bytes.
-pub(crate) type Documents = BTreeMap<(&'static str, [u8; 16]), (u64, Vec<u8>)>;
 
 #[derive(Deserialize)]
 struct Line<'a> {

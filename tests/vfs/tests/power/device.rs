@@ -8,7 +8,7 @@ use carepost_agent::identity::DeviceKey;
 use carepost_agent::outbox::{Binding, Entry, Outbox, OutboxError, OutboxOpening, Saved, Sent};
 use carepost_agent::sqlite::{self, Durability, FileKey, Opening};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
-use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
+use carepost_protocol::change::{Change, Lane, Link, PayloadHash, Verdict};
 use carepost_protocol::id::{
     AssignmentId, AuditId, DeviceId, FacilityId, IncarnationId, OrganizationId, PatientId, SessionId, UserId,
 };
@@ -78,24 +78,12 @@ pub fn permit<A: Act>() -> Permit<A> {
 pub fn save(outbox: &Outbox, form: &str, length: usize) -> Result<Saved, OutboxError> {
     let mut fields = Map::new();
     fields.insert("note".into(), json!(format!("{form}: {}", "quiet night ".repeat(length / 12))));
+    let stamp = (at(1), ClockQuality::Synced);
     let change = Change {
-        actor: NURSE,
-        session: SESSION,
-        assignment: ASSIGNMENT,
-        kind: ChangeKind::Create,
-        collection: Collection::Records,
-        record: None,
-        base_seq: None,
         patient: Some(PATIENT),
         workflow: Some("vitals".into()),
         schema_version: Some(1),
-        fields,
-        confirmed: Vec::new(),
-        reason: None,
-        entered_in_error: false,
-        recorded_at: at(1),
-        clock_quality: ClockQuality::Synced,
-        supersedes: None,
+        ..Change::create((NURSE, SESSION), ASSIGNMENT, Collection::Records, fields, stamp)
     };
     outbox.append(&permit::<carepost_protocol::role::Chart>(), Entry { change: &change, token: form }, |_| {
         vec![audit()]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use carepost_host::sqlcipher;
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
-use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
+use carepost_protocol::change::{Change, Lane, Link, PayloadHash, Verdict};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{AssignmentId, AuditId, DeviceUuid, IncarnationId, PatientId, SessionId, UserId};
 use carepost_protocol::record::Collection;
@@ -153,24 +153,14 @@ fn ambient() -> Ambient {
 }
 
 fn charted(actor: UserId, patient: PatientId, assignment: AssignmentId, number: u32) -> Change {
+    let by = (actor, SessionId::new(at(101), [3; 10]));
+    let fields = json!({"pulse": 60 + number % 100}).as_object().unwrap().clone();
+    let stamp = (at(101), ClockQuality::Synced);
     Change {
-        actor,
-        session: SessionId::new(at(101), [3; 10]),
-        assignment,
-        kind: ChangeKind::Create,
-        collection: Collection::Records,
-        record: None,
-        base_seq: None,
         patient: Some(patient),
         workflow: Some("vitals".into()),
         schema_version: Some(1),
-        fields: json!({"pulse": 60 + number % 100}).as_object().unwrap().clone(),
-        confirmed: Vec::new(),
-        reason: None,
-        entered_in_error: false,
-        recorded_at: at(101),
-        clock_quality: ClockQuality::Synced,
-        supersedes: None,
+        ..Change::create(by, assignment, Collection::Records, fields, stamp)
     }
 }
 

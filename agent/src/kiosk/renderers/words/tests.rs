@@ -1,29 +1,13 @@
 //! Every state has its words.
 
-use carepost_protocol::facility::PhiMode;
 use carepost_protocol::wire::heartbeat::{Exposed, Exposure, StepReason};
 
 use super::*;
 use crate::workspace::view::SyncView;
 
 fn calm() -> StatusLine {
-    StatusLine {
-        link: Link::Online,
-        waiting: 0,
-        oldest_waiting: None,
-        rejected: 0,
-        reviews: 0,
-        loading: false,
-        differs: Vec::new(),
-        stepped_over: Vec::new(),
-        sync: SyncView::default(),
-        storage_trouble: None,
-        phone: None,
-        reader: ReaderState::Ready,
-        encryption: None,
-        time: TimeHere { zone: Zone::UTC, whose: Whose::Facility },
-        sent: PhiMode::Full,
-    }
+    let time = TimeHere { zone: Zone::UTC, whose: Whose::Facility };
+    StatusLine::calm(Link::Online, SyncView::default(), ReaderState::Ready, time)
 }
 
 fn over(count: u64) -> SteppedOver {
@@ -92,11 +76,11 @@ fn every_state_has_its_sentence() {
         ),
         (
             StatusLine { reviews: 49, ..calm() },
-            &["49 entries need a look.", "Connected. Everything is sent."],
+            &["49 questions need a look.", "Connected. Everything is sent."],
         ),
         (
             StatusLine { reviews: 50, ..calm() },
-            &["50 or more entries need a look.", "Connected. Everything is sent."],
+            &["50 or more questions need a look.", "Connected. Everything is sent."],
         ),
         (
             StatusLine { reader: ReaderState::Missing, ..calm() },
@@ -123,7 +107,7 @@ fn every_state_has_its_sentence() {
             StatusLine { loading: true, sync: SyncView { loaded: Some(40), ..sync.clone() }, ..calm() },
             &[
                 "Connected. Everything is sent.",
-                "Loading the facility's records: 40 %. Some residents may be missing.",
+                "Loading the facility's records: 40%. Some residents may be missing.",
             ],
         ),
         (

@@ -143,8 +143,7 @@ async fn an_edit_that_takes_anothers_number_asks_whose_it_is_before_it_is_saved(
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
     for words in [
         "Not saved yet: who is this?",
-        "This MRN is another resident",
-        "John Smith",
+        "This MRN is John Smith",
         "GY-0002",
         "102",
         "Save with this MRN",
@@ -188,13 +187,20 @@ async fn whose_number_it_is_is_said_and_a_medicare_number_is_one_persons_too() {
     ] {
         let asked = device.send(&admission(&device).await, &format!("name=Nora+New&{typed}")).await;
         assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{typed}: {}", asked.body);
-        for words in [whose, "whoever is somebody else needs another, or none"] {
+        // That it is the same person saves nothing; that it is another takes the number too.
+        for words in [
+            whose,
+            "change it below, or take it out. Saved with it all the same, it opens a question",
+            r#"<button class="care primary" formaction="/admit/known/"#,
+            r#"<button class="care" id="another">"#,
+        ] {
             assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
         }
     }
     // Where nobody has the number, nothing is said of it.
     let alike = device.send(&admission(&device).await, "name=Mary+Smith").await;
     assert!(!alike.body.contains("one number is one person"), "{}", alike.body);
+    assert!(alike.body.contains(r#"<button class="care primary" id="another">"#), "{}", alike.body);
     let path = format!("/residents/{}/edit", patient(4));
     let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
     let seen = hidden(&sheet.html, "_seen");
@@ -203,7 +209,7 @@ async fn whose_number_it_is_is_said_and_a_medicare_number_is_one_persons_too() {
     );
     let asked = device.send(&sheet, &edit).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
-    for words in ["This Medicare number is another", "John Smith", "Save with this Medicare number"] {
+    for words in ["This Medicare number is John Smith", "Save with this Medicare number"] {
         assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
     }
     assert_eq!(device.entries(), []);
@@ -211,6 +217,35 @@ async fn whose_number_it_is_is_said_and_a_medicare_number_is_one_persons_too() {
     let saved = device.send(&sheet, &format!("{edit}&_confirmed={another}")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     assert_eq!(device.entries().pop().unwrap().fields["medicare"], number);
+}
+
+#[tokio::test]
+async fn two_numbers_of_one_edit_are_each_said_to_be_whose_they_are() {
+    let device = Device::new();
+    let medicare = Some("1EG4-TE5-MK73".to_owned());
+    let maria = PatientDocument { medicare, ..resident(3, "Maria Ortega", "103") };
+    let mut page = Page::default();
+    put(&mut page, Collection::Patients, maria.id, &maria);
+    let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, Timestamp::EPOCH);
+    device.workspace.mirror().apply(&page, &end).unwrap();
+    device.sign_in(ANNA);
+    let path = format!("/residents/{}/edit", patient(4));
+    for (mrn, whose) in [("GY-0002", "John Smith"), ("GY-0003", "Maria Ortega")] {
+        let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
+        let seen = hidden(&sheet.html, "_seen");
+        let edit = format!(
+            "_seen={seen}&name=Mary+Smith&room=104&date_of_birth=03/05/1934&mrn={mrn}&medicare=1EG4TE5MK73"
+        );
+        let asked = device.send(&sheet, &edit).await;
+        assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
+        for words in [
+            &format!("This MRN is {whose}"),
+            "This Medicare number is Maria Ortega",
+            "Save with this MRN and this Medicare number",
+        ] {
+            assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
+        }
+    }
 }
 
 #[tokio::test]
@@ -223,7 +258,7 @@ async fn a_number_of_somebody_who_was_replaced_is_said_to_be_theirs() {
     let answers = fields(&sheet.html, &path).replace("mrn=%47%59%2D%30%30%30%34", "mrn=GY-0003");
     let asked = post(&device.pages, &path, &answers).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
-    for words in ["John Smith", "GY-0002", "Also admitted with this MRN"] {
+    for words in ["This MRN is John Smith", "GY-0002", "Also admitted with this MRN"] {
         assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
     }
     assert!(!asked.body.contains("correct the other resident"), "his own is another: {}", asked.body);

@@ -262,6 +262,24 @@ async fn a_refused_entry_is_corrected_in_the_version_that_it_was_charted_in() {
 }
 
 #[tokio::test]
+async fn a_form_that_was_begun_before_a_newer_version_came_says_so() {
+    let device = Device::of_first();
+    let newer = "A newer version of this form is there; this one is saved as it was begun.";
+    let sheet = device.form(4).await;
+    assert!(!sheet.html.contains(newer), "{}", sheet.html);
+    device.keep(&sheet, GLUCOSE).await;
+    device.publishes(103, &second(), &[first()]);
+    let again = device.form(4).await;
+    assert!(again.html.contains(newer) && asks_for(&again, "glucose"), "{}", again.html);
+    // A page that was left open says it where it comes back.
+    let faulty = device.send(&sheet, &GLUCOSE.replace("78", "many")).await;
+    assert!(faulty.body.contains(newer), "{}", faulty.body);
+    device.takes(&again, GLUCOSE).await;
+    let anew = device.form(4).await;
+    assert!(!anew.html.contains(newer) && asks_for(&anew, "mood"), "{}", anew.html);
+}
+
+#[tokio::test]
 async fn an_entry_whose_version_is_not_here_is_read_without_measures_and_can_only_be_struck_out() {
     let device = Device::of_first();
     // Of the next one's pulse 72 is critical.

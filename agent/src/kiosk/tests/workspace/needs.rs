@@ -1,7 +1,7 @@
 //! What needs a person: refused entries, corrections, residents.
 
 use carepost_protocol::change::{ChangeKind, Verdict};
-use carepost_protocol::record::{PatientDocument, RecordDocument};
+use carepost_protocol::record::{PatientDocument, RecordDocument, UserDocument};
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::push::{PushReceipt, Rejection, RejectionCode, VerdictRun};
 use carepost_protocol::workflow::FieldError;
@@ -147,6 +147,22 @@ async fn a_refused_entry_is_corrected_by_whoever_made_it() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_the_correction_of_somebody_who_cannot_sign_in_any_more() {
+    let device = Device::new();
+    device.sign_in(BEN);
+    device.send(&device.form(4).await, ANSWERS).await;
+    device.settle(&[(1, RejectionCode::BreaksSchema)]);
+    device.sign_in(ANNA);
+    let shown = device.shown("/attention").await;
+    assert!(shown.contains("Ben Harbor has to correct it"), "{shown}");
+    let ben = device.workspace.mirror().user(by(BEN)).unwrap().unwrap();
+    device.bring(101, Collection::Users, ben.id, &UserDocument { is_active: false, ..ben });
+    let shown = device.shown("/attention").await;
+    assert!(shown.contains("An administrator has to look at it"), "{shown}");
+    assert!(shown.contains("· Ben Harbor") && !shown.contains("has to correct it"), "{shown}");
+}
+
+#[tokio::test]
 async fn an_entry_is_corrected_beside_what_was_charted() {
     let device = Device::new();
     device.bring(
@@ -221,7 +237,12 @@ async fn a_resident_is_admitted_and_charted_on_at_once() {
         "{}",
         faulty.body
     );
-    assert!(faulty.body.contains("at most 20 characters"), "{}", faulty.body);
+    assert!(
+        faulty.body.contains("this is 30 characters long: give at most 20 characters"),
+        "{}",
+        faulty.body
+    );
+    assert!(sheet.html.contains("Such as 03/15/1941"), "{}", sheet.html);
     for birth in ["2099-01-01", "1066-10-14", "0000-01-01"] {
         let wrong = device.send(&sheet, &format!("name=Nora+New&date_of_birth={birth}")).await;
         assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY, "{birth}");

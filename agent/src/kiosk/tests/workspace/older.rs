@@ -2,7 +2,6 @@
 
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::record::RecordDocument;
-use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use carepost_protocol::wire::pull::Archived;
 
@@ -14,18 +13,9 @@ const MADE: &str = "2026-01-20T08:00:00Z";
 fn record(n: u8, who: u8, pulse: u8, amends: Option<u8>) -> RecordDocument {
     let values = json!({"taken_at": "2026-01-20T08:00", "pulse": pulse, "position": "Sitting"});
     RecordDocument {
-        id: RecordId::from_bytes([n; 16]),
         patient_id: patient(who),
-        workflow: "vitals".into(),
-        schema_version: 1,
-        recorded_by: UserId::from_bytes([ANNA; 16]),
-        recorded_at: at(MADE),
-        clock_quality: ClockQuality::Synced,
         values: values.as_object().unwrap().clone(),
-        confirmed: Vec::new(),
-        reason: None,
-        entered_in_error: false,
-        amends: amends.map(|n| RecordId::from_bytes([n; 16])),
+        ..needs::record(n, ANNA, MADE, pulse, amends)
     }
 }
 
@@ -149,6 +139,39 @@ async fn an_older_entry_can_be_corrected_from_the_page_that_shows_it() {
     let (page, _) = device.older(&older(), Ok(found)).await;
     let (corrected, earlier) = page.body.split_once("1 earlier version").unwrap();
     assert!(corrected.contains("72 bpm") && earlier.contains("91 bpm"), "{}", page.body);
+}
+
+#[tokio::test]
+async fn what_was_struck_out_further_back_is_shown_as_far_as_it_is_here() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let page = format!("/residents/{}", patient(4));
+    let strike = |n: u8| format!("{page}/strike/{}", RecordId::from_bytes([n; 16]));
+    // Behind the first fifty.
+    for n in 1..=60_u8 {
+        let made = at(MADE).after(Duration::from_secs(60 * u64::from(n)));
+        let one = RecordDocument { recorded_at: made, ..record(n, 4, 100 + n, None) };
+        device.bring(100 + u64::from(n), Collection::Records, one.id, &one);
+    }
+    let struck = device.send(&device.sheet(&strike(1)).await, "_reason=Misread").await;
+    assert_eq!(struck.status, StatusCode::SEE_OTHER, "{}", struck.body);
+    let shown = device.shown(&page).await;
+    let (_, struck) = shown.split_once("Struck out by Anna Field").unwrap();
+    assert!(struck.contains("101 bpm") && struck.contains("Put back"), "{shown}");
+    // On the server alone: as long as it was shown a moment ago, and not any more.
+    let device = Device::new();
+    device.sign_in(ANNA);
+    device.archived();
+    let found = OlderRecords { records: vec![record(90, 4, 91, None)], next: None };
+    device.older(&older(), Ok(found)).await;
+    device.send(&device.sheet(&strike(90)).await, "_reason=Misread").await;
+    let shown = device.shown(&page).await;
+    assert!(shown.contains("91 bpm"), "{shown}");
+    device.agent.lock();
+    device.sign_in(ANNA);
+    let shown = device.shown(&page).await;
+    assert!(shown.contains("What was struck out is not here: look at the older entries."), "{shown}");
+    assert!(!shown.contains("91 bpm") && !shown.contains("Nothing was filled in"), "{shown}");
 }
 
 /// It was there for the eyes of that session, and as this device might see it then.

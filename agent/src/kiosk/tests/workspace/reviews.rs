@@ -39,7 +39,7 @@ async fn a_conflict_is_decided_and_goes_through_the_outbox() {
     device.bring(101, Collection::Reviews, id, &review);
     device.sign_in(ANNA);
     let shown = device.shown("/").await;
-    assert!(shown.contains("1 entry needs a look") && shown.contains(r#"href="/reviews""#), "{shown}");
+    assert!(shown.contains("1 question needs a look") && shown.contains(r#"href="/reviews""#), "{shown}");
     let path = format!("/reviews/{id}");
     let sheet = Sheet::of(&path, device.shown("/reviews").await);
     for words in [
@@ -102,7 +102,7 @@ async fn corrections_that_were_looked_at_say_by_whom_and_one_of_them_is_struck_o
     let page = format!("/residents/{}", patient(4));
     let side_by_side = "Corrected more than once, side by side, by Ben Harbor. All of it stands";
     let shown = device.shown(&page).await;
-    assert!(shown.contains(side_by_side) && !shown.contains("has looked at it"), "{shown}");
+    assert!(shown.contains(side_by_side) && !shown.contains("Looked at by"), "{shown}");
     // What still stands can be corrected or struck out from there; the first version cannot.
     let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
     let link =
@@ -114,7 +114,7 @@ async fn corrections_that_were_looked_at_say_by_whom_and_one_of_them_is_struck_o
     let seen = device.send(&sheet, &format!("_base={}", hidden(&sheet.html, "_base"))).await;
     assert_eq!(seen.status, StatusCode::SEE_OTHER, "{}", seen.body);
     // At once, and once the server says so.
-    let looked = "<b>Anna Field</b> has looked at it";
+    let looked = "Looked at by <b>Anna Field</b>";
     let shown = device.shown(&page).await;
     assert!(shown.contains(side_by_side) && shown.contains(looked), "{shown}");
     let resolved = Some(Resolved { by: by(ANNA), at: at("2026-05-01T14:30:00Z") });
@@ -185,11 +185,44 @@ async fn what_two_struck_out_is_over_and_a_correction_beside_a_strike_stands_onc
     let late = record(34, ANNA, "2026-05-01T14:19:00Z", 90, Some(31));
     device.bring(111, Collection::Records, late.id, &late);
     let mut changed = Page::default();
-    put_version(&mut changed, 112, Collection::Reviews, review.id, &corrections(44, 31, &[32, 33, 34]));
+    put_version(&mut changed, Collection::Reviews, review.id, 112, &corrections(44, 31, &[32, 33, 34]));
     let end = PageEnd::new(Cursor { epoch: 1, seq: 112 }, 112, Timestamp::EPOCH);
     device.workspace.mirror().apply(&changed, &end).unwrap();
     let shown = device.shown(&page).await;
-    assert!(shown.contains(both) && !shown.contains("has looked at it"), "{shown}");
+    assert!(shown.contains(both) && !shown.contains("Looked at by"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_review_shows_what_was_struck_out_and_it_is_put_back_from_there() {
+    let corrected = record(33, ANNA, "2026-05-01T14:21:00Z", 70, Some(31));
+    let device = Device::with_corrections(&[struck(32, BEN), corrected.clone()]);
+    let review = corrections(44, 31, &[32, 33]);
+    device.bring(110, Collection::Reviews, review.id, &review);
+    let back = format!("/residents/{}/correct/{}", patient(4), RecordId::from_bytes([32; 16]));
+    let shown = device.shown("/reviews").await;
+    let (_, strike) = shown.split_once("Struck out by Ben Harbor").unwrap();
+    let (strike, _) = strike.split_once("70 bpm").unwrap();
+    for words in ["<del>", "72 bpm", &format!(r#"href="{back}">Put back"#)] {
+        assert!(strike.contains(words), "{words} is missing in {shown}");
+    }
+    assert_eq!(shown.matches("Charted by Ben Harbor").count(), 2, "{shown}");
+    assert!(!shown.contains("Nothing was filled in"), "{shown}");
+    assert_eq!(field(&device.sheet(&back).await.html, "pulse"), "72");
+
+    // What it struck is not on this device: it does not say that there was nothing, and offers no way to it.
+    let device = Device::new();
+    for (seq, one) in (101..).zip([&struck(32, BEN), &corrected]) {
+        device.bring(seq, Collection::Records, one.id, one);
+    }
+    device.bring(110, Collection::Reviews, review.id, &review);
+    device.sign_in(ANNA);
+    let page = format!("/residents/{}", patient(4));
+    for shown in [device.shown("/reviews").await, device.shown(&page).await] {
+        assert!(shown.contains("What was struck out is not here: look at the older entries."), "{shown}");
+        for none in ["Nothing was filled in", "Put back", r#"<p class="acts"></p>"#] {
+            assert!(!shown.contains(none), "{none} is on {shown}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -199,7 +232,7 @@ async fn a_look_counts_for_the_corrections_that_it_was_at_and_until_somebody_is_
         .map(|(n, minute, pulse)| record(n, BEN, &format!("2026-05-01T14:{minute}:00Z"), pulse, Some(31)));
     let device = Device::with_corrections(&beside);
     let resolved = Some(Resolved { by: by(ANNA), at: at("2026-05-01T14:30:00Z") });
-    let looked = "<b>Anna Field</b> has looked at it";
+    let looked = "Looked at by <b>Anna Field</b>";
     for (seq, others, is_looked_at) in [(110, [32, 35], false), (111, [32, 33], true)] {
         let closed = ReviewDocument { resolved, ..corrections(44, 31, &others) };
         device.bring(seq, Collection::Reviews, closed.id, &closed);
@@ -237,7 +270,7 @@ async fn a_number_that_is_anothers_is_asked_about_before_it_is_chosen() {
     let base = hidden(&sheet.html, "_base");
     let asked = device.send(&sheet, &format!("_base={base}&mrn=0")).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
-    for words in ["is another resident", "John Smith", "GY-0002", "Save with this MRN"] {
+    for words in ["The MRN that you chose is John Smith", "GY-0002", "Save with this MRN"] {
         assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
     }
     assert_eq!(device.entries(), [], "asking does nothing");
@@ -475,6 +508,28 @@ async fn two_different_people_do_not_keep_one_number() {
     assert!(!sheet.html.contains("one number is one person"), "{}", sheet.html);
     let decided = device.send(&sheet, &two).await;
     assert_eq!(decided.header("location"), "/reviews?saved=1", "{}", decided.body);
+}
+
+#[tokio::test]
+async fn each_number_that_two_have_both_is_named() {
+    let device = Device::new();
+    let medicare = Some("1EG4-TE5-MK73".to_owned());
+    let review = duplicate(42, 4, &[2]);
+    let mary = PatientDocument { medicare: medicare.clone(), ..resident(4, "Mary Smith", "104") };
+    let john = PatientDocument { mrn: "gy-0004".into(), medicare, ..resident(2, "John Smith", "102") };
+    device.bring(101, Collection::Reviews, review.id, &review);
+    for (seq, one) in (102..).zip([&mary, &john]) {
+        device.bring(seq, Collection::Patients, one.id, one);
+    }
+    device.sign_in(ANNA);
+    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+    for words in ["They have one MRN,", "They have one Medicare number,"] {
+        assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
+    }
+    let base = hidden(&sheet.html, "_base");
+    let refused = device.send(&sheet, &format!("_base={base}&same_person=no")).await;
+    let both = "John Smith has the MRN GY-0004 and the Medicare number 1EG4-TE5-MK73 too";
+    assert!(refused.body.contains(both), "{}", refused.body);
 }
 
 #[tokio::test]

@@ -111,6 +111,7 @@ async fn pages_say_what_is_not_shown_instead_of_that_there_is_none() {
         let page = format!("/residents/{}", patient(4));
         let chart = device.page(&page).await.body;
         assert!(chart.contains("What was charted is not shown on this device"), "{chart}");
+        assert!(chart.contains("Correct it, or strike it out, on a device that shows it."), "{chart}");
         for act in ["correct", "strike"] {
             let refused = device.page(&format!("{page}/{act}/{}", RecordId::from_bytes([61; 16]))).await;
             assert_eq!(refused.status, StatusCode::CONFLICT);
@@ -142,22 +143,31 @@ async fn what_was_typed_about_somebody_known_is_kept_where_it_is_not_shown() {
     }
 }
 
-#[tokio::test]
-async fn what_was_typed_when_more_was_shown_is_kept_and_shows_no_more_than_is_shown_now() {
+/// The form on which Anna edits Mary Smith, who has moved, and what she typed into it while all of her was shown.
+async fn edited() -> (Device, Sheet, String) {
     let device = Device::new();
     device.sign_in(ANNA);
-    let path = format!("/residents/{}/edit", patient(4));
-    let sheet = device.sheet(&path).await;
+    let sheet = device.sheet(&format!("/residents/{}/edit", patient(4))).await;
     let seen = hidden(&sheet.html, "_seen");
     let typed = format!("_seen={seen}&name=Mary+Smith&room=120&date_of_birth=03%2F05%2F1934&mrn=GY-0004");
+    (device, sheet, typed)
+}
+
+#[tokio::test]
+async fn what_was_typed_when_more_was_shown_is_kept_and_shows_no_more_than_is_shown_now() {
+    let (device, sheet, typed) = edited().await;
     device.keep(&sheet, &typed).await;
     device.narrowed(PhiMode::Minimal);
-    let form = device.page(&path).await.body;
+    // What an open page follows says so, and the page leaves.
+    assert!(sheet.html.contains(r#"data-shows="full""#), "{}", sheet.html);
+    let status = device.page("/status").await.body;
+    assert!(status.contains(r#"data-shows="minimal""#), "{status}");
+    let form = device.page(&sheet.path).await.body;
     assert!(form.contains(r#"value="120""#), "{form}");
     for hidden in ["Mary", "1934", "GY-0004"] {
         assert!(!form.contains(hidden), "{hidden} is on {form}");
     }
-    let saved = post(&device.pages, &path, &fields(&form, &path)).await;
+    let saved = post(&device.pages, &sheet.path, &fields(&form, &sheet.path)).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     assert_eq!(Value::from(device.entries().pop().unwrap().fields), json!({"room": "120"}));
 }
@@ -207,12 +217,7 @@ async fn of_what_is_not_shown_any_more_a_refused_save_shows_what_was_typed_alone
 
 #[tokio::test]
 async fn a_form_that_comes_back_carries_along_no_more_than_is_shown_now() {
-    let device = Device::new();
-    device.sign_in(ANNA);
-    let path = format!("/residents/{}/edit", patient(4));
-    let sheet = device.sheet(&path).await;
-    let seen = hidden(&sheet.html, "_seen");
-    let typed = format!("_seen={seen}&name=Mary+Smith&room=120&date_of_birth=03%2F05%2F1934&mrn=GY-0004");
+    let (device, sheet, typed) = edited().await;
     device.narrowed(PhiMode::Minimal);
     let again = device.send(&sheet, &typed).await;
     assert!(again.body.contains(r#"value="120""#), "{}", again.body);

@@ -99,12 +99,23 @@ async fn a_correction_that_changes_nothing_is_not_saved_and_putting_back_is() {
     );
     assert_eq!(device.entries(), []);
     let strike = device.sheet(&of("strike", 31)).await;
-    assert_eq!(device.send(&strike, "_reason=Wrong+resident").await.status, StatusCode::SEE_OTHER);
-    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    assert!(strike.html.contains("Strike out this entry</button>"), "{}", strike.html);
+    let struck = device.send(&strike, "_reason=Wrong+resident").await;
+    let page = format!("/residents/{}", patient(4));
+    assert_eq!(struck.header("location"), format!("{page}?saved=struck"), "{}", struck.body);
+    let page = device.shown(struck.header("location")).await;
+    assert!(page.contains("<b>Struck out.</b>") && !page.contains("The entry is safe"), "{page}");
     let back = page.split(">Put back<").next().unwrap().rsplit("href=\"").next().unwrap();
     let back = back.split('"').next().unwrap().to_owned();
     let back = device.sheet(&back).await;
     assert_eq!(field(&back.html, "pulse"), "72");
+    for words in [
+        "You put back an entry that was struck out by Anna Field (“Wrong resident”).",
+        "Why it is put back",
+        "Put back this entry</button>",
+    ] {
+        assert!(back.html.contains(words), "{words} is missing in {}", back.html);
+    }
     assert_eq!(
         device.send(&back, &same).await.status,
         StatusCode::SEE_OTHER,
@@ -170,6 +181,17 @@ async fn a_form_in_which_nothing_is_filled_in_is_refused_in_words() {
     assert_eq!(emptied.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(emptied.body.contains("press Charted in error"), "{}", emptied.body);
     assert_eq!(device.entries().len(), 1);
+    // What was struck out is not put back without any of it.
+    let strike = correct.replace("/correct/", "/strike/");
+    device.send(&device.sheet(&strike).await, "_reason=Wrong+resident").await;
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    let back = page.split(">Put back<").next().unwrap().rsplit("href=\"").next().unwrap();
+    let back = device.sheet(back.split('"').next().unwrap()).await;
+    let emptied = device.send(&back, "notes=&_reason=Wrong+resident").await;
+    assert_eq!(emptied.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(emptied.body.contains("or go back: the entry stays struck out"), "{}", emptied.body);
+    assert!(!emptied.body.contains("press Charted in error"), "{}", emptied.body);
+    assert_eq!(device.entries().len(), 2);
 }
 
 #[tokio::test]
@@ -184,6 +206,17 @@ async fn an_entry_without_answers_is_struck_out_where_all_is_shown() {
     let struck = device.send(&device.sheet(&of("strike", 32)).await, "_reason=Empty").await;
     assert_eq!(struck.status, StatusCode::SEE_OTHER, "{}", struck.body);
     assert!(device.entries().pop().unwrap().entered_in_error);
+}
+
+#[tokio::test]
+async fn a_strike_that_the_server_refused_shows_what_it_was_to_strike_out() {
+    let device = Device::with_an_entry();
+    device.send(&device.sheet(&of("strike", 31)).await, "_reason=Wrong+resident").await;
+    device.settle(&[(1, carepost_protocol::wire::push::RejectionCode::NotAuthorized)]);
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    let (strike, entry) = page.split_once("See what to do").unwrap();
+    assert!(strike.contains("72 bpm") && entry.contains("72 bpm"), "it stands still: {page}");
+    assert!(!page.contains("Nothing was filled in") && !page.contains("is not here"), "{page}");
 }
 
 #[tokio::test]
@@ -206,10 +239,17 @@ async fn a_page_says_which_entry_it_strikes_out_and_when_what_was_corrected_was_
     let of_now = counts.rsplit('"').find(|part| part.contains("/strike/")).unwrap().to_owned();
     let strike = device.sheet(&of_now).await;
     assert!(strike.html.contains("78 bpm"), "what waits here too: {}", strike.html);
+    assert!(strike.html.contains(charted), "and whose it is: {}", strike.html);
     assert_eq!(device.send(&strike, "_reason=Wrong+resident").await.status, StatusCode::SEE_OTHER);
     let page = device.shown(&format!("/residents/{}", patient(4))).await;
-    let counts = page.split("2 earlier versions").next().unwrap();
+    let (counts, earlier) = page.split_once("2 earlier versions").unwrap();
     assert!(counts.contains(charted) && counts.contains("Struck out by Ben Harbor · <time"), "{page}");
+    // What was before does not look as if it stood: the one that is sent least of all.
+    let (earlier, _) = earlier.split_once("</details>").unwrap();
+    let (_, first) =
+        earlier.split_once("72 bpm").map(|(before, _)| before).unwrap().rsplit_once("<del>").unwrap();
+    assert!(first.contains(r#"<span class="mark gone">Struck out</span>"#), "{earlier}");
+    assert!(!earlier.contains("Sent</span>"), "{earlier}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use carepost_protocol::change::{Change, ChangeKind};
+use carepost_protocol::change::Change;
 use carepost_protocol::id::{PatientId, SessionId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::ClockQuality;
@@ -12,7 +12,9 @@ use super::manners::{Office, routes};
 use super::pushes::push_from;
 use super::quarantine::Kiosk;
 use super::*;
+use crate::http::openapi::Description;
 use crate::http::route::{Parameter, Route};
+use crate::http::routes::ROUTES;
 
 /// An office that has two of everything that there is a list of.
 struct Scene {
@@ -80,24 +82,13 @@ async fn platform(server: &Server) -> String {
 /// A device sends two entries, which are flagged because its clock is not set, and two that are rejected.
 async fn chart(kiosk: &Kiosk, nurse: UserId, patient: PatientId) {
     let at = clock::now();
+    let by = (nurse, SessionId::new(at, [3; 10]));
+    let (fields, stamp) = (object(json!({"pulse": 72})), (at, ClockQuality::Unset));
     let entry = Change {
-        actor: nurse,
-        session: SessionId::new(at, [3; 10]),
-        assignment: kiosk.assignment,
-        kind: ChangeKind::Create,
-        collection: Collection::Records,
-        record: None,
-        base_seq: None,
         patient: Some(patient),
-        workflow: Some("vitals".to_owned()),
+        workflow: Some("vitals".into()),
         schema_version: Some(1),
-        fields: object(json!({"pulse": 72})),
-        confirmed: Vec::new(),
-        reason: None,
-        entered_in_error: false,
-        recorded_at: at,
-        clock_quality: ClockQuality::Unset,
-        supersedes: None,
+        ..Change::create(by, kiosk.assignment, Collection::Records, fields, stamp)
     };
     let entry = serde_json::to_value(entry).unwrap();
     let changes = [entry.clone(), entry, json!({}), json!({})];
@@ -110,8 +101,8 @@ fn is_list(route: &Route) -> bool {
 }
 
 /// What tells the items of a list from one another, in its order, read by pages of so many.
-async fn pages(office: &Office, token: &str, path: &str, limit: usize) -> Vec<String> {
-    let (mut names, mut next) = (Vec::new(), String::new());
+async fn pages(office: &Office, token: &str, path: &str, limit: usize, sort: &str) -> Vec<String> {
+    let (mut names, mut next) = (Vec::new(), sort.to_owned());
     loop {
         let told =
             office.ask_as(Some(token), &Method::GET, &format!("{path}?limit={limit}{next}"), &[], b"").await;
@@ -122,7 +113,7 @@ async fn pages(office: &Office, token: &str, path: &str, limit: usize) -> Vec<St
             |item: &Value| ["id", "incarnation_id", "n", "type"].map(|key| item[key].to_string()).join(" ");
         names.extend(items.iter().map(name));
         let Some(place) = told.body["next"].as_str() else { return names };
-        next = format!("&page={place}");
+        next = format!("{sort}&page={place}");
     }
 }
 
@@ -147,9 +138,9 @@ async fn every_list_is_read_by_pages_each_item_once() {
         let path = route.path_with(own);
         let is_platforms = route.operation == "list_organizations";
         let token = if is_platforms { &platform } else { &office.token };
-        let whole = pages(&office, token, &path, 1_000).await;
+        let whole = pages(&office, token, &path, 1_000, "").await;
         assert!(whole.len() > 1, "{}: say above what it lists", route.operation);
-        let one_by_one = pages(&office, token, &path, 1).await;
+        let one_by_one = pages(&office, token, &path, 1, "").await;
         // That a log is read is in the log.
         assert!(one_by_one.ends_with(&whole), "{}: {one_by_one:#?}", route.operation);
         for wrong in ["0", "1001", "5000", "abc"] {
@@ -157,9 +148,77 @@ async fn every_list_is_read_by_pages_each_item_once() {
                 office.ask_as(Some(token), &Method::GET, &format!("{path}?limit={wrong}"), &[], b"").await;
             assert_eq!((told.status, told.field()), (422, "limit"), "{path} {wrong}: {}", told.text);
         }
+        sorted(&office, token, route, &path).await;
         let different: BTreeSet<_> = one_by_one.iter().collect();
         assert_eq!(different.len(), one_by_one.len(), "{}", route.operation);
     }
+}
+
+/// A list is sorted by the keys that its description names, from either end where it says so, and by no other.
+async fn sorted(office: &Office, token: &str, route: &Route, path: &str) {
+    let ask = async |query: &str| {
+        office.ask_as(Some(token), &Method::GET, &format!("{path}?{query}"), &[], b"").await
+    };
+    let told = ask("sort=colour").await;
+    assert_eq!((told.status, told.field()), (422, "sort"), "{path}: {}", told.text);
+    let words = told.body["errors"][0]["detail"].as_str().unwrap();
+    let keys = words.strip_prefix("give ").and_then(|rest| rest.split_once("; ")).unwrap().0;
+    let keys: Vec<&str> = keys.trim_start_matches("one of ").split(", ").collect();
+    let described = Description::of(ROUTES).operation(route).to_string();
+    for key in &keys {
+        assert!(described.contains(&format!("`{key}`")) || described.contains(&format!("`-{key}`")), "{key}");
+        let onward = pages(office, token, path, 1, &format!("&sort={key}")).await;
+        if words.contains("from the last on") {
+            let mut back = pages(office, token, path, 1, &format!("&sort=-{key}")).await;
+            back.reverse();
+            assert_eq!(onward, back, "{path} by {key}");
+        }
+        // A place is of the key by which the list was sorted.
+        for other in keys.iter().filter(|other| *other != key) {
+            let first = ask(&format!("limit=1&sort={key}")).await.body;
+            let next = first["next"].as_str().unwrap();
+            let told = ask(&format!("limit=1&sort={other}&page={next}")).await;
+            assert_eq!((told.status, told.field()), (422, "page"), "{path}: {}", told.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn residents_and_staff_are_sorted_as_people_sort_whatever_the_page() {
+    let office = Office::new().await;
+    for name in ["Ada Zimmer", "Jan de Vries", "Bea Adams", "Émile Dahl"] {
+        let body = json!({"facility_id": office.facility, "name": name});
+        assert_eq!(office.post("/api/v1/patients", &[], &body).await.status, 201);
+        let username = name.split(' ').next().unwrap().to_lowercase();
+        let body = json!({"username": username, "display_name": name, "role": "auditor"});
+        assert_eq!(office.post("/api/v1/users", &[], &body).await.status, 201);
+    }
+    let names = async |path: &str, field: &str| {
+        let (mut names, mut next) = (Vec::new(), String::new());
+        loop {
+            let page = office.get(&format!("{path}&limit=1{next}")).await.body;
+            names.extend(page["items"].as_array().unwrap().iter().map(|it| it[field].clone()));
+            let Some(place) = page["next"].as_str() else { return names };
+            next = format!("&page={place}");
+        }
+    };
+    let people = ["Bea Adams", "Émile Dahl", "Jan de Vries", "Ada Zimmer"];
+    assert_eq!(names("/api/v1/patients?sort=name", "name").await, people);
+    assert_eq!(names("/api/v1/patients?is_active=true", "name").await, people);
+    assert_eq!(names("/api/v1/patients?find=zim", "name").await, ["Ada Zimmer"]);
+    let mut staff = names("/api/v1/users?sort=-name", "display_name").await;
+    staff.retain(|name| people.iter().any(|of| name == of));
+    staff.reverse();
+    assert_eq!(staff, people);
+    // Whoever is renamed is sorted by the new name, and a page that began there begins again.
+    let first = office.get("/api/v1/patients?limit=1").await.body;
+    let bea = format!("/api/v1/patients/{}", first["items"][0]["id"].as_str().unwrap());
+    assert_eq!(office.put(&bea, &[], &json!({"name": "Bea Young"})).await.status, 200);
+    let next = first["next"].as_str().unwrap();
+    let told = office.get(&format!("/api/v1/patients?limit=1&page={next}")).await;
+    assert_eq!((told.status, told.field()), (422, "page"), "{}", told.text);
+    let people = ["Émile Dahl", "Jan de Vries", "Bea Young", "Ada Zimmer"];
+    assert_eq!(names("/api/v1/patients?sort=name", "name").await, people);
 }
 
 #[tokio::test]

@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 
-use carepost_protocol::device::DeviceType;
+use carepost_protocol::id::IncarnationId;
 use carepost_protocol::role::may;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, Method};
 
+use super::pushes::push_from;
+use super::quarantine::Kiosk;
 use super::*;
 use crate::http::openapi::Description;
 use crate::http::route::{Authorization, Parameter, Route};
 use crate::http::routes::ROUTES;
-use crate::store::NewDevice;
+use crate::request_rate::RequestRate;
 
 pub(super) const NOBODY: &str = "0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42";
 
@@ -207,9 +209,16 @@ async fn an_edit_leaves_what_is_absent_clears_what_is_null_and_merges_what_is_ne
     }
 }
 
-/// A good edit by an operation, of what an office has.
-fn edit(operation: &str) -> Value {
+/// A good change by an operation, of what an office has.
+fn edit(operation: &str, user: UserId) -> Value {
     match operation {
+        "deactivate_device" => json!({"reason": "retired"}),
+        // After all that it sent.
+        "withdraw_device" => json!({"since": clock::now()}),
+        "issue_tapped_badge" => json!({"user_id": user, "card": "a card"}),
+        "publish_workflow" => form("Vital signs"),
+        "discard_refused_change" => json!({"reason": "sent for a test"}),
+        "release_device" | "revoke_badge" | "retry_refused_change" => json!({}),
         "update_organization" => json!({"contact": {"phone": "+1 555 0199"}}),
         "update_facility" => json!({"phone": "+1 555 0142"}),
         "update_census" => json!({"current_census": 7}),
@@ -219,63 +228,77 @@ fn edit(operation: &str) -> Value {
         "set_password" => json!({"password": PASSWORD}),
         "update_patient" => json!({"room": "12"}),
         "discharge_patient" => json!({}),
-        other => panic!("{other} edits something: say here how"),
+        other => panic!("{other} changes something: say here how"),
     }
 }
 
+fn form(label: &str) -> Value {
+    json!({"key": "vitals", "label": label, "fields": [{"key": "pulse", "label": "Pulse", "type": "integer"}]})
+}
+
 #[tokio::test]
-async fn every_edit_may_be_bound_to_a_version_and_what_is_another_is_shown_and_not_edited() {
-    let office = Office::new().await;
+async fn every_change_may_be_bound_to_a_version_and_what_is_another_is_shown_and_not_changed() {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    let facility = server.registry.facilities().await.unwrap().remove(0).id;
+    let token = server.token(server.user("carla", Role::OrgAdmin, facility).await).await;
+    let office = Office { server, token, facility };
     let nina = office.server.user("nina", Role::Rn, office.facility).await;
     let registry = &office.server.registry;
-    let new = NewDevice {
-        device_type: DeviceType::Tablet,
-        ..testing::device(office.facility, "Door", None, [1; 32])
-    };
-    let device = registry.noting(event()).expect_device(new).await.unwrap().id;
     let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example"}));
     let new = NewPatient { facility_id: office.facility, fields };
     let patient = registry.noting(event()).create_patient(new).await.unwrap().id;
+    let badge = registry.noting(event()).issue_badge(nina, &[4, 0xa1, 0xb2, 0xc3]).await.unwrap().id;
+    assert_eq!(office.post("/api/v1/workflows", &[], &form("Vitals")).await.status, 201);
+    // What it sends cannot be read, and is refused.
+    assert_eq!(push_from(&kiosk, 1, &[json!({})]).await.0, StatusCode::OK);
     let own = |kind: Parameter| match kind {
         Parameter::Organization => office.server.organization.to_string(),
         Parameter::Facility => office.facility.to_string(),
         Parameter::User => nina.to_string(),
-        Parameter::Device => device.to_string(),
+        Parameter::Device => kiosk.device.to_string(),
         Parameter::Patient => patient.to_string(),
-        Parameter::Enrollment
-        | Parameter::Badge
-        | Parameter::Record
-        | Parameter::Incarnation
-        | Parameter::Number
-        | Parameter::WorkflowKey
-        | Parameter::Problem => panic!("an edit of {kind:?}: say here which"),
+        Parameter::Badge => badge.to_string(),
+        Parameter::Incarnation => IncarnationId::new(Timestamp::EPOCH, [1; 10]).to_string(),
+        Parameter::Number => "1".to_owned(),
+        Parameter::WorkflowKey => "vitals".to_owned(),
+        Parameter::Enrollment | Parameter::Record | Parameter::Problem => {
+            panic!("a change of {kind:?}: say here which")
+        }
     };
-    for route in routes().filter(|route| route.edits().is_some()) {
-        let path = route.path_with(own);
-        let thing = ROUTES.iter().find(|it| it.method == Method::GET && Some(it.path) == route.edits());
-        let thing = thing.map(|it| it.path_with(own)).unwrap_or_else(|| panic!("nothing shows {path}"));
-        let body = edit(route.operation).to_string();
-        let put = |tag: String| {
+    for route in routes() {
+        let Some(thing) = route.edits(ROUTES) else { continue };
+        let (path, thing) = (route.path_with(own), thing.path_with(own));
+        let body = edit(route.operation, nina).to_string();
+        let send = |tag: String| {
             let (office, path, body) = (&office, &path, &body);
             async move { office.ask(&route.method, path, &[(IF_MATCH, &tag)], body.as_bytes()).await }
         };
         let before = office.get(&thing).await;
         for stale in ["\"00000000000000000000000000000000\"".to_owned(), format!("W/{}", before.tag())] {
-            let told = put(stale).await;
+            let told = send(stale).await;
             assert_eq!((told.status, told.tag()), (412, before.tag()), "{}: {}", route.operation, told.text);
-            assert_eq!(told.body["current"]["id"], before.body["id"], "{}", told.text);
+            for name in ["id", "n"] {
+                assert_eq!(told.body["current"][name], before.body[name], "{}", told.text);
+            }
             assert_eq!(office.get(&thing).await.tag(), before.tag(), "{} did it", route.operation);
         }
-        assert_eq!((put("nonsense".to_owned()).await.status, put(String::new()).await.status), (422, 422));
-        let told = put(format!("\"{}\", {}", "1".repeat(32), before.tag())).await;
-        assert!(matches!(told.status, 200 | 204), "{}: {}", route.operation, told.text);
+        assert_eq!((send("nonsense".to_owned()).await.status, send(String::new()).await.status), (422, 422));
+        let told = send(format!("\"{}\", {}", "1".repeat(32), before.tag())).await;
+        if route.operation == "issue_tapped_badge" {
+            // No card was tapped there: that is looked at behind the version.
+            assert_eq!((told.status, told.field()), (422, "device_id"), "{}", told.text);
+            continue;
+        }
+        assert!(matches!(told.status, 200 | 201 | 204), "{}: {}", route.operation, told.text);
         let after = office.get(&thing).await;
-        if told.status == 200 {
+        // A withdrawal tells what it took out, and no device.
+        if told.status != 204 && route.operation != "withdraw_device" {
             assert_eq!(told.tag(), after.tag(), "{}", route.operation);
         }
-        assert!(matches!(put("*".to_owned()).await.status, 200 | 204), "{}", route.operation);
+        assert_ne!(send("*".to_owned()).await.status, 412, "{}", route.operation);
     }
-    for route in allowed().filter(|route| route.edits().is_none()) {
+    for route in allowed().filter(|route| route.edits(ROUTES).is_none()) {
         let told = office.ask(&route.method, &nowhere(route), &[(IF_MATCH, "*")], b"{}").await;
         let good = route.operation == "sign_out" || (told.status, told.field()) == (422, "if-match");
         assert!(good, "{}: {}", route.operation, told.text);
@@ -299,35 +322,34 @@ async fn a_pin_and_a_password_that_are_set_anew_are_another_version() {
 
 #[tokio::test]
 async fn an_edit_without_a_version_that_crosses_anothers_is_kept_in_a_review() {
-    let office = Office::new().await;
+    let mut office = Office::new().await;
     let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example", "room": "10"}));
     let new = NewPatient { facility_id: office.facility, fields };
     let ada = office.server.registry.noting(event()).create_patient(new).await.unwrap().id;
     let path = format!("/api/v1/patients/{ada}");
     let reviews = format!("/api/v1/facilities/{}/reviews?open=true", office.facility);
     let other = office.server.token(office.server.user("olaf", Role::OrgAdmin, office.facility).await).await;
-    let others = |room: &str| {
+    let others = async |office: &Office, room: &str| {
         let body = json!({"room": room}).to_string();
-        let (office, other, path) = (&office, &other, &path);
-        async move {
-            office.ask_as(Some(other), &Method::GET, path, &[], b"").await;
-            office.ask_as(Some(other), &Method::PUT, path, &[], body.as_bytes()).await.status
-        }
+        office.ask_as(Some(&other), &Method::GET, &path, &[], b"").await;
+        office.ask_as(Some(&other), &Method::PUT, &path, &[], body.as_bytes()).await.status
     };
     // Another field, and what was seen: nothing to look at.
     assert_eq!(office.get(&path).await.body["room"], "10");
-    assert_eq!(others("11").await, 200);
+    assert_eq!(others(&office, "11").await, 200);
     assert_eq!(office.put(&path, &[], &json!({"name": "Ada Sample"})).await.status, 200);
     let seen = office.get(&path).await;
     assert_eq!(office.put(&path, &[], &json!({"room": "12"})).await.status, 200);
     assert_eq!(office.get(&reviews).await.body["items"], json!([]));
     // The same field, unseen: bound to the version it is not done, and else both values are kept.
-    assert_eq!(others("13").await, 200);
+    assert_eq!(others(&office, "13").await, 200);
     let told = office.put(&path, &[(IF_MATCH, seen.tag())], &json!({"room": "14"})).await;
     assert_eq!((told.status, &told.body["current"]["room"]), (412, &json!("13")), "{}", told.text);
     assert_eq!(office.get(&reviews).await.body["items"], json!([]));
-    assert_eq!(others("15").await, 200);
+    assert_eq!(others(&office, "15").await, 200);
     assert_eq!(office.ask(&Method::HEAD, &path, &[], b"").await.status, 200, "which shows nobody anything");
+    // A server that is started anew knows who has seen what.
+    office.server = office.server.started_anew();
     assert_eq!(office.put(&path, &[], &json!({"room": "16"})).await.body["room"], "16");
     let found = office.get(&reviews).await.body;
     assert_eq!(
@@ -368,8 +390,9 @@ async fn the_description_of_the_api_tells_its_manners() {
             described["parameters"].as_array().into_iter().flatten().any(|it| it["name"] == name)
         };
         assert_eq!(named("Idempotency-Key"), route.method == Method::POST, "{}", route.operation);
-        assert_eq!(named("If-Match"), route.edits().is_some(), "{}", route.operation);
-        assert_eq!(described["responses"].get("412").is_some(), route.edits().is_some());
+        let changes = route.edits(ROUTES).is_some();
+        assert_eq!(named("If-Match"), changes, "{}", route.operation);
+        assert_eq!(described["responses"].get("412").is_some(), changes);
         assert!(described["responses"].get("default").is_some(), "{}", route.operation);
     }
 }

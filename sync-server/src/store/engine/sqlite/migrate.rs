@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use carepost_protocol::change::PayloadHash;
 use carepost_protocol::patient::{mrn_key, words_key};
-use carepost_protocol::text::fold;
+use carepost_protocol::text::{fold, name_key};
 use carepost_protocol::time::Timestamp;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, TransactionBehavior, params};
@@ -25,6 +25,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("badges", include_str!("migrations/V9__badges.sql")),
     ("persons", include_str!("migrations/V10__persons.sql")),
     ("once_and_fields", include_str!("migrations/V11__once_and_fields.sql")),
+    ("sorted", include_str!("migrations/V12__sorted.sql")),
 ];
 
 /// Whether the file has the schema of this build, and nothing has to be applied.
@@ -68,6 +69,9 @@ fn apply(connection: &mut Connection, now: Timestamp, migrations: &[(&str, &str)
             Ok(context.get::<Option<String>>(0)?.as_deref().map(of))
         })?;
     }
+    connection.create_scalar_function("sort_key_of", 1, FunctionFlags::SQLITE_UTF8, |context| {
+        Ok(name_key(&context.get::<String>(0)?).into_bytes())
+    })?;
     let known = u32::try_from(migrations.len()).unwrap_or(u32::MAX);
     let found: u32 =
         connection

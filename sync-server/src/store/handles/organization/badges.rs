@@ -74,11 +74,13 @@ impl Noted {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for the user and the device, [`StoreError::Invalid`] when no such card was there
-    /// within [`TAP_LASTS`], when it was another, and for a user of another facility; else as
-    /// [`Self::issue_badge`].
+    /// within [`TAP_LASTS`], when it was another, and for a user of another facility; [`StoreError::Changed`] for the
+    /// device; else as [`Self::issue_badge`].
     pub async fn issue_tapped_badge(self, user: UserId, device: DeviceId, card: String) -> Result<Badge> {
         let (device, by) = (self.registry.device(device).await?, self.event.user_id);
+        let expected = self.expected.clone();
         self.write(move |tx| {
+            expected.check(&super::devices::device(tx, device.id)?)?;
             let facility = home_of(tx, user)?;
             if facility != device.facility_id {
                 return Err(invalid(
@@ -106,10 +108,12 @@ impl Noted {
     /// Revokes a badge. Twice is fine.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`], [`StoreError::Changed`].
     pub async fn revoke_badge(self, id: BadgeId) -> Result<Badge> {
+        let expected = self.expected.clone();
         self.write(move |tx| {
             let (mut badge, lookup) = badge(tx, id)?;
+            expected.check(&badge)?;
             if badge.is_active {
                 badge.is_active = false;
                 tx.execute("UPDATE badges SET is_active = 0 WHERE id = ?1", params![id])?;

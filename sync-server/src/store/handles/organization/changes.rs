@@ -28,14 +28,16 @@ impl Noted {
     /// all the same: those that are left wait among the rejected, as before.
     ///
     /// # Errors
-    /// [`super::StoreError::NotFound`]; [`super::StoreError::Invalid`] when it is settled already.
+    /// [`super::StoreError::NotFound`]; [`super::StoreError::Changed`]; [`super::StoreError::Invalid`] when it is settled
+    /// already.
     pub async fn retry_change(self, device: DeviceId, name: ChangeName) -> Result<Reconsidered> {
-        let by = self.event.user_id;
+        let (by, expected) = (self.event.user_id, self.expected.clone());
         let (registry, event) = (self.registry.clone(), self.event.clone());
         let scope = registry.scope;
         let first = self.write(move |tx| {
             let facility = facility_of(tx, device)?;
             tx.within_facility(facility, |tx| {
+                expected.check(&changes::refused_change(tx, device, name)?)?;
                 push::retry(tx, device, name, by)?;
                 Ok(Reconsidered { change: changes::refused_change(tx, device, name)?, facility, followed: 0 })
             })
@@ -78,10 +80,11 @@ impl Noted {
         name: ChangeName,
         reason: String,
     ) -> Result<Reconsidered> {
-        let by = self.event.user_id;
+        let (by, expected) = (self.event.user_id, self.expected.clone());
         self.write(move |tx| {
             let facility = facility_of(tx, device)?;
             tx.within_facility(facility, |tx| {
+                expected.check(&changes::refused_change(tx, device, name)?)?;
                 push::discard(tx, device, name, by, &reason)?;
                 let change = changes::refused_change(tx, device, name)?;
                 Ok(Reconsidered { change, facility, followed: 0 })

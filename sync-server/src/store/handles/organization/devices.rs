@@ -5,7 +5,7 @@ use std::time::Duration;
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::device::{Deactivation, DeviceState};
 use carepost_protocol::id::{DeviceId, EnrollmentId, FacilityId, UserId};
-use carepost_protocol::text::{fold, sort_key};
+use carepost_protocol::text::fold;
 use carepost_protocol::wire::enroll::UserCode;
 use serde_json::json as object;
 
@@ -19,7 +19,7 @@ use crate::store::{Claim, Deactivated, Device, DevicePatch, Exposed, NewDevice, 
 pub(in crate::store) const TOKEN_LIFE: Duration = Duration::from_secs(72 * 3_600);
 
 impl OrganizationStore {
-    /// The devices of a facility, by name.
+    /// The devices of a facility.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for the facility.
@@ -31,7 +31,6 @@ impl OrganizationStore {
             found.into_iter().map(|device| looked_at(tx, device)).collect::<Result<Vec<_>>>()
         });
         let mut found = found.await?;
-        found.sort_by_cached_key(|device| (sort_key(&device.name), device.id));
         found.iter_mut().for_each(|device| self.store.inner.presence.lay_over(device));
         Ok(found)
     }
@@ -117,11 +116,12 @@ impl Noted {
     /// that it held have to be replaced, and the facility's badges are known by another key from now on.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`], [`StoreError::Changed`].
     pub async fn deactivate_device(self, id: DeviceId, why: Deactivation) -> Result<Deactivated> {
-        let registry = self.registry.clone();
+        let (registry, expected) = (self.registry.clone(), self.expected.clone());
         let revoked = self.write(move |tx| {
             let before = device(tx, id)?;
+            expected.check(&before)?;
             tx.execute(
                 "UPDATE devices SET state = ?2, token_sha256 = NULL, token_expires_at = NULL, deactivation = ?3
                     WHERE id = ?1",
@@ -148,11 +148,11 @@ impl Noted {
     /// Ends a device's quarantine. One that is not quarantined stays as it is.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`], [`StoreError::Changed`].
     pub async fn release_device(self, id: DeviceId) -> Result<Device> {
-        let registry = self.registry.clone();
+        let (registry, expected) = (self.registry.clone(), self.expected.clone());
         let released = self.write(move |tx| {
-            device(tx, id)?;
+            expected.check(&device(tx, id)?)?;
             tx.execute(
                 "UPDATE devices SET state = 'ACTIVE', quarantine = NULL
                     WHERE id = ?1 AND state = 'QUARANTINED'",

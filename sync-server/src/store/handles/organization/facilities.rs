@@ -3,7 +3,7 @@
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{DeviceId, FacilityId, WorkflowId};
 use carepost_protocol::record::{Collection, FacilityDocument};
-use carepost_protocol::text::{fold, sort_key};
+use carepost_protocol::text::fold;
 use serde_json::{Map, Value};
 
 use super::{Noted, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx};
@@ -23,18 +23,16 @@ impl OrganizationStore {
         self.read(organization).await
     }
 
-    /// The facilities that the scope reaches, by name.
+    /// The facilities that the scope reaches.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn facilities(&self) -> Result<Vec<Facility>> {
-        let found = self.read(|tx| {
+        self.read(|tx| {
             let found = tx.all(select!(Facility, "facilities"), params![])?;
-            found.into_iter().map(|facility| counted(tx, facility)).collect::<Result<Vec<_>>>()
-        });
-        let mut found = found.await?;
-        found.sort_by_cached_key(|facility| (sort_key(&facility.name), facility.id));
-        Ok(found)
+            found.into_iter().map(|facility| counted(tx, facility)).collect()
+        })
+        .await
     }
 
     /// One of them.

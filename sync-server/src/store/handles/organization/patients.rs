@@ -4,7 +4,6 @@ use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, PatientId, UserId};
 use carepost_protocol::merge::{Conflict, Mark, Merged};
 use carepost_protocol::record::PatientDocument;
-use carepost_protocol::text::name_key;
 use serde_json::{Map, Value};
 
 use super::{Noted, OrganizationStore, Result, StoreError, Subject};
@@ -13,26 +12,31 @@ use crate::store::row::select;
 use crate::store::rules::feed_writer::FeedEnd;
 use crate::store::rules::patient;
 use crate::store::rules::review;
-use crate::store::{Expected, NewPatient, Patient};
+use crate::store::{Anchor, Expected, Listed, NewPatient, Paging, Patient};
 
 impl OrganizationStore {
-    /// Patients, by name; of one facility or of all that the scope reaches.
+    /// A page of patients: of one facility or of all that the scope reaches, of those who are in care, or who are not,
+    /// and of those who are wanted.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for `sort` and `page`.
+    pub async fn patients(
+        &self,
+        (facility, is_active): (Option<FacilityId>, Option<bool>),
+        asked: Paging,
+        wanted: impl Fn(&Patient) -> bool + Send + 'static,
+    ) -> Result<Listed<Patient, Anchor>> {
+        self.read(move |tx| patient::LIST.page(tx, &asked, params![facility, is_active], wanted)).await
+    }
+
+    /// Those whose place another took, of one facility or of all that the scope reaches.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn patients(&self, facility: Option<FacilityId>) -> Result<Vec<Patient>> {
-        self.read(move |tx| {
-            let mut found = match facility {
-                Some(id) => {
-                    let sql = select!(Patient, "patients WHERE facility_id = ?1");
-                    tx.all(sql, params![id])?
-                }
-                None => tx.all::<Patient>(select!(Patient, "patients"), params![])?,
-            };
-            found.sort_by_cached_key(|patient| (name_key(&patient.name), patient.mrn.clone(), patient.id));
-            Ok(found)
-        })
-        .await
+    pub async fn replaced(&self, facility: Option<FacilityId>) -> Result<Vec<Patient>> {
+        let of =
+            select!(Patient, "patients WHERE replaced_by IS NOT NULL AND (?1 IS NULL OR facility_id = ?1)");
+        self.read(move |tx| tx.all(of, params![facility])).await
     }
 
     /// One patient.
@@ -169,12 +173,7 @@ fn publish(
     for patient in others.iter().chain([changed]) {
         patient::put(tx, &mut feed, patient)?;
     }
-    // Whoever is given a number, or is in care or a person of their own again, may have one that another has too.
-    let is_numbered = changed.mrn != before.mrn
-        || changed.medicare != before.medicare
-        || changed.is_active && !before.is_active
-        || !others.is_empty();
-    let alike = if is_numbered { patient::of_number(tx, changed)? } else { Vec::new() };
+    let alike = patient::newly_numbered(tx, before, changed)?;
     if !alike.is_empty() {
         patient::pair(tx, &mut feed, changed.id, &alike)?;
     }

@@ -17,29 +17,35 @@ use crate::store::engine::params;
 use crate::store::row::select;
 use crate::store::rules::feed_writer::{FeedEnd, put};
 use crate::store::rules::sign_in;
-use crate::store::{NewUser, User, UserPatch};
+use crate::store::rules::sorted::{Of, SortKey, SortedList, sorted_by};
+use crate::store::{Anchor, Listed, NewUser, Paging, User, UserPatch};
 
 /// What a username must be.
-const USERNAME_RULE: &str = "give 1 to 100 characters without blanks";
+pub const USERNAME_RULE: &str = "give 1 to 100 characters without blanks, with a letter or a digit";
+/// The longest username, in characters.
+const MAX_USERNAME: usize = 100;
+
+macro_rules! by {
+    ($key:literal) => {
+        sorted_by!(User, "users", "(?4 IS NULL OR facility_id = ?4)", $key)
+    };
+}
+static LIST: SortedList<User> = SortedList {
+    keys: &[
+        ("name", SortKey { of: Of::Text(sort_key), statements: by!("sort_key") }),
+        ("created_at", SortKey { of: Of::Moment(|it| it.created_at), statements: by!("created_at") }),
+    ],
+    one: select!(User, "users WHERE id = ?1"),
+    id: |user| *user.id.as_bytes(),
+};
 
 impl OrganizationStore {
-    /// Users, by name; of one facility or of all that the scope reaches.
+    /// A page of users, of one facility or of all that the scope reaches.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn users(&self, facility: Option<FacilityId>) -> Result<Vec<User>> {
-        self.read(move |tx| {
-            let mut found = match facility {
-                Some(id) => {
-                    let sql = select!(User, "users WHERE facility_id = ?1");
-                    tx.all(sql, params![id])?
-                }
-                None => tx.all::<User>(select!(User, "users"), params![])?,
-            };
-            found.sort_by_cached_key(|user| (name_key(&user.display_name), user.username.clone(), user.id));
-            Ok(found)
-        })
-        .await
+    /// [`StoreError::Invalid`] for `sort` and `page`.
+    pub async fn users(&self, facility: Option<FacilityId>, asked: Paging) -> Result<Listed<User, Anchor>> {
+        self.read(move |tx| LIST.page(tx, &asked, params![facility], |_| true)).await
     }
 
     /// One user.
@@ -134,6 +140,11 @@ impl Subject for User {
     }
 }
 
+/// What a user's name sorts by.
+fn sort_key(user: &User) -> Vec<u8> {
+    name_key(&user.display_name).into_bytes()
+}
+
 /// Adds a user to the organization whose scope it is.
 pub(in crate::store) fn insert_user(tx: &Tx<'_>, new: &NewUser) -> Result<UserId> {
     check_username(&new.username)?;
@@ -141,8 +152,8 @@ pub(in crate::store) fn insert_user(tx: &Tx<'_>, new: &NewUser) -> Result<UserId
     let (now, id) = (tx.now(), UserId::new(tx.now(), tx.random()?));
     tx.execute(
         "INSERT INTO users (id, facility_id, username, username_key, email, email_key, display_name, role,
-            employee_id, password_hash, pin_verifier, session_timeout_minutes, is_active, created_at)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13)",
+            employee_id, password_hash, pin_verifier, session_timeout_minutes, is_active, created_at, sort_key)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14)",
         params![
             id,
             new.facility_id,
@@ -157,6 +168,7 @@ pub(in crate::store) fn insert_user(tx: &Tx<'_>, new: &NewUser) -> Result<UserId
             new.pin_verifier,
             new.session_timeout_minutes,
             now,
+            name_key(&new.display_name).into_bytes(),
         ],
     )?;
     begin_term(tx, id, new.role, new.facility_id)?;
@@ -183,7 +195,7 @@ fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Resu
     tx.execute(
         "UPDATE users SET facility_id = ?2, email = ?3,
             email_key = CASE WHEN email IS NOT DISTINCT FROM ?3 THEN email_key ELSE ?4 END,
-            display_name = ?5, role = ?6,
+            display_name = ?5, sort_key = ?13, role = ?6,
             employee_id = ?7, session_timeout_minutes = ?8, is_active = ?9, username = ?10,
             username_key = CASE WHEN username = ?10 AND username_key <> ?12 THEN username_key ELSE ?11 END
             WHERE id = ?1",
@@ -200,6 +212,7 @@ fn update(tx: &Tx<'_>, id: UserId, by: Option<UserId>, patch: UserPatch) -> Resu
             after.username,
             fold(&after.username),
             parked_key(id),
+            sort_key(&after),
         ],
     )?;
     let standing = |user: &User| (user.role, user.facility_id, user.is_active);
@@ -225,11 +238,19 @@ pub(in crate::store) fn parked_key(id: UserId) -> String {
     format!("parked {}", hex(id.as_bytes()))
 }
 
+/// Whether a text in the form in which it is stored can be a username.
+#[must_use]
+pub fn is_username(text: &str) -> bool {
+    text.chars().count() <= MAX_USERNAME
+        && text.contains(char::is_alphanumeric)
+        && !text.contains(char::is_whitespace)
+}
+
 fn check_username(username: &str) -> Result<()> {
-    if username.is_empty() || username.len() > 100 || username.contains(char::is_whitespace) {
-        return Err(StoreError::Invalid { field: "username", detail: USERNAME_RULE.to_owned() });
+    if is_username(username) {
+        return Ok(());
     }
-    Ok(())
+    Err(StoreError::Invalid { field: "username", detail: USERNAME_RULE.to_owned() })
 }
 
 /// An organization without an administrator who can sign in is brought back by nobody of its own: none of them

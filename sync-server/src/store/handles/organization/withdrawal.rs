@@ -198,10 +198,10 @@ impl OrganizationStore {
 impl Noted {
     /// Takes out what a deactivated device sent since then: in portions, each a commit of its own with an event of
     /// its own, between which others write. Where that breaks off, or says that there is more, the same again goes
-    /// on from there: what is to be done once is done with the last portion.
+    /// on from there: what is to be done once is done with the last portion. What is expected is looked at with the first.
     ///
     /// # Errors
-    /// As [`OrganizationStore::withdrawal`].
+    /// As [`OrganizationStore::withdrawal`]; [`StoreError::Changed`].
     pub async fn withdraw_device(
         mut self,
         permit: &Permit<ManagePatients>,
@@ -212,8 +212,9 @@ impl Noted {
         let (registry, event) = (self.registry.clone(), self.event.clone());
         let (scope, began) = (registry.scope, registry.store.now());
         let once = (self.idempotent.take(), self.event.user_id);
-        let told = event.clone();
+        let (told, expected) = (event.clone(), self.expected.clone());
         let first = self.write(move |tx| {
+            expected.check(&device(tx, id)?)?;
             let mut portion = portion(tx, &actor, id, since, FROM_THE_LATEST)?;
             portion.end(tx, began, once)?;
             portion.tell(tx, scope, &told)?;

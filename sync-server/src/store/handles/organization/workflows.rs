@@ -55,12 +55,32 @@ impl Noted {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] in a scope that is limited to one facility: a schema is everybody's;
-    /// [`StoreError::Conflict`] for a label that another form has which is offered too.
+    /// [`StoreError::Conflict`] for a label that another form has which is offered too; [`StoreError::Changed`], also
+    /// where no version is there.
     pub async fn publish_workflow(self, workflow: Workflow) -> Result<Workflow> {
+        self.publish(workflow, None).await
+    }
+
+    /// The same of one that was changed in that version, which has to be the latest: nothing is taken back that was
+    /// published since.
+    ///
+    /// # Errors
+    /// As [`Self::publish_workflow`]; [`StoreError::Outdated`].
+    pub async fn publish_changed(self, workflow: Workflow, version: u32) -> Result<Workflow> {
+        self.publish(workflow, Some(version)).await
+    }
+
+    async fn publish(self, workflow: Workflow, changed: Option<u32>) -> Result<Workflow> {
         if self.registry.scope.limit().is_some() {
             return Err(StoreError::NotFound("workflow"));
         }
-        self.write(move |tx| publish(tx, workflow)).await
+        let expected = self.expected.clone();
+        self.write(move |tx| {
+            // Of what is not there, nobody was shown a version.
+            expected.check(latest(tx, &workflow.key)?.as_ref().unwrap_or(&workflow))?;
+            publish(tx, workflow, changed)
+        })
+        .await
     }
 }
 
@@ -95,7 +115,7 @@ fn be_told_apart(tx: &Tx<'_>, workflow: &Workflow, before: Option<&Workflow>) ->
     if forms.iter().any(|(_, other)| is_taken(other)) { Err(StoreError::Conflict("label")) } else { Ok(()) }
 }
 
-fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
+fn publish(tx: &Tx<'_>, mut workflow: Workflow, changed: Option<u32>) -> Result<Workflow> {
     let before = latest(tx, &workflow.key)?;
     be_told_apart(tx, &workflow, before.as_ref())?;
     match &before {
@@ -104,6 +124,9 @@ fn publish(tx: &Tx<'_>, mut workflow: Workflow) -> Result<Workflow> {
             workflow.version = before.version;
             if workflow == *before {
                 return Ok(workflow);
+            }
+            if changed.is_some_and(|version| version != before.version) {
+                return Err(StoreError::Outdated { latest: before.version });
             }
             workflow.version = before.version.saturating_add(1);
         }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::super::Result;
 use super::authority::terms_of;
 use super::{Flags, Judge};
+use crate::store::Flag;
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};
 use crate::store::rules::audit::{self, Received};
@@ -26,19 +27,19 @@ impl Judge {
     pub(super) fn write_down(&mut self, tx: &Tx<'_>, n: u64, event: &AuditEvent) -> Result<()> {
         let scope = tx.facility_scope()?;
         let mut flags = Flags::default();
-        flags.raise(event.timestamp > self.received.after(AHEAD), "clock_ahead");
+        flags.raise(event.timestamp > self.received.after(AHEAD), Flag::ClockAhead);
         if let Some(user) = event.user_id {
-            flags.raise(!self.ever_had_a_role(tx, user)?, "actor_unknown");
+            flags.raise(!self.ever_had_a_role(tx, user)?, Flag::ActorUnknown);
         }
         if let Some(patient) = event.patient_id {
-            flags.raise(!self.is_known_patient(tx, patient)?, "patient_unknown");
+            flags.raise(!self.is_known_patient(tx, patient)?, Flag::PatientUnknown);
         }
         let mut details = readable(event.details.clone());
         // Which page it was, as the device says; the endpoint is where somebody called this server.
         if let Some(page) = &event.endpoint {
             details.insert("page".to_owned(), bounded(page).into());
         }
-        flags.raise(bound(&mut details)?, "details_cut");
+        flags.raise(bound(&mut details)?, Flag::DetailsCut);
         let ahead = event.timestamp > self.received;
         let taken = AuditEvent {
             // Of the server's making, so that no device chooses one that is there already.
@@ -58,7 +59,7 @@ impl Judge {
         };
         let received = Received {
             origin: (self.place.incarnation, n),
-            flags: flags.words(),
+            flags: flags.names(),
             claimed_at: ahead.then_some(event.timestamp),
         };
         audit::append_one(tx, &taken, Some(&received))

@@ -12,6 +12,7 @@ use carepost_protocol::wire::push::RejectionCode;
 
 use super::super::{Result, reject};
 use super::{Flags, Judge, Judged};
+use crate::store::Flag;
 use crate::store::engine::{Tx, params};
 use crate::store::row::{row, select};
 
@@ -55,12 +56,12 @@ impl Judge {
         }
         let mut flags = Flags::default();
         let clock = match change.clock_quality {
-            _ if !held(self.now) => Some("authority_ended_since"),
-            ClockQuality::Unset => Some("clock_unset"),
+            _ if !held(self.now) => Some(Flag::AuthorityEndedSince),
+            ClockQuality::Unset => Some(Flag::ClockUnset),
             ClockQuality::Synced | ClockQuality::Estimated if made > self.received.after(AHEAD) => {
-                Some("clock_ahead")
+                Some(Flag::ClockAhead)
             }
-            ClockQuality::Synced | ClockQuality::Estimated => (!then).then_some("clock_unsure"),
+            ClockQuality::Synced | ClockQuality::Estimated => (!then).then_some(Flag::ClockUnsure),
         };
         flags.0.extend(clock);
         Ok(flags)

@@ -21,9 +21,11 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 
 use super::{Batch, Content, Entry, Result, reject};
-use crate::store::StoreError;
 use crate::store::engine::{Tx, params};
 use crate::store::rules::feed_writer::FeedEnd;
+#[cfg(test)]
+use crate::store::rules::patient;
+use crate::store::{Flag, StoreError};
 use authority::Term;
 use records::Form;
 
@@ -68,18 +70,19 @@ struct Standing {
 
 /// What somebody should look at later, though the change stands.
 #[derive(Debug, Default)]
-struct Flags(Vec<&'static str>);
+struct Flags(Vec<Flag>);
 
 impl Flags {
-    fn raise(&mut self, when: bool, flag: &'static str) {
+    fn raise(&mut self, when: bool, flag: Flag) {
         if when {
             self.0.push(flag);
         }
     }
 
     /// As a column takes them: between commas.
-    fn words(&self) -> Option<String> {
-        (!self.0.is_empty()).then(|| self.0.join(","))
+    fn names(&self) -> Option<String> {
+        let names: Vec<&str> = self.0.iter().map(|flag| flag.name()).collect();
+        (!names.is_empty()).then(|| names.join(","))
     }
 }
 
@@ -110,14 +113,14 @@ const WAS_REFUSED: &str = "SELECT 1 FROM changes WHERE record_id = ?1 AND device
 pub(in crate::store) const LOOK_UPS: [(&str, &str); 12] = [
     ("changes_unmade", WAS_REFUSED),
     ("changes_in_feed", patients::CAME_AT),
-    ("patients_of_mrn", crate::store::rules::patient::OF_MRN),
-    ("patients_by_medicare", crate::store::rules::patient::OF_MEDICARE),
-    ("patients_with_medicare", crate::store::rules::patient::HELD_MEDICARE),
-    ("patients_by_room", crate::store::rules::patient::OF_ROOM),
-    ("patients_by_name", crate::store::rules::patient::OF_NAME),
-    ("patients_by_birthday", crate::store::rules::patient::OF_DAY),
-    ("patients_numbered", crate::store::rules::patient::HELD),
-    ("patients_unasked", crate::store::rules::patient::UNASKED),
+    ("patients_of_mrn", patient::MRN.had_by),
+    ("patients_numbered", patient::MRN.held),
+    ("patients_by_medicare", patient::MEDICARE.had_by),
+    ("patients_with_medicare", patient::MEDICARE.held),
+    ("patients_in_room", patient::OF_ROOM),
+    ("patients_by_name", patient::OF_NAME),
+    ("patients_by_birthday", patient::OF_DAY),
+    ("patients_unasked", patient::UNASKED),
     ("changes_correcting", crate::store::rules::chart::CORRECTIONS),
     ("changes_waiting", retry::WAITING),
 ];

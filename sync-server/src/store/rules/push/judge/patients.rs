@@ -19,7 +19,7 @@ use super::{Flags, Judge, Judged, Standing, unknown};
 use crate::store::engine::{Tx, params};
 use crate::store::rules::patient;
 use crate::store::rules::review;
-use crate::store::{Patient, StoreError};
+use crate::store::{Flag, Patient, StoreError};
 
 /// What an edit came to.
 pub(super) struct Edited {
@@ -37,7 +37,7 @@ impl Judge {
         let (given, nameless) = without_no_name(&change.fields);
         let mut fields = read(&given, today, &mut flags)?;
         let is_odd = nameless.is_some() || is_doubtful(change, &fields, &Map::new(), today);
-        flags.raise(is_odd, "implausible");
+        flags.raise(is_odd, Flag::Implausible);
         fields.extend(nameless.map(|name| ("name".to_owned(), name)));
         let missing = protocol::missing(&fields);
         if !missing.is_empty() {
@@ -59,7 +59,7 @@ impl Judge {
             Err(StoreError::Conflict("mrn")) => {
                 let holder = patient::of_mrn(tx, &admitted)?.first().copied();
                 // Somebody's in another facility: whose is nothing that this one may learn.
-                flags.raise(holder.is_none(), "mrn_taken");
+                flags.raise(holder.is_none(), Flag::MrnTaken);
                 insert(tx, Some(holder.unwrap_or(admitted.id)))?;
             }
             done => done?,
@@ -79,7 +79,7 @@ impl Judge {
         };
         let today = self.today(tx)?;
         let fields = read_edit(&change.fields, &found, today, &mut flags)?;
-        flags.raise(is_doubtful(change, &fields, &found.values(), today), "implausible");
+        flags.raise(is_doubtful(change, &fields, &found.values(), today), Flag::Implausible);
         let Edited { seq, verdict, .. } = self.merge(tx, n, change, found, fields, &mut flags)?;
         Ok(Standing { verdict, seq, record, patient: Some(record.into()), flags })
     }
@@ -100,7 +100,7 @@ impl Judge {
         let Some(present) = present.filter(|_| readmits) else {
             return self.merge_into(tx, n, change, edited, fields, flags);
         };
-        flags.raise(true, "replaced");
+        flags.raise(true, Flag::Replaced);
         // Who is in care has a room already.
         let asked: &[&str] = if present.is_active { &["is_active"] } else { &["is_active", "room"] };
         let back = asked.iter().filter_map(|key| Some(((*key).to_owned(), fields.remove(*key)?))).collect();
@@ -149,13 +149,10 @@ impl Judge {
         } else {
             renumber(tx, &edited, flags)?;
         }
-        // Who is in care again may have a number that another has by now.
-        let is_numbered =
-            edited.mrn != had.mrn || edited.medicare != had.medicare || edited.is_active && !had.is_active;
-        let alike = if is_numbered { patient::of_number(tx, &edited)? } else { Vec::new() };
+        let alike = patient::newly_numbered(tx, &had, &edited)?;
         let seq = patient::put(tx, &mut self.feed, &edited)?;
         let is_full = review::dispute(tx, &mut self.feed, edited.id, &merged, &document)?;
-        flags.raise(is_full, "review_full");
+        flags.raise(is_full, Flag::ReviewFull);
         let paired = self.pair(tx, edited.id, &alike)?;
         let is_disputed = !merged.conflicts.is_empty();
         let verdict = if is_disputed { Verdict::Merged } else { paired };
@@ -192,7 +189,7 @@ pub(super) const CAME_AT: &str = "SELECT received_at FROM changes
 /// The fields that this build knows; others are kept in the payload alone.
 fn read(given: &Map<String, Value>, today: Today, flags: &mut Flags) -> Judged<Map<String, Value>> {
     let (fields, others) = protocol::read(&numbered(given), today).map_err(breaks)?;
-    flags.raise(others, "unknown_fields");
+    flags.raise(others, Flag::UnknownFields);
     Ok(fields)
 }
 
@@ -205,7 +202,7 @@ pub(super) fn read_edit(
 ) -> Judged<Map<String, Value>> {
     let read = protocol::read_edit(&numbered(given), &found.values(), today);
     let (fields, others) = read.map_err(breaks)?;
-    flags.raise(others, "unknown_fields");
+    flags.raise(others, Flag::UnknownFields);
     Ok(fields)
 }
 
@@ -256,7 +253,7 @@ fn renumber(tx: &Tx<'_>, edited: &Patient, flags: &mut Flags) -> Result<()> {
     };
     match save(tx, alike.first().copied()) {
         Err(StoreError::Conflict("mrn")) => {
-            flags.raise(true, "mrn_taken");
+            flags.raise(true, Flag::MrnTaken);
             Ok(save(tx, Some(edited.id))?)
         }
         done => Ok(done?),

@@ -80,7 +80,7 @@ impl Judge {
                 change.and_then(|change| change.workflow.as_deref()),
                 change.and_then(|change| self.seen(change)),
                 change.and_then(|change| change.supersedes),
-                stands.and_then(|stands| stands.flags.words()),
+                stands.and_then(|stands| stands.flags.names()),
                 change.and_then(target_of),
             ],
         )
@@ -122,7 +122,7 @@ impl Judge {
                 change.workflow,
                 self.seen(change),
                 change.supersedes,
-                stands.and_then(|stands| stands.flags.words()),
+                stands.and_then(|stands| stands.flags.names()),
                 target_of(change),
             ],
         )

@@ -10,6 +10,7 @@ use carepost_protocol::wire::push::RejectionCode;
 
 use super::super::{Result, reject};
 use super::{Judge, Judged, Standing, unknown};
+use crate::store::Flag;
 use crate::store::engine::{Tx, params};
 use crate::store::handles::organization::user_document;
 use crate::store::row::{row, select};
@@ -40,7 +41,7 @@ impl Judge {
         })?;
         let made = change.recorded_at.min(self.received);
         let takes = self.may_answer(tx, change, chosen.exposed_at, made)?;
-        flags.raise(!takes, "pin_not_asked_for");
+        flags.raise(!takes, Flag::PinNotAskedFor);
         if takes {
             tx.execute(
                 "UPDATE users SET pin_verifier = ?2, pin_exposed_at = NULL, pin_answers = ?3, pin_set_at = ?4

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::super::Result;
 use super::{Flags, Judge, Judged, Standing, unknown};
+use crate::store::Flag;
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};
 use crate::store::row::{row, select};
@@ -65,7 +66,7 @@ impl Judge {
             entered_in_error: amends.is_some() && change.entered_in_error,
             amends,
         };
-        flags.raise(self.put_back(tx, patient)?, "patient_withdrawn");
+        flags.raise(self.put_back(tx, patient)?, Flag::PatientWithdrawn);
         let body = json(&document)?;
         let seq = self.feed.add(tx, Collection::Records, record.as_bytes(), Some(patient), Some(&body))?;
         let mut verdict = Verdict::Applied;
@@ -109,7 +110,7 @@ impl Judge {
         };
         // A correction is made in the version that its entry was charted in, however old that is.
         let is_superseded = form.workflow.version < form.latest.version;
-        flags.raise(is_superseded && change.kind != ChangeKind::Amend, "schema_changed_since");
+        flags.raise(is_superseded && change.kind != ChangeKind::Amend, Flag::SchemaChangedSince);
         if change.kind == ChangeKind::Amend && change.entered_in_error && change.fields.is_empty() {
             return Ok(Kept::default());
         }
@@ -122,7 +123,7 @@ impl Judge {
         let doubtful = read.doubts.into_iter().map(|doubt| doubt.field);
         let (confirmed, unconfirmed): (Vec<String>, Vec<String>) =
             doubtful.partition(|field| change.confirmed.contains(field));
-        flags.raise(!unconfirmed.is_empty(), "implausible");
+        flags.raise(!unconfirmed.is_empty(), Flag::Implausible);
         Ok(Kept { values: read.values, confirmed })
     }
 
@@ -144,13 +145,13 @@ impl Judge {
         }
         match about {
             Some(of) if of == patient => {
-                flags.raise(!self.lets_correct(tx, change, target)?, "not_theirs_to_correct");
+                flags.raise(!self.lets_correct(tx, change, target)?, Flag::NotTheirsToCorrect);
                 Ok(target)
             }
             Some(_) => Err(unknown("the record that it corrects is about somebody else; chart it anew")),
             None if self.was_refused(tx, target)? => Err(self.missing(tx, target, "")?),
             None => {
-                flags.raise(true, "target_missing");
+                flags.raise(true, Flag::TargetMissing);
                 Ok(target)
             }
         }
