@@ -37,10 +37,12 @@ pub enum State {
     Enrolling(Enrolling),
     /// Enrolled: there is a facility, and people can sign in.
     Enrolled(Arc<Workspace>),
-    /// Enrolled, and its files do not open, most often for want of room on the disk.
+    /// Its files or keys do not open, most often for want of room on the disk.
     Unopened {
         /// Why, in words.
         why: String,
+        /// Whom to call, where that can be read.
+        phone: Option<String>,
     },
     /// Its key is refused for good.
     Revoked {
@@ -92,7 +94,10 @@ impl Device {
         status.encryption.clone_from(&lock(&self.encryption));
         match self.state() {
             State::Enrolled(workspace) => workspace.report(&mut status),
-            State::Unopened { why } => status.storage_trouble = Some(why),
+            State::Unopened { why, phone } => {
+                status.storage_trouble = Some(why);
+                status.phone = phone;
+            }
             State::Revoked { trouble } => status.storage_trouble = trouble,
             State::Enrolling(_) => {}
         }

@@ -13,6 +13,8 @@ use carepost_protocol::change::PayloadHash;
 use carepost_protocol::hex::hex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 /// How long a connection waits for another that has the file.
@@ -94,6 +96,20 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// Something else stands in its place.
+    #[error("{path}: this is no file: move it away, and put the file back if it is elsewhere")]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is gone, and what was last written into it waits beside it.
+    #[error(
+        "{path}: missing or empty, and what was last written into it is in {path}-wal: put the file back beside it"
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// A later version of the agent wrote it.
     #[error(
         "{path}: written by a newer agent (schema {found}, this build knows {known}): install that version"
@@ -121,7 +137,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The file system refused.
-    #[error("{path}: {source}; check the disk and the owner of the state directory")]
+    #[error("{path}: {source}; check the disk, and that this file is the agent's user's")]
     Io {
         /// The file.
         path: PathBuf,
@@ -144,6 +160,7 @@ pub enum OpenError {
 /// See [`OpenError`].
 pub fn open(opening: &Opening<'_>) -> Result<Connected, OpenError> {
     let path = opening.path;
+    is_reachable(path)?;
     // Made here rather than by SQLite, so that it and its -wal and -shm are the owner's alone.
     files::make_private(path).map_err(|source| {
         let path = path.to_owned();
@@ -153,6 +170,31 @@ pub fn open(opening: &Opening<'_>) -> Result<Connected, OpenError> {
     let mut connected = Connected::new(opening, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrate(&mut connected, opening)?;
     Ok(connected)
+}
+
+/// Whether a file that is there is one, and this process's to read and write, as are those beside it: SQLite does not
+/// say which is not.
+fn is_reachable(path: &Path) -> Result<(), OpenError> {
+    for path in ["", "-wal", "-shm"].map(|suffix| sidecar(path, suffix)) {
+        match std::fs::metadata(&path) {
+            Ok(there) if !there.is_file() => return Err(OpenError::NotAFile { path }),
+            Ok(_) => match access(&path, Access::READ_OK | Access::WRITE_OK) {
+                // What is read from a card at its end can be saved elsewhere.
+                Ok(()) | Err(Errno::ROFS) => {}
+                Err(source) => return Err(OpenError::Io { path, source: source.into() }),
+            },
+            Err(source) if source.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(OpenError::Io { path, source }),
+        }
+    }
+    Ok(())
+}
+
+/// A file that SQLite keeps beside another.
+pub(crate) fn sidecar(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 /// Opens another connection, which only reads, to a file that [`open`] has opened.
@@ -171,6 +213,7 @@ pub fn open_reader(opening: &Opening<'_>) -> Result<Connected, OpenError> {
 pub fn opens(path: &Path, key: Option<&FileKey>) -> rusqlite::Result<bool> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = sqlcipher::connect(path, flags)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.busy_timeout(BUSY)?;
     if let Some(key) = key {
         sqlcipher::give_key(&connection, key.as_bytes())?;
@@ -210,7 +253,12 @@ impl Connected {
             migrations: &[],
         };
         match connect(&opening, self.mode) {
-            Ok(connection) => self.connection = connection,
+            Ok(connection) => {
+                if self.mode.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
+                    fold(&connection);
+                }
+                self.connection = connection;
+            }
             Err(error) => tracing::error!(%error, "a file that could not be read does not open again"),
         }
     }
@@ -220,7 +268,7 @@ impl Drop for Connected {
     /// Folds the WAL into the file, as far as nobody reads what is in it: what is left to the closing
     /// itself stays undone when two processes, such as the agent and its command line, close side by side.
     fn drop(&mut self) {
-        if self.mode.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
+        if matches!(self.db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE), Ok(false)) {
             let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         }
     }
@@ -275,6 +323,8 @@ fn connect(opening: &Opening<'_>, mode: OpenFlags) -> Result<Connection, OpenErr
 }
 
 fn configure(connection: &Connection, opening: &Opening<'_>) -> rusqlite::Result<()> {
+    // Closing would fold the WAL into a file that does not open, and remove it: whoever puts the file back needs it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     sqlcipher::give_key(connection, opening.key.as_bytes())?;
     connection.busy_timeout(BUSY)?;
     // The first read decrypts: a wrong key or a damaged first page shows here.
@@ -295,14 +345,18 @@ fn configure(connection: &Connection, opening: &Opening<'_>) -> rusqlite::Result
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
         connection.query_row(&format!("PRAGMA wal_autocheckpoint = {fold_at_pages}"), [], |_| Ok(()))?;
-        // Frames that an earlier process wrote and could not sync may be in the system's memory only; one
-        // behind them would be lost with them. Folding them back writes them again, and the WAL begins
-        // anew. A disk too full for it opens all the same.
-        let _ = connection.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()));
         // After a large page the WAL is cut back to this many bytes rather than kept at its largest.
         connection.query_row("PRAGMA journal_size_limit = 4194304", [], |_| Ok(()))?;
     }
     Ok(())
+}
+
+/// Lets the WAL of a file that was read be folded into it, from now on. Frames that an earlier process wrote and could
+/// not sync may be in the system's memory only; one behind them would be lost with them. Folding them back writes them
+/// again, and the WAL begins anew. A disk too full for it opens all the same.
+fn fold(connection: &Connection) {
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+    let _ = connection.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()));
 }
 
 fn migrate(connection: &mut Connection, opening: &Opening<'_>) -> Result<(), OpenError> {
@@ -316,6 +370,7 @@ fn migrate(connection: &mut Connection, opening: &Opening<'_>) -> Result<(), Ope
     if let Some(version) = changed(connection, opening.migrations).map_err(classified)? {
         return Err(OpenError::ChangedMigration { path: opening.path.to_owned(), version });
     }
+    fold(connection);
     for number in found + 1..=known {
         apply(connection, number, opening.migrations).map_err(classified)?;
     }

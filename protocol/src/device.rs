@@ -72,7 +72,8 @@ pub fn is_online(last_seen: Option<Timestamp>, now: Timestamp) -> bool {
 pub enum SyncStatus {
     /// Nothing waits for long, and the last sync is recent.
     Synced,
-    /// The last sync, or the oldest waiting change, is older than the staleness threshold.
+    /// The last sync, or the oldest waiting change, is older than the staleness threshold; or it is not online, so
+    /// that how it is now is not known.
     Stale,
     /// Something needs a person.
     OutOfSync,
@@ -97,6 +98,8 @@ pub struct SyncFacts {
     pub stepped_over: bool,
     /// Nothing moves, though the device reaches the server and something waits.
     pub no_progress: bool,
+    /// It was heard once, and is not online now.
+    pub silent: bool,
     /// Its key is refused for good.
     pub revoked: bool,
     /// Nothing that is charted on it can be saved.
@@ -136,6 +139,8 @@ pub enum SyncReason {
     Quarantined,
     /// Its facility demands encryption, and it is not encrypted or does not say: it may push, not pull.
     NotEncrypted,
+    /// It is not heard any more: how it is since is not known.
+    NotHeard,
     /// The last sync is too long ago.
     NoRecentSync,
     /// A change has waited too long on the device.
@@ -175,7 +180,9 @@ pub fn sync_status(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshold
         SyncReason::NoRecentSync if since_sync(facts, now) > thresholds.out_of_sync_after => {
             (2, SyncStatus::OutOfSync)
         }
-        SyncReason::NoRecentSync | SyncReason::OldChangesWaiting => (1, SyncStatus::Stale),
+        SyncReason::NotHeard | SyncReason::NoRecentSync | SyncReason::OldChangesWaiting => {
+            (1, SyncStatus::Stale)
+        }
     });
     worst.max_by_key(|(rank, _)| *rank).map_or(SyncStatus::Synced, |(_, status)| status)
 }
@@ -197,6 +204,7 @@ pub fn sync_reasons(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshol
         (facts.mirror_differs, SyncReason::MirrorDiffers),
         (facts.stepped_over, SyncReason::DocumentsSteppedOver),
         (facts.no_progress, SyncReason::NoProgress),
+        (facts.silent, SyncReason::NotHeard),
         (too_long_ago, SyncReason::NoRecentSync),
         (waited > thresholds.stale_after, SyncReason::OldChangesWaiting),
     ];
@@ -248,6 +256,8 @@ mod tests {
         ] {
             assert_eq!(status(broken, 1), SyncStatus::OutOfSync);
         }
+        assert_eq!(status(SyncFacts { silent: true, ..synced }, 1), SyncStatus::Stale);
+        assert_eq!(status(SyncFacts { silent: true, cannot_save: true, ..synced }, 1), SyncStatus::OutOfSync);
         let waiting = SyncFacts { last_sync: Some(at(950)), oldest_waiting: Some(at(0)), ..synced };
         assert_eq!(status(waiting, 951), SyncStatus::Stale);
         assert_eq!(status(SyncFacts { oldest_waiting: Some(at(60)), ..waiting }, 951), SyncStatus::Synced);

@@ -7,6 +7,7 @@ use carepost_protocol::id::AuditId;
 use carepost_protocol::wire::heartbeat::QueueState;
 use carepost_tests::api::{Api, text};
 use carepost_tests::children::until;
+use carepost_tests::clock;
 use carepost_tests::device::Device;
 use carepost_tests::fixture::residents;
 use carepost_tests::kiosk::PATIENCE;
@@ -137,6 +138,32 @@ async fn a_device_shows_how_it_is_and_why() -> Result<()> {
     assert_eq!(shown["sync_reason"], "1 entry was refused and needs attention.");
     let alone = admin.get(&format!("/api/v1/devices/{}", device.grant.device_id)).await?;
     assert_eq!((states(&alone), &alone["sync_reason"]), (states(&shown), &shown["sync_reason"]));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_not_heard_is_not_said_to_be_in_sync() -> Result<()> {
+    let folder = TempDir::new()?;
+    let place = folder.path().join("server");
+    clock::set(&place, clock::now()?)?;
+    let (server, facility) = world(&folder).await?;
+    let port = server.devices.port();
+    let device = Device::enroll(&folder.path().join("device"), &server, port, &facility, "Tablet").await?;
+    device.pull_all(&device.mirror).await?;
+    let waiting = QueueState { care: 3, oldest_age: Some(60), ..QueueState::default() };
+    device.upstream.heartbeat(device.grant.device_id, &device.heartbeat(waiting)).await?;
+    until("the device to be in sync", PATIENCE, || async {
+        let shown = facility.device("Tablet").await?;
+        if shown["sync_status"] == "SYNCED" { Ok(()) } else { bail!("{shown}") }
+    })
+    .await?;
+    // Six minutes later.
+    clock::set(&place, clock::now()? + 6 * 60)?;
+    let shown = facility.device("Tablet").await?;
+    assert_eq!(states(&shown), ("ACTIVE", "STALE", false), "{shown}");
+    assert_eq!(shown["sync_reasons"], json!(["not_heard"]), "{shown}");
+    let said = text(&shown, "sync_reason")?;
+    assert!(said.contains("NOT HEARD for 6 minutes") && said.contains("3 entries waited"), "{said}");
     Ok(())
 }
 

@@ -156,7 +156,7 @@ async fn a_kiosk_that_starts_on_a_full_disk_says_so_and_goes_on_when_there_is_ro
     }
     let ballast = disk.fill(100 * 1024)?;
     hall.start().await?;
-    hall.says(&["disk is full", "Nobody can sign in", "use another device", "call IT", "goes on by itself"])
+    hall.says(&["disk is full", "Nobody can sign in", "use another device", "Call", "goes on by itself"])
         .await?;
     for command in ["status", "doctor"] {
         let (code, said) = hall.command(&[command]).await?;

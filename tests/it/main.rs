@@ -62,6 +62,7 @@ mod soak;
 mod stolen;
 mod tidy;
 mod units;
+mod unopened;
 mod versions;
 mod views;
 mod window;

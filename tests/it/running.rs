@@ -166,6 +166,14 @@ async fn the_doctor_changes_nothing_and_root_leaves_nothing_of_its_own() -> Resu
             ensure!(code == 0 || words[0] == "doctor", "{words:?} {code}: {said}");
             all_are_the_owners(&state)?;
         }
+        // A file that is another's is named, and nothing else is said to be wrong in its place.
+        let outbox = state.join("outbox.db");
+        chown(&outbox, Some(0), Some(0))?;
+        set_permissions(&scene.server.ca, Permissions::from_mode(0o600))?;
+        let (code, said) = hall.command(&["doctor"]).await?;
+        ensure!(code == 5 && said.contains(&format!("{}: Permission denied", outbox.display())), "{said}");
+        let ca = format!("cannot read server.ca_file {}", scene.server.ca.display());
+        ensure!(said.contains(&ca) && !said.contains("https://"), "{said}");
     }
     Ok(())
 }

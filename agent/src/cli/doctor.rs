@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use carepost_agent_core::clock::{AHEAD, EARLIEST};
-use carepost_host::files;
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Exposure, MirrorState, ReaderState};
@@ -17,7 +16,7 @@ use super::running_agent::{reader_of_running, running_agent};
 use super::set_aside::set_aside;
 use super::state_copy::StateCopy;
 use super::status::REVOKED;
-use super::{Outcome, say};
+use super::{Outcome, in_words, say};
 use crate::badge::{BadgeEvent, pcsc};
 use crate::clock::Clock;
 use crate::config::{BadgeSource, Config, Mode};
@@ -25,7 +24,7 @@ use crate::identity::seal::Credential;
 use crate::identity::{DeviceKey, Factors, exposure, vault};
 use crate::kiosk::Owner;
 use crate::kiosk::start::{self, LocalUser};
-use crate::run::{StateDir, token_refused};
+use crate::run::{StateDir, server_ca, token_refused};
 use crate::upstream::{Credentials, Upstream};
 
 /// How long the server and the reader have to answer.
@@ -160,10 +159,13 @@ fn at_rest(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>,
             let looked = Config { state_dir: copy.path().to_owned(), ..config.clone() };
             let (mut found, clock) = state(&looked, runtime);
             found.extend(encryption(&looked, place));
+            for finding in &mut found {
+                finding.words = copy.of_itself(&finding.words);
+            }
             (found, clock)
         }
         Err(error) => {
-            let words = format!("{}: {error}; check the disk and its owner", place.display());
+            let words = format!("{}; check the disk, and that it is the agent's user's", in_words(&error));
             (vec![finding("state", Verdict::Wrong, words)], None)
         }
     }
@@ -172,13 +174,13 @@ fn at_rest(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>,
 fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, Option<Arc<Clock>>) {
     let opened = match StateDir::open(config) {
         Ok(opened) => opened,
-        Err(error) => return (vec![finding("state", Verdict::Wrong, format!("{error:#}"))], None),
+        Err(error) => return (vec![finding("state", Verdict::Wrong, in_words(&error))], None),
     };
     let _inside = runtime.enter();
     let kept = match opened.kept_enrollment() {
         Ok(kept) => kept,
         Err(error) => {
-            return (vec![finding("enrolled", Verdict::Wrong, format!("{error:#}"))], Some(opened.clock));
+            return (vec![finding("enrolled", Verdict::Wrong, in_words(&error))], Some(opened.clock));
         }
     };
     let refused = kept.token_refused.map(|why| token_refused(&why));
@@ -209,7 +211,7 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, O
                     let wrong = counts.rejected > 0 || !differs.is_empty() || !over.is_empty();
                     finding("files", if wrong { Verdict::Wrong } else { Verdict::Well }, words)
                 }
-                Err(error) => finding("files", Verdict::Wrong, format!("{error:#}")),
+                Err(error) => finding("files", Verdict::Wrong, in_words(&error)),
             });
             findings
         }
@@ -243,8 +245,6 @@ fn encryption(config: &Config, place: &Path) -> Option<Finding> {
         Mode::Demo => Verdict::Mind,
     };
     let words: Vec<String> = measured.exposed.iter().map(Exposure::words).collect();
-    let (copy, place) = (config.state_dir.display().to_string(), place.display().to_string());
-    let words: Vec<String> = words.iter().map(|words| words.replace(&copy, &place)).collect();
     let words = format!("NOT: {}. A facility that demands encryption sends it nothing", words.join("; "));
     Some(finding("encrypted", verdict, words))
 }
@@ -253,7 +253,12 @@ fn encryption(config: &Config, place: &Path) -> Option<Finding> {
 /// handshake needs no enrollment.
 async fn server(config: &Config, clock: &Arc<Clock>) -> (Vec<Finding>, Option<Timestamp>) {
     let url = &config.server.url;
-    match tokio::time::timeout(PATIENCE, reach(config, clock)).await {
+    let ca = match server_ca(config) {
+        Ok(ca) => ca,
+        Err(error) => return (vec![finding("server", Verdict::Wrong, in_words(&error))], None),
+    };
+    let ca = ca.as_deref().map(Vec::as_slice);
+    match tokio::time::timeout(PATIENCE, reach(config, ca, clock)).await {
         Ok(Ok((time, ends))) => {
             let words = format!("{url} answers, and its certificate is trusted");
             let ends = ends.map(|ends| {
@@ -262,7 +267,9 @@ async fn server(config: &Config, clock: &Arc<Clock>) -> (Vec<Finding>, Option<Ti
             });
             ([finding("server", Verdict::Well, words)].into_iter().chain(ends).collect(), time)
         }
-        Ok(Err(error)) => (vec![finding("server", Verdict::Wrong, format!("{url}: {error:#}"))], None),
+        Ok(Err(error)) => {
+            (vec![finding("server", Verdict::Wrong, format!("{url}: {}", in_words(&error)))], None)
+        }
         Err(_) => {
             let proxy = config.server.proxy.as_ref().map_or("", |_| ", and server.proxy");
             let words = format!("{url} does not answer: check network and firewall{proxy}");
@@ -274,14 +281,13 @@ async fn server(config: &Config, clock: &Arc<Clock>) -> (Vec<Finding>, Option<Ti
 /// What time the server says it is, and when its certificate ends, where that is soon.
 async fn reach(
     config: &Config,
+    ca: Option<&[u8]>,
     clock: &Arc<Clock>,
 ) -> anyhow::Result<(Option<Timestamp>, Option<Timestamp>)> {
-    let ca = config.server.ca_file.as_deref().map(files::read).transpose()?;
     // Any key will do: the vault may be in use, and this asks for nothing but an answer.
     let key = DeviceKey::generate()?;
     let own = Credentials::new(key.certificate_der(), key.pkcs8());
-    let upstream =
-        Upstream::new(&config.server, ca.as_deref().map(Vec::as_slice), &own, Arc::clone(clock), None)?;
+    let upstream = Upstream::new(&config.server, ca, &own, Arc::clone(clock), None)?;
     let time = upstream.reach().await?.and_then(timestamp);
     Ok((time, upstream.certificate_ends()))
 }
@@ -339,7 +345,7 @@ fn reader(config: &Config, runtime: &tokio::runtime::Runtime) -> Finding {
         Err(error) if is_in_use(&error) => {
             return finding("reader", Verdict::Mind, "scripted badges, taken by the running agent");
         }
-        Err(error) => return finding("reader", Verdict::Wrong, format!("{error:#}")),
+        Err(error) => return finding("reader", Verdict::Wrong, in_words(&error)),
     };
     let state = runtime.block_on(async {
         let heard = async {

@@ -164,13 +164,26 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(outcome) => outcome.into(),
         Err(error) => {
-            say_error(&format!("{error:#}"));
+            say_error(&in_words(&error));
             match error.downcast_ref() {
                 Some(NoUser::Unknown(_)) => Outcome::Usage.into(),
                 Some(NoUser::Unreadable(_)) | None => Outcome::Failed.into(),
             }
         }
     }
+}
+
+/// An error with what led to it, each said once: some say what led to them in words of their own.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !words.contains(&cause) {
+            let colon = if words.is_empty() { "" } else { ": " };
+            words.push_str(colon);
+            words.push_str(&cause);
+        }
+    }
+    words
 }
 
 /// A line for people, or for programs that asked for one.
@@ -181,4 +194,18 @@ fn say(line: &str) {
 
 fn say_error(line: &str) {
     let _ = writeln!(std::io::stderr(), "carepost-agent: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_each_of_its_causes_once() {
+        let source = std::io::Error::other("no such thing");
+        let error =
+            anyhow::Error::new(source).context("agent.lock: no such thing; look").context("cannot start");
+        assert_eq!(in_words(&error), "cannot start: agent.lock: no such thing; look");
+        assert_eq!(in_words(&anyhow::anyhow!("why").context("what")), "what: why");
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::finding::{Finding, Verdict, finding};
+use super::in_words;
 use super::state_copy::StateCopy;
 use crate::config::Config;
 use crate::identity::vault;
@@ -33,7 +34,7 @@ pub(super) fn set_aside(config: &Config) -> Vec<Finding> {
                 );
                 finding("aside", Verdict::Wrong, words)
             }
-            Err(error) => finding("aside", Verdict::Wrong, format!("{}: {error:#}", place.display())),
+            Err(error) => finding("aside", Verdict::Wrong, format!("{}: {}", place.display(), in_words(&error))),
         })
         .collect()
 }
@@ -42,8 +43,11 @@ pub(super) fn set_aside(config: &Config) -> Vec<Finding> {
 fn unsent(config: &Config, place: &Path) -> anyhow::Result<(u64, u64)> {
     let copy = StateCopy::at(place)?;
     let looked = Config { state_dir: copy.path().to_owned(), ..config.clone() };
-    let Some(opened) = StateDir::beside(&looked)? else { return Ok((0, 0)) };
-    let Some(grant) = opened.vault.grant()? else { return Ok((0, 0)) };
-    let counts = opened.outbox(&grant, &looked)?.counts()?;
-    Ok((counts.care + counts.rejected, counts.audit))
+    let count = || {
+        let Some(opened) = StateDir::beside(&looked)? else { return Ok((0, 0)) };
+        let Some(grant) = opened.vault.grant()? else { return Ok((0, 0)) };
+        let counts = opened.outbox(&grant, &looked)?.counts()?;
+        Ok((counts.care + counts.rejected, counts.audit))
+    };
+    count().map_err(|error: anyhow::Error| anyhow::anyhow!(copy.of_itself(&in_words(&error))))
 }

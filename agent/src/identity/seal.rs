@@ -55,7 +55,7 @@ pub enum SealError {
         path: PathBuf,
     },
     /// A sealed file is damaged, or another one was put in its place.
-    #[error("{name}: the sealed file is damaged; {ANEW}")]
+    #[error("{name}: the sealed file is damaged: put a copy of it back if there is one; else {ANEW}")]
     Damaged {
         /// What was sealed.
         name: String,
@@ -64,7 +64,7 @@ pub enum SealError {
     #[error("the system's random source failed: restart the device")]
     Random,
     /// The disk refused.
-    #[error("{path}: {source}; check the disk and the owner of the state directory")]
+    #[error("{path}: {source}; check the disk, and that this file is the agent's user's")]
     Io {
         /// The file.
         path: PathBuf,

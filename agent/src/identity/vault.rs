@@ -39,6 +39,7 @@ const LOCK: &str = "agent.lock";
 const DEVICE_KEY: &str = "device.key";
 const MIRROR_KEY: &str = "mirror.key";
 const OUTBOX_KEY: &str = "outbox.key";
+const OUTBOX: &str = "outbox.db";
 const RECOVERY: &str = "outbox.recovery";
 const GRANT: &str = "grant";
 const COOKIE: &str = "kiosk.cookie";
@@ -61,6 +62,12 @@ pub enum VaultError {
         /// The file.
         name: &'static str,
     },
+    /// A key is gone while what it belongs to is there.
+    #[error("{path} is missing: put it back if there is a copy of it; else {ANEW}")]
+    NoKey {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// The server gave a recovery recipient that is not an age recipient.
     #[error("the server's recovery recipient is not an age recipient (age1...): {0}")]
     NotARecipient(String),
@@ -80,7 +87,7 @@ pub enum VaultError {
         path: PathBuf,
     },
     /// The disk refused.
-    #[error("{path}: {source}; check the disk and the owner of the state directory")]
+    #[error("{path}: {source}; check the disk, and that this file is the agent's user's")]
     Io {
         /// The file.
         path: PathBuf,
@@ -135,6 +142,19 @@ impl Vault {
         let lock = lock(directory)?;
         // Only now: who merely looks while another agent has it changes nothing.
         durable::make_private(directory).map_err(io)?;
+        Self::under(lock, directory, factors, credential)
+    }
+
+    /// The same under a lock that this process has already.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for [`VaultError::InUse`].
+    pub(crate) fn under(
+        lock: File,
+        directory: &Path,
+        factors: &Factors,
+        credential: Option<&Credential>,
+    ) -> Result<Self, VaultError> {
         Self::unsealed(directory, factors, credential, Some(lock))
     }
 
@@ -162,6 +182,7 @@ impl Vault {
         lock: Option<File>,
     ) -> Result<Self, VaultError> {
         refuse_new_salt_for_old_secrets(directory)?;
+        refuse_new_keys_for_old_files(directory)?;
         let seal = Seal::open_or_create(directory, factors, credential)?;
         let mirror_key = file_key(directory, &seal, MIRROR_KEY)?;
         let outbox_key = file_key(directory, &seal, OUTBOX_KEY)?;
@@ -222,7 +243,7 @@ impl Vault {
     /// Where the outbox's file belongs.
     #[must_use]
     pub fn outbox_path(&self) -> PathBuf {
-        self.directory.join("outbox.db")
+        self.directory.join(OUTBOX)
     }
 
     /// What the server granted at enrollment; none before.
@@ -293,7 +314,8 @@ impl Vault {
     }
 }
 
-fn lock(directory: &Path) -> Result<File, VaultError> {
+/// Keeps other agents out of a state directory, while the file lives.
+pub(crate) fn lock(directory: &Path) -> Result<File, VaultError> {
     let path = directory.join(LOCK);
     let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
     let file = opened.map_err(|source| VaultError::Io { path: path.clone(), source })?;
@@ -319,6 +341,16 @@ fn refuse_new_salt_for_old_secrets(directory: &Path) -> Result<(), VaultError> {
         return Err(SealError::NoSalt { path: salt }.into());
     }
     Ok(())
+}
+
+/// A new key would hide that the one which opens the file, or by which the server knows the device, is gone.
+fn refuse_new_keys_for_old_files(directory: &Path) -> Result<(), VaultError> {
+    let is_there = |name: &str| directory.join(name).exists();
+    let gone = [(OUTBOX_KEY, OUTBOX), (DEVICE_KEY, GRANT)];
+    match gone.into_iter().find(|(key, of)| !is_there(key) && is_there(of)) {
+        Some((key, _)) => Err(VaultError::NoKey { path: directory.join(key) }),
+        None => Ok(()),
+    }
 }
 
 fn device_key(directory: &Path, seal: &Seal) -> Result<DeviceKey, VaultError> {

@@ -51,7 +51,8 @@ pub struct Doorway {
 pub struct KioskConfig {
     hosts: Vec<String>,
     cookie: String,
-    secret: SecretString,
+    /// None where nothing opens: then nothing is shown but that, and what a browser was given before stays good.
+    secret: Option<SecretString>,
     doorway: Doorway,
 }
 
@@ -61,7 +62,7 @@ impl KioskConfig {
     ///
     /// The cookie's name carries the port, because browsers share cookies between the ports of a host.
     #[must_use]
-    pub fn new(bound: SocketAddr, secret: SecretString, doorway: Doorway) -> Self {
+    pub fn new(bound: SocketAddr, secret: Option<SecretString>, doorway: Doorway) -> Self {
         let port = bound.port();
         let own = match bound.ip() {
             IpAddr::V4(address) => address.to_string(),
@@ -78,7 +79,8 @@ impl KioskConfig {
 
     /// Whether the request comes with the cookie, or with what earns it.
     fn credential(&self, request: &Request, owner: Owner) -> Credential {
-        if self.brings_cookie(request.headers()) {
+        let Some(secret) = &self.secret else { return Credential::New };
+        if self.brings_cookie(request.headers(), secret) {
             return Credential::Known;
         }
         if *request.method() != Method::GET {
@@ -97,17 +99,15 @@ impl KioskConfig {
         }
     }
 
-    fn brings_cookie(&self, headers: &HeaderMap) -> bool {
+    fn brings_cookie(&self, headers: &HeaderMap, secret: &SecretString) -> bool {
         let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
         cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('=')).any(
-            |(name, value)| {
-                name == self.cookie && same(value.as_bytes(), self.secret.expose_secret().as_bytes())
-            },
+            |(name, value)| name == self.cookie && same(value.as_bytes(), secret.expose_secret().as_bytes()),
         )
     }
 
     fn set_cookie(&self) -> Option<HeaderValue> {
-        let secret = self.secret.expose_secret();
+        let secret = self.secret.as_ref()?.expose_secret();
         let line = format!("{}={secret}; Path=/; HttpOnly; SameSite=Strict", self.cookie);
         let mut value = HeaderValue::try_from(line).ok()?;
         value.set_sensitive(true);

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use tokio::sync::Notify;
 
 use super::{Found, Mirror, MirrorError, MirrorOpening, copies, schema, state, stepped};
-use crate::sqlite::{self, Connected, Durability, FileKey, OpenError, Opening};
+use crate::sqlite::{self, Connected, Durability, FileKey, OpenError, Opening, sidecar};
 
 /// The applying connection's share: a first pull of ten thousand records revisits the pages of their
 /// index again and again. It is given back when a pull from the beginning has reached the head.
@@ -224,12 +224,6 @@ fn claim(writer: &Connection, facility: (OrganizationId, FacilityId)) -> Result<
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic elsewhere leaves no half-done transaction behind: dropping one rolls it back.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn sidecar(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 fn set_aside(path: &Path) -> Result<PathBuf, MirrorError> {

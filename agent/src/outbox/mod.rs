@@ -62,8 +62,8 @@ const CACHE_KIB: u32 = 1024;
 pub enum OutboxError {
     /// The file did not open. It may hold care that exists nowhere else: never delete it.
     #[error(
-        "{0}. The outbox may hold care that exists nowhere else: keep the file; the organization's \
-         recovery key opens it"
+        "{0}. Delete nothing there: what was saved here and not sent is in the outbox, and nowhere else. Unless it is \
+         damaged, the organization's recovery key opens it as well"
     )]
     Open(#[from] OpenError),
     /// The file belongs to another registration of this device.
@@ -192,6 +192,11 @@ impl Outbox {
     /// [`OutboxError::Open`] when it does not open: unlike the mirror it is never set aside unasked.
     /// [`OutboxError::OtherDevice`] when it is another registration's.
     pub fn open(opening: OutboxOpening<'_>) -> Result<Self, OutboxError> {
+        let is_empty = |path: &Path| std::fs::metadata(path).map_or(true, |it| it.is_file() && it.len() == 0);
+        // SQLite would begin a file anew, and remove what lies beside it.
+        if is_empty(opening.path) && !is_empty(&sqlite::sidecar(opening.path, "-wal")) {
+            return Err(OpenError::Gone { path: opening.path.to_owned() }.into());
+        }
         let connection = sqlite::open(&Opening {
             path: opening.path,
             key: opening.key,
@@ -200,7 +205,7 @@ impl Outbox {
             migrations: schema::MIGRATIONS,
         })?;
         let binding = opening.binding;
-        if current(&connection)?.is_none() {
+        if current(&connection).map_err(|error| unreadable(error, opening.path))?.is_none() {
             begin(&connection, &binding, opening.now)?;
         }
         let (incarnation, bound) =
@@ -272,6 +277,14 @@ impl Outbox {
         connection.revive();
         connection
     }
+}
+
+/// A file whose first page is whole may be damaged behind it.
+fn unreadable(error: OutboxError, path: &Path) -> OutboxError {
+    if matches!(&error, OutboxError::Sqlite(fault) if sqlite::is_damage(fault)) {
+        return OpenError::NotReadable { path: path.to_owned() }.into();
+    }
+    error
 }
 
 fn current(connection: &Connection) -> Result<Option<(IncarnationId, Binding)>, OutboxError> {

@@ -10,6 +10,7 @@ use carepost_agent_core::heartbeat::{Heart, HeartbeatEvent, INTERVAL};
 use carepost_agent_core::sync::{Hold, SyncEvent, Trouble};
 use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
+use carepost_protocol::id::IncarnationId;
 use carepost_protocol::wire::heartbeat::{
     Encryption, Heartbeat, HeartbeatReply, MAX_REFUSED, QueueState, Revoked, SettledChange,
 };
@@ -162,30 +163,36 @@ fn describe(
     })
 }
 
-/// The same of a device without its mirror.
+/// The same of a device without its mirror: with its outbox.
 ///
 /// # Errors
 /// When the outbox cannot be read.
 pub(super) fn of_outbox(state: &StateDir, device: &Device, outbox: &Outbox) -> anyhow::Result<Heartbeat> {
-    let clock = &state.clock;
     let counts = outbox.counts().context("what waits cannot be counted")?;
     let refused = outbox.rejected_entries(MAX_REFUSED).context("what was refused cannot be read")?;
-    let encryption = measured(state, device);
-    let by_its_clock = (clock.uncorrected(), clock.stamp().1);
     Ok(Heartbeat {
-        uptime: clock.monotonic().saturating_sub(state.started).as_secs(),
-        mac_addresses: mac_addresses(&state.root),
-        encrypted: encryption.is_complete(),
-        encryption: Some(encryption),
         queue: QueueState {
             care: counts.care,
             audit: counts.audit,
             rejected: counts.rejected,
-            oldest_age: counts.oldest.map(|made| clock.now().since(made).as_secs()),
+            oldest_age: counts.oldest.map(|made| state.clock.now().since(made).as_secs()),
         },
         refused: refused.iter().filter(|it| it.lane == Lane::Care).map(|it| it.name).collect(),
-        ..Heartbeat::new(env!("CARGO_PKG_VERSION"), by_its_clock, device.reader(), outbox.incarnation())
+        ..of_device(state, device, outbox.incarnation())
     })
+}
+
+/// The same of a device without any of its files: nothing is known of its queue.
+pub(super) fn of_device(state: &StateDir, device: &Device, incarnation: IncarnationId) -> Heartbeat {
+    let (clock, encryption) = (&state.clock, measured(state, device));
+    let by_its_clock = (clock.uncorrected(), clock.stamp().1);
+    Heartbeat {
+        uptime: clock.monotonic().saturating_sub(state.started).as_secs(),
+        mac_addresses: mac_addresses(&state.root),
+        encrypted: encryption.is_complete(),
+        encryption: Some(encryption),
+        ..Heartbeat::new(env!("CARGO_PKG_VERSION"), by_its_clock, device.reader(), incarnation)
+    }
 }
 
 /// What of this device rests in the clear now; the kiosk is told, and the log when it is news.

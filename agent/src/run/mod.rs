@@ -16,8 +16,10 @@ mod revoked;
 mod shared;
 mod state_dir;
 mod sync;
+mod unopened;
 mod uplink;
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::Path;
@@ -34,20 +36,20 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 pub(crate) use enrolling::{Ended, Enroller, token_refused};
-pub(crate) use state_dir::StateDir;
+pub(crate) use state_dir::{StateDir, server_ca};
 
 use crate::badge::pcsc::PcscSource;
 use crate::badge::scripted::ScriptedSource;
 use crate::badge::{Admission, BadgeEvent, QUEUE, Source};
+use crate::clock::Clock;
 use crate::config::{BadgeSource, Config, Mode};
 use crate::device::{Device, State};
 use crate::kiosk::start::{self, LocalUser};
-use crate::kiosk::{self, Doorway, KioskConfig, Owner};
-use crate::mirror::MirrorError;
-use crate::outbox::{Outbox, OutboxError};
-use crate::sqlite::OpenError;
+use crate::kiosk::{self, Doorway, KioskConfig, NotServed, Owner};
+use crate::outbox::Outbox;
 use crate::workspace::{Workspace, WorkspaceParts};
 
 /// How often the device is given the time when nothing is due: what the status line says ages.
@@ -56,12 +58,17 @@ const STATUS_TICK: Duration = Duration::from_secs(15);
 /// Runs the agent until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When the configuration, the state directory or the kiosk's port cannot be used.
+/// When the configuration, the state directory or the kiosk's port cannot be used. Files that are there and do not
+/// open are no such error: its page says so.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     log::start();
     let mut listening = None;
-    while run_once(config, &mut listening)? == After::Anew {
-        tracing::info!("this device enrolls anew, with a new key");
+    loop {
+        match run_once(config, &mut listening)? {
+            After::End => break,
+            After::Anew => tracing::info!("this device enrolls anew, with a new key"),
+            After::Opened => tracing::info!("what did not open opens again"),
+        }
     }
     systemd::stopping();
     Ok(())
@@ -74,6 +81,8 @@ enum After {
     End,
     /// All of it once more: the revoked device is to enroll anew, and nothing has its files open then.
     Anew,
+    /// All of it once more: the state directory did not open, and does now.
+    Opened,
 }
 
 fn run_once(config: &Config, listening: &mut Option<StdListener>) -> anyhow::Result<After> {
@@ -90,33 +99,19 @@ fn run_once(config: &Config, listening: &mut Option<StdListener>) -> anyhow::Res
 }
 
 async fn agent(config: &Config, listening: &mut Option<StdListener>) -> anyhow::Result<After> {
-    let state = Arc::new(StateDir::open(config)?);
+    let (state, enrolled) = match opened(None, config) {
+        Ok(opened) => opened,
+        Err(error) if unopened::is_shown(config, &error) => {
+            return unopened::until_opened(config, listening, &error).await;
+        }
+        Err(error) => return Err(error),
+    };
     let reader = match config.badge.source {
         BadgeSource::None => ReaderState::None,
         BadgeSource::Pcsc | BadgeSource::Scripted => ReaderState::Missing,
     };
-    let enrolled = match state.vault.grant()? {
-        _ if state.is_revoked()? => State::Revoked { trouble: None },
-        Some(grant) => {
-            match state.outbox(&grant, config).and_then(|outbox| workspace(config, &state, grant, outbox)) {
-                Ok(workspace) => State::Enrolled(Arc::new(workspace)),
-                Err(error) if is_no_room(&error) => State::Unopened { why: error.to_string() },
-                Err(error) => return Err(error),
-            }
-        }
-        None => State::Enrolling(Enroller::first_screen(config, &state)),
-    };
     let device = Arc::new(Device::new(enrolled, reader, Arc::clone(&state.clock)));
-
-    let (stop, stopped) = watch::channel(false);
-    let listener = listener(config, listening).map_err(|error| not_listening(config.kiosk.listen, &error))?;
-    let bound = listener.local_addr()?;
-    let doorway = doorway(config, &state, bound)?;
-    let user = doorway.user;
-    let page = KioskConfig::new(bound, state.vault.kiosk_cookie(), doorway);
-    let pages = kiosk::router(Arc::clone(&device), page);
-    let served = tokio::spawn(kiosk::serve(listener, pages, user, kiosk::Limits::default(), until(stopped)));
-    tracing::info!(address = %config.kiosk.listen, "the kiosk page is up");
+    let page = KioskPage::up(config, listening, &device, Some(state.vault.kiosk_cookie()))?;
     if let Some((source, events)) = badges(config)? {
         tokio::spawn(watch_badges(Arc::clone(&device), source, events));
     }
@@ -125,22 +120,77 @@ async fn agent(config: &Config, listening: &mut Option<StdListener>) -> anyhow::
     let network = Arc::new(Notify::new());
     tokio::spawn(network_watch::run(Arc::clone(&network)));
     tokio::spawn(uplink::run(config.clone(), state, device, network, anew));
-    systemd::ready();
+    page.until_ended(async {
+        match wanted.await {
+            Ok(()) => Ok(After::Anew),
+            Err(_) => std::future::pending().await,
+        }
+    })
+    .await
+}
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::pin!(served);
-    let ended = tokio::select! {
-        _ = terminate.recv() => Ok(After::End),
-        _ = interrupt.recv() => Ok(After::End),
-        Ok(()) = wanted => Ok(After::Anew),
-        served = &mut served => Err(anyhow::anyhow!("the kiosk page ended: {served:?}")),
+/// The state directory, opened, and how the device stands. An enrolled one whose files do not open is shown as that,
+/// and goes on from there.
+fn opened(lock: Option<File>, config: &Config) -> anyhow::Result<(Arc<StateDir>, State)> {
+    let state = Arc::new(StateDir::open_under(lock, config)?);
+    let enrolled = match state.vault.grant()? {
+        _ if state.is_revoked()? => State::Revoked { trouble: None },
+        Some(grant) => {
+            match state.outbox(&grant, config).and_then(|outbox| workspace(config, &state, grant, outbox)) {
+                Ok(workspace) => State::Enrolled(Arc::new(workspace)),
+                Err(error) => State::Unopened { why: error.to_string(), phone: None },
+            }
+        }
+        None => State::Enrolling(Enroller::first_screen(config, &state)),
     };
-    stop.send_replace(true);
-    if ended.is_ok() {
-        let _ = tokio::time::timeout(Duration::from_secs(3), &mut served).await;
+    Ok((state, enrolled))
+}
+
+/// The kiosk's page, served.
+struct KioskPage {
+    served: JoinHandle<Result<(), NotServed>>,
+    stop: watch::Sender<bool>,
+}
+
+impl KioskPage {
+    /// Begins to serve it. Without a cookie nobody is known, and all that is shown is that nothing opens.
+    fn up(
+        config: &Config,
+        listening: &mut Option<StdListener>,
+        device: &Arc<Device>,
+        cookie: Option<SecretString>,
+    ) -> anyhow::Result<Self> {
+        let listener =
+            listener(config, listening).map_err(|error| not_listening(config.kiosk.listen, &error))?;
+        let bound = listener.local_addr()?;
+        let doorway = doorway(config, device.clock(), bound)?;
+        let user = doorway.user;
+        let pages = kiosk::router(Arc::clone(device), KioskConfig::new(bound, cookie, doorway));
+        let (stop, stopped) = watch::channel(false);
+        let served =
+            tokio::spawn(kiosk::serve(listener, pages, user, kiosk::Limits::default(), until(stopped)));
+        tracing::info!(address = %config.kiosk.listen, "the kiosk page is up");
+        Ok(Self { served, stop })
     }
-    ended
+
+    /// Serves it until the agent is told to stop, or has to begin once more.
+    async fn until_ended(self, again: impl Future<Output = anyhow::Result<After>>) -> anyhow::Result<After> {
+        systemd::ready();
+        let Self { mut served, stop } = self;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let ended = tokio::select! {
+            _ = terminate.recv() => Ok(After::End),
+            _ = interrupt.recv() => Ok(After::End),
+            again = again => again,
+            served = &mut served => Err(anyhow::anyhow!("the kiosk page ended: {served:?}")),
+        };
+        stop.send_replace(true);
+        if ended.is_ok() {
+            let _ = tokio::time::timeout(Duration::from_secs(3), &mut served).await;
+        }
+        ended
+    }
 }
 
 /// The kiosk's listener. What listens is kept while the agent begins once more: whoever asks meanwhile waits. A page
@@ -168,11 +218,10 @@ fn not_listening(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
 
 /// Who may open the page: the browser's user where one is configured, with the token of a start page that it
 /// alone can read; else the agent's own user.
-fn doorway(config: &Config, state: &StateDir, bound: SocketAddr) -> anyhow::Result<Doorway> {
+fn doorway(config: &Config, clock: &Clock, bound: SocketAddr) -> anyhow::Result<Doorway> {
     let browser = config.kiosk.browser_user.as_deref().map(LocalUser::named).transpose()?;
     let own = rustix::process::geteuid().as_raw();
-    let (token, page) =
-        (SecretString::from(hex(&state.clock.random::<32>())), config.kiosk.start_page.clone());
+    let (token, page) = (SecretString::from(hex(&clock.random::<32>())), config.kiosk.start_page.clone());
     let group = browser.filter(|user| user.uid != own).map(|user| user.gid);
     let written = start::write(&page, bound, &token, group);
     match &written {
@@ -190,14 +239,6 @@ fn doorway(config: &Config, state: &StateDir, bound: SocketAddr) -> anyhow::Resu
     }
     let user = browser.map_or(own, |browser| browser.uid);
     Ok(Doorway { user, token, page, demanded: browser.is_some() && written.is_ok() })
-}
-
-/// Whether an enrolled device's files did not open for want of room on the disk.
-fn is_no_room(error: &anyhow::Error) -> bool {
-    let mirror = error.downcast_ref::<MirrorError>();
-    let outbox = error.downcast_ref::<OutboxError>();
-    matches!(mirror, Some(MirrorError::Full | MirrorError::Open(OpenError::NoRoom { .. })))
-        || matches!(outbox, Some(OutboxError::Full | OutboxError::Open(OpenError::NoRoom { .. })))
 }
 
 /// The workspace of an enrolled device whose outbox is open: its mirror is opened for it.

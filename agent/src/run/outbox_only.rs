@@ -1,7 +1,8 @@
-//! Outbox-only operation: an enrolled device whose files do not open yet, most often for want of room on the disk.
+//! Outbox-only operation: an enrolled device whose files do not open yet, for want of room on the disk or because one
+//! is damaged.
 //!
 //! The outbox is opened first and once, the mirror as soon as it can be. Until then what waits is sent as far as it
-//! can be, and the server hears how the device is; neither waits for the other.
+//! can be, and the server hears how the device is, also where not even the outbox opens; neither waits for the other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,23 +10,24 @@ use std::time::Duration;
 use carepost_agent_core::sync::{Load, Trouble};
 use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
-use carepost_protocol::id::DeviceId;
+use carepost_protocol::id::{DeviceId, IncarnationId};
 use carepost_protocol::wire::enroll::Grant;
 use carepost_protocol::wire::heartbeat::Heartbeat;
 use carepost_protocol::wire::push::MAX_CHANGES;
 use tokio::task::{JoinSet, spawn_blocking};
 
-use super::heartbeat::of_outbox;
+use super::heartbeat::{of_device, of_outbox};
 use super::state_dir::StateDir;
 use super::sync::push::push_batch;
 use crate::config::Config;
 use crate::device::{Device, State};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, OutboxError};
+use crate::sqlite::OpenError;
 use crate::upstream::Upstream;
 use crate::workspace::Workspace;
 
 /// How often the files are tried.
-const OPEN_EVERY: Duration = Duration::from_secs(5);
+pub(super) const OPEN_EVERY: Duration = Duration::from_secs(5);
 /// How long after what was sent something is sent again.
 const SPEAK_EVERY: Duration = Duration::from_secs(15);
 
@@ -40,6 +42,8 @@ pub(super) async fn until_opened(
     let (mut outbox, mut told) = (None, None);
     let mut most = MAX_CHANGES;
     let mut speak_at = state.clock.monotonic();
+    // The outbox's own cannot be read, and its first heartbeat supersedes this one.
+    let unknown = IncarnationId::new(state.clock.now(), state.clock.random());
     // One at the most; what is under way ends with it.
     let mut speaking = JoinSet::new();
     loop {
@@ -49,18 +53,16 @@ pub(super) async fn until_opened(
                 device.enter(State::Enrolled(Arc::clone(&workspace)));
                 return Some(workspace);
             }
-            Err(error) => say(device, error.to_string(), &mut told),
+            Err(error) if told.as_ref() == Some(&error.to_string()) => {}
+            Err(error) => {
+                let phone = phone(config, state, grant, &error).await;
+                say(device, error.to_string(), phone, &mut told);
+            }
         }
-        if let Some(outbox) =
-            outbox.as_ref().filter(|_| speaking.is_empty() && state.clock.monotonic() >= speak_at)
-        {
-            let speaker = Speaker {
-                state: Arc::clone(state),
-                device: Arc::clone(device),
-                outbox: Arc::clone(outbox),
-                upstream: upstream.clone(),
-                id: grant.device_id,
-            };
+        if speaking.is_empty() && state.clock.monotonic() >= speak_at {
+            let (state, device, upstream) = (Arc::clone(state), Arc::clone(device), upstream.clone());
+            let outbox = outbox.clone().ok_or(unknown);
+            let speaker = Speaker { state, device, outbox, upstream, id: grant.device_id };
             speaking.spawn(async move { (speaker.speak(&mut most).await, most) });
         }
         tokio::select! {
@@ -81,13 +83,32 @@ pub(super) async fn until_opened(
     }
 }
 
-/// Says why the files do not open, once for each reason.
-fn say(device: &Device, why: String, told: &mut Option<String>) {
+/// Says why the files do not open and whom to call, once for each reason.
+pub(super) fn say(device: &Device, why: String, phone: Option<String>, told: &mut Option<String>) {
     if told.as_ref() != Some(&why) {
         tracing::error!(why, "nothing can be shown or charted here: this goes on when its files open");
-        device.enter(State::Unopened { why: why.clone() });
+        device.enter(State::Unopened { why: why.clone(), phone });
         *told = Some(why);
     }
+}
+
+/// The facility's phone number, where the outbox alone does not open. On a full disk the copy is left alone: it would
+/// take the room that the outbox needs.
+async fn phone(
+    config: &Config,
+    state: &Arc<StateDir>,
+    grant: &Grant,
+    error: &anyhow::Error,
+) -> Option<String> {
+    if matches!(
+        error.downcast_ref::<OutboxError>()?,
+        OutboxError::Full | OutboxError::Open(OpenError::NoRoom { .. })
+    ) {
+        return None;
+    }
+    let (of, at, by) = (grant.clone(), Arc::clone(state), config.clone());
+    let read = spawn_blocking(move || at.mirror(&of, &by).ok()?.facility().ok()??.phone);
+    read.await.ok().flatten()
 }
 
 /// Opens what is not open.
@@ -112,7 +133,8 @@ async fn open(
 struct Speaker {
     state: Arc<StateDir>,
     device: Arc<Device>,
-    outbox: Arc<Outbox>,
+    /// Where it does not open, what is said in place of its incarnation.
+    outbox: Result<Arc<Outbox>, IncarnationId>,
     upstream: Upstream,
     id: DeviceId,
 }
@@ -120,9 +142,10 @@ struct Speaker {
 impl Speaker {
     /// Sends what waits, `most` at once, and one heartbeat. Says whether the server refuses this device for good.
     async fn speak(&self, most: &mut usize) -> anyhow::Result<bool> {
-        for lane in Lane::ALL {
+        let lanes = self.outbox.iter().flat_map(|outbox| Lane::ALL.map(|lane| (outbox, lane)));
+        for (outbox, lane) in lanes {
             loop {
-                match push_batch(&self.outbox, &self.upstream, lane, Load::Changes(*most), None).await {
+                match push_batch(outbox, &self.upstream, lane, Load::Changes(*most), None).await {
                     Ok(Some(_)) => *most = (*most * 2).min(MAX_CHANGES),
                     Err((_, Trouble::Revoked)) => return Ok(true),
                     Err((_, Trouble::Unreachable)) => return Ok(false),
@@ -138,10 +161,16 @@ impl Speaker {
             }
         }
         let (state, device, outbox) =
-            (Arc::clone(&self.state), Arc::clone(&self.device), Arc::clone(&self.outbox));
+            (Arc::clone(&self.state), Arc::clone(&self.device), self.outbox.clone());
         let said = spawn_blocking(move || {
-            let cannot_save = device.status().storage_trouble;
-            anyhow::Ok(Heartbeat { cannot_save, ..of_outbox(&state, &device, &outbox)? })
+            let why = device.status().storage_trouble;
+            anyhow::Ok(match outbox {
+                Ok(outbox) => Heartbeat { cannot_save: why, ..of_outbox(&state, &device, &outbox)? },
+                Err(unknown) => {
+                    let cannot_save = why.map(|why| format!("what waits on it cannot be counted; {why}"));
+                    Heartbeat { cannot_save, ..of_device(&state, &device, unknown) }
+                }
+            })
         });
         match self.upstream.heartbeat(self.id, &said.await??).await {
             Ok(reply) => Ok(reply.state == DeviceState::Revoked),

@@ -1,7 +1,8 @@
 //! The state directory, opened: the vault, the clock's floor, and the two files. One process has it open to run on
 //! it; commands open it beside that one.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -70,9 +71,17 @@ impl StateDir {
     /// Opens the state directory, and makes what it lacks. What is to enroll anew begins here: with a new key,
     /// and with what it had under the refused one set aside.
     pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
+        Self::open_under(None, config)
+    }
+
+    /// The same under the directory's lock, where this process has that already.
+    pub(super) fn open_under(lock: Option<File>, config: &Config) -> anyhow::Result<Self> {
         let factors = Factors::read(&config.identity.factors_root)?;
         let credential = Credential::read(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())?;
-        let vault = Vault::open(&config.state_dir, &factors, credential.as_ref())?;
+        let vault = match lock {
+            Some(lock) => Vault::under(lock, &config.state_dir, &factors, credential.as_ref())?,
+            None => Vault::open(&config.state_dir, &factors, credential.as_ref())?,
+        };
         let opened = Self::with(vault, factors, config)?;
         let kept = opened.kept_enrollment()?;
         if kept.step != Step::Anew {
@@ -114,13 +123,11 @@ impl StateDir {
     /// The server, reached with this device's key. `boot` is given by the agent that runs, and by no
     /// other command: by it the server tells two agents with one key apart.
     pub(crate) fn upstream(&self, config: &Config, boot: Option<BootId>) -> anyhow::Result<Upstream> {
-        let ca = config.server.ca_file.as_deref().map(|path| {
-            files::read(path).with_context(|| format!("cannot read server.ca_file {}", path.display()))
-        });
+        let ca = server_ca(config)?;
         let key = self.vault.device_key();
         let own = Credentials::new(key.certificate_der(), key.pkcs8());
         let clock = Arc::clone(&self.clock);
-        Ok(Upstream::new(&config.server, ca.transpose()?.as_deref().map(Vec::as_slice), &own, clock, boot)?)
+        Ok(Upstream::new(&config.server, ca.as_deref().map(Vec::as_slice), &own, clock, boot)?)
     }
 
     /// The mirror and the outbox of an enrolled device.
@@ -257,6 +264,16 @@ impl KeptEnrollment {
     pub(crate) fn token(self) -> Option<String> {
         self.token
     }
+}
+
+/// What the server's certificate has to be signed by, where the configuration says.
+pub(crate) fn server_ca(config: &Config) -> anyhow::Result<Option<Zeroizing<Vec<u8>>>> {
+    let read = |path: &Path| {
+        files::read(path).with_context(|| {
+            format!("cannot read server.ca_file {}, which the agent's user has to be able to", path.display())
+        })
+    };
+    config.server.ca_file.as_deref().map(read).transpose()
 }
 
 /// The facility's badge key out of a grant.

@@ -187,7 +187,10 @@ impl Exposure {
                  for what is above the state directory)"
             ),
             Exposed::Unmeasured => {
-                format!("{place} could not be measured: see the agent's log, and update the agent")
+                format!(
+                    "{place} could not be measured, which counts as in the clear: `carepost-agent doctor` there, and \
+                     the agent's log, say why"
+                )
             }
         }
     }

@@ -198,3 +198,23 @@ fn what_a_refused_device_had_is_set_aside_whole_after_a_power_cut_anywhere() {
         assert_eq!(aside(vault.directory()).len(), 1, "after {cut}");
     }
 }
+
+#[test]
+fn a_key_that_is_gone_is_not_made_anew_where_what_it_belongs_to_is_there() {
+    let state = tempfile::tempdir().unwrap();
+    let directory = state.path();
+    let vault = Vault::open(directory, &factors(HERE), None).unwrap();
+    vault.keep_grant(&grant(&age::x25519::Identity::generate())).unwrap();
+    std::fs::write(vault.outbox_path(), "never sent").unwrap();
+    let outbox = vault.outbox_key().clone();
+    drop(vault);
+    for name in [OUTBOX_KEY, DEVICE_KEY] {
+        let (key, aside) = (directory.join(name), directory.join("aside"));
+        std::fs::rename(&key, &aside).unwrap();
+        let error = Vault::open(directory, &factors(HERE), None).unwrap_err();
+        assert!(matches!(&error, VaultError::NoKey { path } if *path == key), "{error}");
+        assert!(!key.exists(), "{name} was made anew");
+        std::fs::rename(&aside, &key).unwrap();
+    }
+    assert!(*Vault::open(directory, &factors(HERE), None).unwrap().outbox_key() == outbox);
+}

@@ -4,6 +4,7 @@
 (() => {
   const STALE = 25_000; // Milliseconds without word from the agent: its beat is 10 seconds.
   const TOUCHES = 5_000; // At most one report of a touch in this time, unless the screen is about to lock.
+  const RESTART = 60_000; // A restart takes no longer; what does not answer by then may not come back by itself.
   const PAUSE = 600; // A pause in typing this long keeps the draft.
   const { body, documentElement: root } = document;
   const byId = (id) => document.getElementById(id);
@@ -20,6 +21,7 @@
     say.setAttribute("role", "alert");
     say.textContent = words;
     body.replaceChildren(say);
+    return say;
   };
   const home = () => {
     if (gone) return;
@@ -28,10 +30,13 @@
   };
   const restarting = () => {
     if (gone) return;
-    blank("This kiosk is restarting. It comes back by itself; saved entries are safe.");
+    const say = blank("This kiosk is restarting. It comes back by itself; saved entries are safe.");
+    setTimeout(() => {
+      say.textContent = `This kiosk does not answer. Write it on paper or use another device. ${body.dataset.call}. This page goes on trying.`;
+    }, RESTART);
     const again = async () => {
       try {
-        if ((await fetch("/status", { cache: "no-store" })).ok) return location.replace("/");
+        if ((await fetch("/status", { cache: "no-store", signal: AbortSignal.timeout(10_000) })).ok) return location.replace("/");
       } catch {
         // Still down.
       }

@@ -35,11 +35,13 @@ pub(crate) struct Status {
     link_trouble: Option<String>,
     /// How far the time that entries are given can be believed.
     clock_quality: ClockQuality,
-    waiting: u64,
+    /// None where that cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_waiting_seconds: Option<u64>,
-    #[serde(rename = "wedged")]
-    rejected: u64,
+    #[serde(rename = "wedged", skip_serializing_if = "Option::is_none")]
+    rejected: Option<u64>,
     loading: bool,
     /// The collections whose copy differs from the server's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -82,6 +84,7 @@ pub(crate) struct Status {
 pub(crate) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, Fault> {
     let (screen, line, clock_quality) =
         kiosk.ask(|device| (device.screen(), device.status(), device.clock_quality())).await?;
+    let is_read = !matches!(screen, Screen::Unopened);
     let (state, pairing_code, token_refused) = match screen {
         Screen::Enrolling(Enrolling { step: EnrollStep::Code { code, .. }, token_refused, .. }) => {
             (DeviceState::Pending, Some(code), token_refused)
@@ -116,9 +119,9 @@ pub(crate) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, Fau
             .filter(|_| offline_since.is_some())
             .map(|whose| format!("{}. {}", not_trusted(whose), call(line.phone.as_deref()))),
         clock_quality,
-        waiting: line.waiting,
+        waiting: is_read.then_some(line.waiting),
         oldest_waiting_seconds: line.oldest_waiting.map(|waited| waited.as_secs()),
-        rejected: line.rejected,
+        rejected: is_read.then_some(line.rejected),
         loading: line.loading,
         differs: line.differs,
         stepped_over: line.stepped_over,

@@ -51,6 +51,8 @@ pub(crate) struct Shell {
     pub(crate) again: Option<u32>,
     /// In which zone its times are.
     pub(crate) zone: Zone,
+    /// Whom to call, also once nothing answers any more.
+    pub(crate) call: String,
     /// How much of a resident is sent here.
     sent: PhiMode,
 }
@@ -72,8 +74,8 @@ impl Shell {
         };
         let locks_in = who.as_ref().and_then(|open| open.locks_in).map(|left| left.as_secs());
         let again = Some(if who.is_some() { 15 } else { 5 });
-        let (key, sent) = (screen_key(screen), status.sent);
-        Self { key, bump, status: sentences, who, locks_in, live: true, again, zone, sent }
+        let (key, sent, call) = (screen_key(screen), status.sent, words::call(status.phone.as_deref()));
+        Self { key, bump, status: sentences, who, locks_in, live: true, again, zone, call, sent }
     }
 
     /// Whether all that is known of residents is sent here; else what is not on a page is not none.

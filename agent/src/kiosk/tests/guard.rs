@@ -253,3 +253,17 @@ fn the_token_does_not_print() {
     let printed = format!("{:?}", config());
     assert!(!printed.contains("0707") && !printed.contains(START), "{printed}");
 }
+
+#[tokio::test]
+async fn where_nothing_opens_a_page_needs_no_cookie_and_the_one_that_a_browser_has_stays_good() {
+    let page = "/run/carepost-kiosk/start.html".into();
+    let doorway = Doorway { user: BROWSER, token: START.into(), page, demanded: true };
+    let config = KioskConfig::new(SocketAddr::from(([127, 0, 0, 1], 3002)), None, doorway);
+    let pages = guarded_by(config);
+    for headers in [&[("host", HOST)][..], &[("host", HOST), ("cookie", COOKIE)]] {
+        let answer = send(&pages, "GET", "/", headers, "").await;
+        assert_eq!((answer.status.as_u16(), answer.header("set-cookie")), (200, ""), "{headers:?}");
+    }
+    let other = send_as(Owner::User(BROWSER + 1), &pages, "GET", "/", &[("host", HOST)], "").await;
+    assert_eq!(other.status.as_u16(), 403, "it is still for one user alone");
+}

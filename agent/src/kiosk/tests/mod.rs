@@ -50,7 +50,7 @@ fn config_with(demanded: bool) -> KioskConfig {
 fn config_at(bound: SocketAddr, demanded: bool) -> KioskConfig {
     let page = "/run/carepost-kiosk/start.html".into();
     let doorway = Doorway { user: BROWSER, token: START.into(), page, demanded };
-    KioskConfig::new(bound, "07".repeat(32).into(), doorway)
+    KioskConfig::new(bound, Some("07".repeat(32).into()), doorway)
 }
 
 /// An answer, read whole.

@@ -52,24 +52,33 @@ async fn the_start_page_is_whatever_the_device_shows() {
     device.enter(State::Revoked { trouble });
     let shown = open(&pages, "/").await.body;
     assert!(shown.contains("For IT: enrollment: the disk is full: free some space."), "{shown}");
-    device.enter(State::Unopened { why: "mirror.db: the disk is full".to_owned() });
+    device.enter(State::Unopened { why: "mirror.db: the disk is full".to_owned(), phone: None });
     let shown = open(&pages, "/").await.body;
-    for words in
-        ["disk is full", "use another device, and call IT", "goes on by itself", "may be on no other device"]
-    {
+    for words in [
+        "disk is full",
+        "use another device. Call your facility",
+        "goes on by itself",
+        "may be on no other device: do not delete",
+    ] {
         assert!(shown.contains(words), "{words} is missing in {shown}");
     }
     assert!(!shown.contains("keep charting"), "{shown}");
-    device.enter(State::Unopened { why: "outbox.db: damaged".to_owned() });
+    let phone = Some("+1 555 0100".to_owned());
+    device.enter(State::Unopened { why: "outbox.db: damaged".to_owned(), phone });
     let shown = open(&pages, "/").await.body;
-    assert!(shown.contains("outbox.db: damaged") && !shown.contains("disk is full:"), "{shown}");
+    assert!(shown.contains("For IT: outbox.db: damaged.") && !shown.contains("disk is full:"), "{shown}");
+    assert!(shown.contains("use another device. Call +1 555 0100:"), "{shown}");
+    assert!(shown.contains(r#"data-call="Call +1 555 0100""#), "for when nothing answers: {shown}");
     let status = open(&pages, "/status.json").await.body;
     assert!(status.contains(r#""storage_trouble":"outbox.db: damaged""#), "{status}");
+    assert!(!status.contains("waiting") && !status.contains("wedged"), "that is not known: {status}");
 }
 
 #[tokio::test]
 async fn nobodys_pages_are_shown_while_nobody_is_signed_in() {
-    for state in [enrolling(), State::Unopened { why: String::new() }, State::Revoked { trouble: None }] {
+    for state in
+        [enrolling(), State::Unopened { why: String::new(), phone: None }, State::Revoked { trouble: None }]
+    {
         let pages = router(device(state), config());
         for uri in [format!("/residents/{}", resident(4, "", "").id), chart()] {
             let answer = open(&pages, &uri).await;

@@ -60,3 +60,36 @@ fn save_forever(directory: &Path) -> ! {
         out.flush().unwrap();
     }
 }
+
+#[test]
+fn what_lies_beside_a_damaged_file_is_left_as_it_is() {
+    let kiosk = Kiosk::new();
+    drop(kiosk.open());
+    let outbox = kiosk.open();
+    save_some(&outbox, 3);
+    // As a power cut leaves them, in a directory of their own: this process has the others open.
+    let folder = tempfile::tempdir().unwrap();
+    let (path, log) = (folder.path().join("outbox.db"), folder.path().join("outbox.db-wal"));
+    std::fs::copy(kiosk.path(), &path).unwrap();
+    std::fs::copy(sqlite::sidecar(&kiosk.path(), "-wal"), &log).unwrap();
+    let (kept, beside) = (std::fs::read(&path).unwrap(), std::fs::read(&log).unwrap());
+    let open = || open_at(&path, 9, 1, &kiosk.device_key);
+    let garbage = vec![0xa5; 64 * 1024];
+    std::fs::write(&path, &garbage).unwrap();
+    assert!(matches!(open(), Err(OutboxError::Open(OpenError::NotReadable { .. }))));
+    assert_eq!((std::fs::read(&path).unwrap(), std::fs::read(&log).unwrap()), (garbage, beside.clone()));
+    for empty in [true, false] {
+        if empty {
+            std::fs::write(&path, "").unwrap()
+        } else {
+            std::fs::remove_file(&path).unwrap()
+        }
+        assert!(matches!(open(), Err(OutboxError::Open(OpenError::Gone { .. }))));
+        assert_eq!(std::fs::read(&log).unwrap(), beside, "SQLite would remove it");
+    }
+    std::fs::create_dir(&path).unwrap();
+    assert!(matches!(open(), Err(OutboxError::Open(OpenError::NotAFile { .. }))));
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::write(&path, &kept).unwrap();
+    assert_eq!(shown(&open().unwrap(), 0).len(), 3, "put back, nothing is lost");
+}

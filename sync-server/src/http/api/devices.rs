@@ -2,7 +2,8 @@
 
 use axum::extract::State;
 use carepost_protocol::device::{
-    Deactivation, DeviceState, DeviceType, SyncReason, SyncStatus, is_online, sync_reasons, sync_status,
+    Deactivation, DeviceState, DeviceType, SyncFacts, SyncReason, SyncStatus, is_online, sync_reasons,
+    sync_status,
 };
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::{DeviceId, DeviceUuid, FacilityId};
@@ -97,7 +98,7 @@ pub struct DeviceView {
     is_online: bool,
     /// The last heartbeat, on the server's clock.
     last_seen: Option<Timestamp>,
-    /// How well its copy and the server's agree (S1-30).
+    /// How well its copy and the server's agree (S1-30); never SYNCED while it is not online.
     sync_status: SyncStatus,
     /// Every reason why it is not SYNCED, the gravest first.
     sync_reasons: Vec<SyncReason>,
@@ -277,12 +278,15 @@ pub async fn release_device(
 pub(super) fn view(app: &App, it: Device) -> DeviceView {
     let now = clock::now();
     let thresholds = app.config.thresholds();
-    let reasons = sync_reasons(&it.sync, now, &thresholds);
+    let online = it.state != DeviceState::Revoked && is_online(it.last_seen, now);
+    let silent = it.state != DeviceState::Revoked && it.last_seen.is_some() && !online;
+    let facts = SyncFacts { silent, ..it.sync };
+    let reasons = sync_reasons(&facts, now, &thresholds);
     let unusual_since = app.quotas.unusual_since(it.id);
     DeviceView {
         is_active: it.state == DeviceState::Active,
-        is_online: it.state != DeviceState::Revoked && is_online(it.last_seen, now),
-        sync_status: sync_status(&it.sync, now, &thresholds),
+        is_online: online,
+        sync_status: sync_status(&facts, now, &thresholds),
         sync_reason: words(&reasons, &it, unusual_since, now),
         unusual_since,
         sync_reasons: reasons,
@@ -391,6 +395,15 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
                 .to_owned()
         }
         SyncReason::NotEncrypted => not_encrypted(device),
+        SyncReason::NotHeard => {
+            let waited = match device.waiting {
+                0 => "no entry".to_owned(),
+                1 => "1 entry".to_owned(),
+                count => format!("{count} entries"),
+            };
+            let heard = minutes(device.last_seen);
+            format!("NOT HEARD for {heard} minutes: how it is now is not known. Then {waited} waited on it.")
+        }
         SyncReason::NoRecentSync => {
             format!("The last sync was {} minutes ago.", minutes(device.sync.last_sync))
         }

@@ -121,6 +121,7 @@ fn sync_facts((synced, copy, encrypted): Facts) -> SyncFacts {
         mirror_differs: !differs.is_empty(),
         stepped_over: !stepped_over.is_empty(),
         no_progress: no_progress.is_some(),
+        silent: false,
         revoked: state == DeviceState::Revoked,
         cannot_save: cannot_save.is_some(),
         copy_trouble: false,

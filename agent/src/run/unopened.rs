@@ -1,0 +1,57 @@
+//! Unopened operation: the state directory is there, and its keys or what they seal do not open, or are not this user's.
+//!
+//! The page says so and why, nothing is written there, and it is tried again until it opens.
+
+use std::fs::File;
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
+
+use carepost_protocol::wire::heartbeat::ReaderState;
+use tokio::task::spawn_blocking;
+
+use super::outbox_only::{OPEN_EVERY, say};
+use super::{After, KioskPage, opened};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::device::{Device, State};
+use crate::identity::seal::SealError;
+use crate::identity::vault::{VaultError, lock};
+
+/// Whether the page shows why nothing opens. Where another agent has the directory, or it was copied here, or there is
+/// none, this agent has nothing to serve.
+pub(super) fn is_shown(config: &Config, error: &anyhow::Error) -> bool {
+    let is_of_files = match error.downcast_ref() {
+        Some(VaultError::InUse { .. } | VaultError::Seal(SealError::OtherHardware { .. })) => false,
+        Some(_) => true,
+        None => error.downcast_ref::<SealError>().is_some(),
+    };
+    is_of_files && config.state_dir.is_dir()
+}
+
+/// Shows why nothing opens until it does.
+pub(super) async fn until_opened(
+    config: &Config,
+    listening: &mut Option<StdListener>,
+    error: &anyhow::Error,
+) -> anyhow::Result<After> {
+    let (mut told, clock) = (None, Arc::new(Clock::new(None)));
+    let unopened = State::Unopened { why: String::new(), phone: None };
+    let device = Arc::new(Device::new(unopened, ReaderState::None, clock));
+    say(&device, error.to_string(), None, &mut told);
+    let page = KioskPage::up(config, listening, &device, None)?;
+    page.until_ended(async {
+        let mut held = None;
+        loop {
+            // Another agent is kept out meanwhile as well. The lock itself may be what does not open.
+            held = held.or_else(|| lock(&config.state_dir).ok());
+            tokio::time::sleep(OPEN_EVERY).await;
+            let (of, under) = (config.clone(), held.as_ref().map(File::try_clone).transpose()?);
+            match spawn_blocking(move || opened(under, &of).map(drop)).await? {
+                Ok(()) => return Ok(After::Opened),
+                Err(error) if is_shown(config, &error) => say(&device, error.to_string(), None, &mut told),
+                Err(error) => return Err(error),
+            }
+        }
+    })
+    .await
+}

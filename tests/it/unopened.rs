@@ -1,0 +1,137 @@
+//! A kiosk whose files or keys do not open: its page says so and why, nothing of them is changed, and it goes on by
+//! itself once they are put back.
+
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use carepost_tests::children::{free_port, until};
+use carepost_tests::kiosk::{Kiosk, PATIENCE};
+use carepost_tests::scene::{Scene, vitals};
+
+/// What its page says in each of these cases.
+const PAGE: [&str; 4] = [
+    "This device cannot open its files",
+    "Nobody can sign in",
+    "Write it on paper or use another device",
+    "do not delete or reset them",
+];
+
+/// Puts a file back whole, under the eyes of an agent that tries to open it.
+fn put_back(path: &Path, content: &[u8]) -> Result<()> {
+    let beside = path.with_extension("back");
+    std::fs::write(&beside, content)?;
+    Ok(std::fs::rename(beside, path)?)
+}
+
+/// `status` and `doctor` say the same of the file, and that somebody is needed.
+async fn commands_say(hall: &Kiosk, why: &str) -> Result<()> {
+    for command in ["status", "doctor"] {
+        let (code, said) = hall.command(&[command]).await?;
+        ensure!(code == 5 && said.contains(why), "no {why:?} in {command} ({code}): {said}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kiosk_whose_outbox_is_damaged_says_so_everywhere_and_goes_on_once_it_is_put_back() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let (name, id) = scene.resident()?;
+    let mut hall = scene.kiosk("hall").await?;
+    // From here on the file itself holds all, and what is charted lies beside it.
+    hall.stop().await?;
+    hall.start().await?;
+    hall.sign_in(&scene.nora).await?;
+    hall.link.cut();
+    hall.says(&["You can keep charting"]).await?;
+    hall.chart(name, "vitals", &vitals("Charted before it was damaged")).await?;
+    hall.pull_the_plug().await?;
+    let state = hall.folder.join("state");
+    let (outbox, log) = (state.join("outbox.db"), state.join("outbox.db-wal"));
+    let (kept, beside) = (std::fs::read(&outbox)?, std::fs::read(&log)?);
+    let garbage = vec![0xa5; 64 * 1024];
+    std::fs::write(&outbox, &garbage)?;
+
+    hall.start().await?;
+    let why = format!("{}: not readable with this device's key", outbox.display());
+    hall.says(&PAGE).await?;
+    hall.says(&[&why, "Call +1 555 0100"]).await?;
+    commands_say(&hall, &why).await?;
+    hall.link.restore();
+    until("the office to hear why", PATIENCE, || async {
+        let device = scene.facility.device("hall").await?;
+        let said = device["cannot_save"].as_str().unwrap_or_default();
+        let is_said = said.contains("cannot be counted") && said.contains("outbox.db");
+        if is_said && device["state"] == "ACTIVE" { Ok(()) } else { bail!("{device}") }
+    })
+    .await?;
+    ensure!(std::fs::read(&outbox)? == garbage && std::fs::read(&log)? == beside, "something was changed");
+    let said = hall.log().matches("this goes on when its files open").count();
+    ensure!(said == 1, "{said} times: {}", hall.log());
+
+    put_back(&outbox, &kept)?;
+    hall.says(&["Tap your badge"]).await?;
+    scene.has_notes(id, &["Charted before it was damaged".to_owned()]).await?;
+    until("the office to hear that it saves again", PATIENCE, || async {
+        let device = scene.facility.device("hall").await?;
+        let is_well = device["cannot_save"].is_null() && device["state"] == "ACTIVE";
+        if is_well { Ok(()) } else { bail!("{device}") }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kiosk_whose_keys_are_damaged_says_so_keeps_others_out_and_goes_on_once_they_are_put_back()
+-> Result<()> {
+    let scene = Scene::new(1).await?;
+    let mut hall = scene.kiosk("hall").await?;
+    for name in ["outbox.key", "device.key"] {
+        hall.pull_the_plug().await?;
+        let key = hall.folder.join("state").join(name);
+        let kept = std::fs::read(&key)?;
+        let garbage = [0x5a; 64];
+        std::fs::write(&key, garbage)?;
+        let (code, said) = hall.command(&["doctor"]).await?;
+        let why = format!("{name}: the sealed file is damaged");
+        ensure!(code == 5 && said.contains(&why), "before it is started: {code}: {said}");
+
+        hall.start().await?;
+        hall.says(&PAGE).await?;
+        hall.says(&[&why, "Call your facility's IT"]).await?;
+        commands_say(&hall, &why).await?;
+        let other = free_port()?;
+        hall.reconfigure(&format!(":{}", hall.port), &format!(":{other}"))?;
+        let (code, said) = hall.command(&["run"]).await?;
+        hall.reconfigure(&format!("127.0.0.1:{other}"), &format!("127.0.0.1:{}", hall.port))?;
+        ensure!(
+            code == 1 && said.contains("another carepost-agent runs on this directory"),
+            "{code}: {said}"
+        );
+        ensure!(std::fs::read(&key)? == garbage, "{name} was changed");
+
+        put_back(&key, &kept)?;
+        hall.says(&["Tap your badge"]).await?;
+    }
+    hall.sign_in(&scene.nora).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_finds_what_keeps_a_kiosk_from_starting() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let mut hall = scene.kiosk("hall").await?;
+    hall.stop().await?;
+    let outbox = hall.folder.join("state/outbox.db");
+    let aside = hall.folder.join("outbox.db");
+    std::fs::rename(&outbox, &aside)?;
+    std::fs::create_dir(&outbox)?;
+    let why = format!("{}: this is no file", outbox.display());
+    let (code, said) = hall.command(&["doctor"]).await?;
+    ensure!(code == 5 && said.contains(&why) && !said.contains("carepost-doctor"), "{code}: {said}");
+    hall.start().await?;
+    hall.says(&PAGE).await?;
+    hall.says(&[&why]).await?;
+    commands_say(&hall, &why).await?;
+    std::fs::remove_dir(&outbox)?;
+    std::fs::rename(&aside, &outbox)?;
+    hall.says(&["Tap your badge"]).await?;
+    Ok(())
+}
