@@ -153,7 +153,7 @@ pub struct SyncThresholds {
 
 impl Default for SyncThresholds {
     fn default() -> Self {
-        Self { stale_after: Duration::from_secs(15 * 60), out_of_sync_after: Duration::from_secs(24 * 3600) }
+        Self { stale_after: Duration::from_mins(15), out_of_sync_after: Duration::from_hours(24) }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 use crate::verifier;
 
 /// How long an exposed PIN may still be used to choose another.
-pub const EXPOSED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const EXPOSED_FOR: Duration = Duration::from_hours(7 * 24);
 
 /// The longest verifier, in bytes.
 const LONGEST_VERIFIER: usize = 128;
