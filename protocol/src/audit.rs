@@ -211,3 +211,54 @@ impl AuditEvent {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_says_what_it_was_told_and_nothing_else() {
+        let at = Timestamp::EPOCH;
+        let (organization, facility) = (OrganizationId::new(at, [1; 10]), FacilityId::new(at, [2; 10]));
+        let (device, user) = (DeviceId::new(at, [3; 10]), UserId::new(at, [4; 10]));
+        let (session, patient) = (SessionId::new(at, [5; 10]), PatientId::new(at, [6; 10]));
+        let event = || {
+            let (id, now) = (AuditId::new(at, [7; 10]), (at, ClockQuality::Synced));
+            AuditEvent::new(id, now, AuditEventType::PhiAccess, AuditAction::View, "patient")
+        };
+        let address = Some("192.0.2.7".to_owned());
+        for (told, says) in [
+            (event().refused(), AuditEvent { success: false, ..event() }),
+            (event().on("vitals"), AuditEvent { resource_id: Some("vitals".to_owned()), ..event() }),
+            (
+                event().organization(Some(organization)),
+                AuditEvent { organization_id: Some(organization), ..event() },
+            ),
+            (event().facility(Some(facility)), AuditEvent { facility_id: Some(facility), ..event() }),
+            (event().device(device), AuditEvent { device_id: Some(device), ..event() }),
+            (
+                event().patient(patient, facility),
+                AuditEvent {
+                    patient_id: Some(patient),
+                    facility_id: Some(facility),
+                    resource_id: Some(patient.to_string()),
+                    ..event()
+                },
+            ),
+            (
+                event().by(user, Some(session)),
+                AuditEvent { user_id: Some(user), session_id: Some(session), ..event() },
+            ),
+            (
+                event().called_from(address.clone(), Some("curl".to_owned())),
+                AuditEvent { ip_address: address, user_agent: Some("curl".to_owned()), ..event() },
+            ),
+            (
+                event().detail("reason", "lost"),
+                AuditEvent { details: Map::from_iter([("reason".to_owned(), "lost".into())]), ..event() },
+            ),
+        ] {
+            assert_eq!(told, says);
+        }
+    }
+}

@@ -250,7 +250,7 @@ mod tests {
         }
         let waiting = SyncFacts { last_sync: Some(at(950)), oldest_waiting: Some(at(0)), ..synced };
         assert_eq!(status(waiting, 951), SyncStatus::Stale);
-        assert_eq!(status(SyncFacts { oldest_waiting: Some(at(60)), ..waiting }, 951), SyncStatus::Synced);
+        assert_eq!(status(SyncFacts { oldest_waiting: Some(at(51)), ..waiting }, 951), SyncStatus::Synced);
         let broken = SyncFacts { rejected: 2, mirror_differs: true, ..waiting };
         assert_eq!(
             sync_reasons(&broken, at(951), &thresholds),
