@@ -5,8 +5,9 @@ use super::*;
 #[test]
 fn every_letter_folds_to_what_stays_as_it_is() {
     for letter in '\0'..=char::MAX {
-        let folded = fold(&letter.to_string());
-        assert_eq!(fold(&folded), folded, "{letter:?}");
+        let letter = letter.to_string();
+        let folded = fold(&letter);
+        assert!(folded == letter || fold(&folded) == folded, "{letter:?}");
     }
     assert_eq!(fold("STRAẞE"), fold("Strasse"));
 }
