@@ -15,6 +15,7 @@ case $status in 0 | 2 | 3) ;; *) exit "$status" ;; esac
 
 caught=$(cat "$found/caught.txt" "$found/timeout.txt" | wc -l)
 viable=$((caught + $(wc -l <"$found/missed.txt")))
+[ "$viable" -gt 0 ] || { echo "mutants: no change could be built; see $found/log"; exit 1; }
 echo "mutants: the tests catch $caught of $viable changes"
 if [ $((caught * 20)) -lt $((viable * 19)) ]; then
     echo "mutants: that is fewer than nineteen of twenty; write tests that tell what $found/missed.txt lists"
