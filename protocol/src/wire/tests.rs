@@ -408,6 +408,7 @@ fn snapshot_problem() {
     });
     for kind in ProblemKind::ALL {
         assert_eq!(ProblemKind::from_uri(&format!("https://care.example.test{}", kind.uri())), Some(*kind));
+        assert_eq!(kind.because("because").kind(), Some(*kind));
     }
 }
 
@@ -428,6 +429,7 @@ fn readers_ignore_fields_they_do_not_know() {
     let newer = r#"{"exposed":[{"what":"OF_TOMORROW","where":"x","why":[]}],"since":1}"#;
     let encryption: Encryption = serde_json::from_str(newer).unwrap();
     assert_eq!((encryption.exposed[0].what, encryption.is_complete()), (Exposed::Unmeasured, false));
+    assert!(Encryption::default().is_complete());
 }
 
 #[test]
