@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Nothing that is tried again waits longer than this.
-pub const LONGEST: Duration = Duration::from_secs(5 * 60);
+pub const LONGEST: Duration = Duration::from_mins(5);
 
 /// Exponential waits with jitter: each is drawn from the upper half of a span that doubles from the
 /// first wait up to [`LONGEST`], so that a building full of kiosks does not come back in step.

@@ -27,7 +27,7 @@ pub const EARLIEST: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 pub const LATEST: Timestamp = Timestamp::from_millis(2_713_910_400_000);
 /// A device's own clock that is further than this ahead of the floor is not believed: no device that
 /// is in use is away from its server for five years.
-pub const AHEAD: Duration = Duration::from_secs(5 * 365 * 24 * 3600);
+pub const AHEAD: Duration = Duration::from_hours(5 * 365 * 24);
 /// A crystal may drift by one part in this many: how fast an old comparison loses its worth.
 const DRIFT: u32 = 5_000;
 
@@ -85,8 +85,7 @@ impl Clock {
         let time = self.floor.map_or(time, |floor| time.max(floor));
         let time = match self.last {
             Some(last) if last.since(time) <= STEP => time.max(last),
-            // The device's own clock was set back. A comparison steps back when it is made.
-            Some(last) if self.anchor.is_some() => time.max(last),
+            // The device's own clock was set back, and nothing was compared yet.
             Some(_) | None => time,
         };
         self.last = Some(time);
@@ -136,9 +135,7 @@ impl Clock {
         if !can_be(server) {
             return None;
         }
-        if self.floor.is_none_or(|floor| floor < server) {
-            self.floor = Some(server);
-        }
+        self.floor = self.floor.max(Some(server));
         let due = self.kept_floor.is_none_or(|kept| server.since(kept) >= FLOOR_STEP);
         if due {
             self.kept_floor = self.floor;
@@ -281,6 +278,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_ahead_by_a_step_at_most_holds_until_time_has_caught_up() {
+        for (server, second, two_later) in [(4_998, 5_000, 5_001), (4_997, 4_998, 5_000)] {
+            let mut clock = Clock::new(Some(wall(1_000)), run(0));
+            assert_eq!(clock.now(wall(5_000), run(10)).0, wall(5_000));
+            clock.compared(wall(server), run(10), run(10));
+            assert_eq!(clock.now(wall(0), run(11)).0, wall(second), "{server}");
+            assert_eq!(clock.now(wall(0), run(13)).0, wall(two_later), "{server}");
+        }
+    }
+
+    #[test]
     fn a_slow_answer_does_not_replace_a_quick_one_until_that_has_aged() {
         let mut clock = Clock::new(None, run(0));
         clock.compared(wall(1_000), run(0), run(0));
@@ -297,6 +305,7 @@ mod tests {
         assert_eq!(clock.heard(wall(1_060)), Some(wall(1_060)));
         assert_eq!(clock.heard(wall(500)), None, "an older word changes nothing");
         assert_eq!(clock.heard(wall(1_119)), None);
+        assert_eq!(clock.floor(), Some(wall(1_119)), "it rose all the same");
     }
 
     proptest! {

@@ -451,6 +451,13 @@ mod tests {
     }
 
     #[test]
+    fn questions_are_spread_over_a_tenth_of_the_interval_more() {
+        let mut machine = check(&[(Started(Kept::Asking), 0, "ask")]);
+        machine.on(pending(), Duration::from_secs(1), u64::MAX / 2 + 1);
+        assert_eq!(machine.next_deadline(), Some(Duration::from_millis(1_000 + 5_000 + 250)));
+    }
+
+    #[test]
     fn a_token_asks_at_once_even_while_a_question_is_on_its_way() {
         check(&[
             (Started(Kept::Asking), 0, "ask"),

@@ -9,8 +9,8 @@ use std::time::Duration;
 use carepost_protocol::change::Verdict;
 use carepost_protocol::wire::push::PushReceipt;
 
-/// How long an acknowledged change is kept, so that a server restored from a backup gets it again.
-pub const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long an acknowledged change is kept (a week), so that a server restored from a backup gets it again.
+pub const KEPT_FOR: Duration = Duration::from_hours(168);
 
 /// What becomes of a change that the server has answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

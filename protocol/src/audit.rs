@@ -211,3 +211,45 @@ impl AuditEvent {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_says_what_it_was_told_and_nothing_else() {
+        let at = Timestamp::EPOCH;
+        let (organization, facility) = (OrganizationId::new(at, [1; 10]), FacilityId::new(at, [2; 10]));
+        let (device, user) = (DeviceId::new(at, [3; 10]), UserId::new(at, [4; 10]));
+        let (session, patient) = (SessionId::new(at, [5; 10]), PatientId::new(at, [6; 10]));
+        let event = || {
+            let (id, now) = (AuditId::new(at, [7; 10]), (at, ClockQuality::Synced));
+            AuditEvent::new(id, now, AuditEventType::PhiAccess, AuditAction::View, "patient")
+        };
+        let told = event()
+            .refused()
+            .organization(Some(organization))
+            .device(device)
+            .patient(patient, facility)
+            .by(user, Some(session))
+            .called_from(Some("192.0.2.7".to_owned()), Some("curl".to_owned()))
+            .detail("reason", "lost");
+        let says = AuditEvent {
+            success: false,
+            resource_id: Some(patient.to_string()),
+            organization_id: Some(organization),
+            facility_id: Some(facility),
+            device_id: Some(device),
+            user_id: Some(user),
+            session_id: Some(session),
+            patient_id: Some(patient),
+            ip_address: Some("192.0.2.7".to_owned()),
+            user_agent: Some("curl".to_owned()),
+            details: Map::from_iter([("reason".to_owned(), "lost".into())]),
+            ..event()
+        };
+        assert_eq!(told, says);
+        assert_eq!(event().on("vitals"), AuditEvent { resource_id: Some("vitals".to_owned()), ..event() });
+        assert_eq!(event().facility(Some(facility)), AuditEvent { facility_id: Some(facility), ..event() });
+    }
+}

@@ -185,6 +185,7 @@ mod tests {
     #[test]
     fn one_card_has_one_form_however_it_is_written() {
         let uid = Uid::from_bytes(&[0x04, 0xA1, 0xB2, 0xC3]).unwrap();
+        assert_eq!(uid.as_bytes(), [0x04, 0xA1, 0xB2, 0xC3]);
         for text in ["04A1B2C3", "04a1b2c3", "04:a1:B2:c3", "04 A1 B2 C3", "04-A1-B2-C3"] {
             assert_eq!(Uid::from_hex(text), Ok(uid.clone()), "{text}");
         }

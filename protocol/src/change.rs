@@ -313,6 +313,8 @@ hexadecimal!(Link, PayloadHash);
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn chain(payloads: &[&str]) -> Link {
@@ -337,9 +339,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_stored_is_called_as_on_the_wire() {
+        let called = |name: &str, value: Value| assert_eq!(value, name);
+        Lane::ALL.into_iter().for_each(|lane| called(lane.name(), json!(lane)));
+        for kind in [ChangeKind::Create, ChangeKind::Patch, ChangeKind::Amend, ChangeKind::Delete] {
+            called(kind.name(), json!(kind));
+        }
+        for verdict in [Verdict::Applied, Verdict::Duplicate, Verdict::Merged, Verdict::Rejected] {
+            called(verdict.name(), json!(verdict));
+        }
+    }
+
+    #[test]
+    fn a_change_is_about_what_it_makes_or_what_it_names() {
+        let at = Timestamp::EPOCH;
+        let incarnation = IncarnationId::new(at, [2; 10]);
+        let (made, named) = (RecordId::of_create(incarnation, 7, at), RecordId::new(at, [9; 10]));
+        for (kind, supersedes, document) in [
+            (ChangeKind::Create, None, Some(made)),
+            (ChangeKind::Create, Some(4), Some(named)),
+            (ChangeKind::Amend, None, Some(made)),
+            (ChangeKind::Amend, Some(4), Some(made)),
+            (ChangeKind::Patch, None, Some(named)),
+            (ChangeKind::Delete, None, Some(named)),
+        ] {
+            let change = json!({"actor": UserId::new(at, [1; 10]), "session": SessionId::new(at, [1; 10]),
+                "assignment": AssignmentId::new(at, [1; 10]), "kind": kind, "collection": "records", "record": named,
+                "fields": {}, "recorded_at": at, "clock_quality": "synced", "supersedes": supersedes});
+            let change: Change = serde_json::from_value(change).unwrap();
+            assert_eq!(change.document(incarnation, 7), document, "{kind:?} {supersedes:?}");
+        }
+    }
+
+    #[test]
     fn a_link_survives_text() {
         let link = chain(&["a"]);
         assert_eq!(link.to_string().parse(), Ok(link));
+        assert_eq!(Link::from_bytes(*link.as_bytes()), link);
+        let hash = PayloadHash::of(b"a");
+        assert_eq!(PayloadHash::from_bytes(*hash.as_bytes()), hash);
         assert_eq!("zz".parse::<Link>(), Err(NotAHash));
         assert_eq!("é".repeat(32).parse::<Link>(), Err(NotAHash));
     }

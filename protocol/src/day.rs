@@ -302,6 +302,7 @@ mod tests {
             ("1896", "1896"),
             ("3-15-1941", "1941-03-15"),
             ("3.15.1941", "1941-03-15"),
+            ("12.15.1941", "1941-12-15"),
             ("03 15 1941", "1941-03-15"),
             ("1941/03/15", "1941-03-15"),
             ("March 15, 1941", "1941-03-15"),
@@ -345,8 +346,13 @@ mod tests {
             "March 15, 41",
             "15 3 March 1941",
             "March 15 16 1941",
+            "3/+5/1941",
+            "003/5/1941",
         ] {
             assert!(birthday(wrong, today).is_err(), "{wrong}");
+        }
+        for short in ["41", "03/41", "41-03", "3.15.41", "41-3-15", "March 41", "March 15, 41"] {
+            assert_eq!(birthday(short, today).unwrap_err(), BIRTHDAY_RULE, "a year has four digits: {short}");
         }
     }
 

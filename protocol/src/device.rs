@@ -158,7 +158,7 @@ pub struct SyncThresholds {
 
 impl Default for SyncThresholds {
     fn default() -> Self {
-        Self { stale_after: Duration::from_secs(15 * 60), out_of_sync_after: Duration::from_secs(24 * 3600) }
+        Self { stale_after: Duration::from_mins(15), out_of_sync_after: Duration::from_hours(24) }
     }
 }
 
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(status(SyncFacts { silent: true, cannot_save: true, ..synced }, 1), SyncStatus::OutOfSync);
         let waiting = SyncFacts { last_sync: Some(at(950)), oldest_waiting: Some(at(0)), ..synced };
         assert_eq!(status(waiting, 951), SyncStatus::Stale);
-        assert_eq!(status(SyncFacts { oldest_waiting: Some(at(60)), ..waiting }, 951), SyncStatus::Synced);
+        assert_eq!(status(SyncFacts { oldest_waiting: Some(at(51)), ..waiting }, 951), SyncStatus::Synced);
         let broken = SyncFacts { rejected: 2, mirror_differs: true, ..waiting };
         assert_eq!(
             sync_reasons(&broken, at(951), &thresholds),

@@ -64,8 +64,7 @@ impl Growing {
     #[must_use]
     pub fn end(self) -> Element {
         let hash: [u8; 32] = self.0.finalize().into();
-        let (half, _) = hash.split_at(16);
-        Element(half.iter().fold(0, |sum, byte| sum << 8 | u128::from(*byte)))
+        Element(hash.first_chunk().map_or(0, |half| u128::from_be_bytes(*half)))
     }
 }
 
@@ -169,12 +168,25 @@ mod tests {
     }
 
     #[test]
+    fn an_element_is_what_databases_have() {
+        // python3: hashlib.sha256(b"patients\0" + b"\x01" * 16 + struct.pack(">Q", 7) + body).hexdigest()[:32]
+        let stored = "027e89779f12ece5cde05d1c2049cf6d";
+        let element = Element::of(Collection::Patients, &[1; 16], 7, br#"{"name":"Ada Example"}"#);
+        assert_eq!(crate::hex::hex(&element.to_bytes()), stored);
+        assert_eq!(Element::from_bytes(element.to_bytes()), element);
+    }
+
+    #[test]
     fn a_digest_survives_text_and_bytes() {
         let digest = digest(&[(1, 2, b"three".to_vec())]);
         let text = serde_json::to_string(&digest).unwrap();
         assert_eq!(serde_json::from_str::<Digest>(&text).unwrap(), digest, "{text}");
         assert_eq!(Digest::from_parts(digest.count, digest.sum_bytes()), digest);
-        for bad in ["+1", "", "0x00000000000000000000000000000001"] {
+        assert_eq!(
+            format!("{digest:?}"),
+            format!("Digest(1 documents, {})", crate::hex::hex(&digest.sum_bytes()))
+        );
+        for bad in ["+1", "1", "", "0x00000000000000000000000000000001", "+0000000000000000000000000000001"] {
             let text = format!(r#"{{"count":1,"sum":"{bad}"}}"#);
             assert!(serde_json::from_str::<Digest>(&text).is_err(), "{bad}");
         }

@@ -72,6 +72,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_mode_is_stored_as_it_is_called_on_the_wire() {
+        for mode in [PhiMode::Full, PhiMode::Minimal, PhiMode::Free] {
+            assert_eq!(serde_json::to_value(mode).unwrap(), mode.name());
+        }
+    }
+
+    #[test]
     fn occupancy_has_the_documented_figures() {
         for (beds, census, rate, free) in [
             (Some(32), 28, Some(87.5), Some(4)),

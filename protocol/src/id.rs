@@ -242,6 +242,15 @@ mod tests {
     }
 
     #[test]
+    fn a_hardware_uuid_survives_text_and_bytes() {
+        let text = "0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42";
+        let uuid: DeviceUuid = text.parse().unwrap();
+        assert_eq!((uuid.to_string(), format!("{uuid:?}")), (text.to_owned(), format!("DeviceUuid({text})")));
+        assert_eq!(DeviceUuid::from_bytes(*uuid.as_bytes()), uuid);
+        assert!("hall-kiosk".parse::<DeviceUuid>().unwrap_err().to_string().contains("give a UUID"));
+    }
+
+    #[test]
     fn ids_made_later_sort_later() {
         let early = RecordId::new(Timestamp::from_millis(1_000), [255; 10]);
         let late = RecordId::new(Timestamp::from_millis(1_001), [0; 10]);

@@ -20,7 +20,7 @@ use crate::id::{IncarnationId, UserId};
 use crate::time::{ClockQuality, Timestamp};
 
 /// A clock further ahead of the server's than this was wrong when it stamped.
-pub const AHEAD: Duration = Duration::from_secs(5 * 60);
+pub const AHEAD: Duration = Duration::from_mins(5);
 
 /// When an edit counts as made: by its device's corrected clock, unless that cannot be right; then the
 /// edit counts as old as the version it was made against, and loses to whoever knew the time.

@@ -156,7 +156,7 @@ fn in_parts(text: &str, unit: Option<&str>) -> Option<Result<String, NumberError
         }
         // Behind feet nothing but inches is meant; a number behind pounds may be a slip.
         Some((besides, of, "")) if smaller.contains(&of) || of.is_empty() && larger == FEET => besides,
-        None if rest.is_empty() && larger == FEET => "0",
+        None if larger == FEET => "0",
         Some(_) | None => return None,
     };
     if !larger.contains(&of) {

@@ -409,40 +409,4 @@ pub struct Resolved {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_member_of_staff_is_printed_without_the_pin() {
-        let nina = UserDocument {
-            id: UserId::new(crate::time::Timestamp::EPOCH, [1; 10]),
-            display_name: "Nina Example".into(),
-            role: Role::Rn,
-            pin_verifier: Some("$argon2id$invented".into()),
-            pin_exposed_at: None,
-            session_timeout_minutes: 30,
-            is_active: true,
-        };
-        let printed = format!("{nina:?}");
-        assert!(printed.contains("[secret]") && !printed.contains("argon2id"), "{printed}");
-    }
-
-    #[test]
-    fn a_facility_that_charts_as_its_forms_say_says_nothing_of_it() {
-        let said = r#"{"id":"00000000-0000-0000-0000-000000000000","name":"Riverside","organization_name":"Golden Years","facility_type":"ALF","current_census":3}"#;
-        let facility: FacilityDocument = serde_json::from_str(said).unwrap();
-        assert_eq!(facility.units, Units::AsPublished);
-        assert_eq!(serde_json::to_string(&facility).unwrap(), said);
-        let metric = serde_json::to_value(FacilityDocument { units: Units::Metric, ..facility }).unwrap();
-        assert_eq!(metric.get("units").unwrap(), Units::Metric.name());
-    }
-
-    #[test]
-    fn every_collection_is_found_by_its_name() {
-        for collection in Collection::ALL {
-            assert_eq!(Collection::from_name(collection.name()), Some(collection));
-            assert_eq!(serde_json::to_value(collection).unwrap(), collection.name());
-        }
-        assert_eq!(Collection::from_name("sqlite_schema"), None);
-    }
-}
+mod tests;

@@ -337,18 +337,74 @@ mod tests {
     }
 
     #[test]
-    fn only_the_platform_creates_organizations() {
-        for role in Role::ALL {
-            let asked = decide(&actor(role, 1, 1), Action::ManagePlatform, Resource::Platform);
-            assert_eq!(asked.is_ok(), role == Role::PlatformAdmin, "{role:?}");
+    fn what_each_role_may_do_is_listed_here_and_nothing_else() {
+        use Action as A;
+        use Role::{
+            Auditor, Caregiver, FacilityAdmin, Family, Lpn, MedicalAssistant, OrgAdmin, PlatformAdmin, Rn,
+        };
+        const STAFF: [Role; 4] = [Rn, Lpn, MedicalAssistant, Caregiver];
+        let staff_and = |others: &[Role]| [&STAFF, others].concat();
+        let listed = [
+            (A::ManagePlatform, vec![PlatformAdmin]),
+            (A::ReadOrganization, Role::ALL.to_vec()),
+            (A::ManageOrganization, vec![PlatformAdmin, OrgAdmin]),
+            (A::ReadFacility, Role::ALL.to_vec()),
+            (A::ManageFacility, vec![OrgAdmin, FacilityAdmin]),
+            (A::UpdateCensus, vec![OrgAdmin, FacilityAdmin, Rn]),
+            (A::ReadDevices, vec![PlatformAdmin, OrgAdmin, FacilityAdmin]),
+            (A::ManageDevices, vec![OrgAdmin, FacilityAdmin]),
+            (A::ManageUsers, vec![OrgAdmin, FacilityAdmin]),
+            (A::ReadWorkflows, staff_and(&[PlatformAdmin, OrgAdmin, FacilityAdmin])),
+            (A::ManageWorkflows, vec![OrgAdmin]),
+            (A::ReadPatients, staff_and(&[OrgAdmin, FacilityAdmin])),
+            (A::ManagePatients, vec![OrgAdmin, FacilityAdmin, Rn]),
+            (A::Chart, staff_and(&[FacilityAdmin])),
+            (A::ReadAudit, vec![OrgAdmin, Auditor]),
+            (A::ChoosePin, staff_and(&[OrgAdmin, FacilityAdmin, Family, Auditor])),
+        ];
+        for (action, holders) in listed {
+            for role in Role::ALL {
+                assert_eq!(may(role, action), holders.contains(&role), "{role:?} {action:?}");
+                let decided = if holders.contains(&role) { Ok(()) } else { Err(Denied::Role) };
+                assert_eq!(
+                    decide(&actor(role, 1, 1), action, facility(1, 1)),
+                    decided,
+                    "{role:?} {action:?}"
+                );
+            }
         }
     }
 
     #[test]
-    fn only_administrators_register_devices() {
+    fn what_is_another_tenants_does_not_exist_whatever_the_role() {
+        let organization =
+            |organization: u8| Resource::Organization(OrganizationId::new(NOW, [organization; 10]));
         for role in Role::ALL {
-            let asked = decide(&actor(role, 1, 1), Action::ManageDevices, facility(1, 1));
-            assert_eq!(asked.is_ok(), matches!(role, Role::OrgAdmin | Role::FacilityAdmin), "{role:?}");
+            let is_platform = role == Role::PlatformAdmin;
+            let is_of_all = matches!(role, Role::PlatformAdmin | Role::OrgAdmin | Role::Auditor);
+            for (resource, exists) in [
+                (Resource::Platform, true),
+                (organization(1), true),
+                (organization(2), is_platform),
+                (facility(1, 1), true),
+                (facility(1, 2), is_of_all),
+                (facility(2, 1), is_platform),
+            ] {
+                // Every role may read an organization, so that nothing but the scope is asked.
+                let asked = decide(&actor(role, 1, 1), Action::ReadOrganization, resource);
+                assert_eq!(
+                    asked,
+                    if exists { Ok(()) } else { Err(Denied::OutOfScope) },
+                    "{role:?} {resource:?}"
+                );
+            }
         }
+    }
+
+    #[test]
+    fn a_permit_says_who_was_permitted_what() {
+        let (nurse, place) = (actor(Role::Rn, 1, 1), facility(1, 1));
+        let permit = authorize::<Chart>(&nurse, place).unwrap();
+        assert_eq!((permit.actor(), permit.resource()), (&nurse, place));
     }
 }

@@ -130,7 +130,7 @@ pub fn fold(text: &str) -> String {
     // Width would make a blank and an accent of this apostrophe.
     let text = text.replace('´', "'");
     let text = wide.normalize(&text);
-    let seen = text.chars().filter(|c| !is_dropped(*c) && !is_invisible(*c));
+    let seen = text.chars().filter(|c| !is_invisible(*c));
     let seen: String = seen.map(one_sign).collect();
     // Upper case makes of ß, ſ and a final sigma what they are compared as, and of ẞ only once it is ß.
     let folded = blanked(&seen).to_lowercase().to_uppercase().to_lowercase();
@@ -225,7 +225,6 @@ fn bare(text: &str) -> String {
             'ø' => bare.push('o'),
             'đ' | 'ð' => bare.push('d'),
             'ł' => bare.push('l'),
-            'ı' => bare.push('i'),
             'æ' => bare.push_str("ae"),
             'œ' => bare.push_str("oe"),
             'þ' => bare.push_str("th"),
@@ -297,7 +296,7 @@ pub fn family_name(name: &str) -> String {
 pub fn initials_of_family(name: &str) -> Vec<char> {
     let family = plain(&family_name(name));
     let words: Vec<&str> = family.split(' ').collect();
-    let first = words.first().into_iter().chain(words.get(particles(&words)).filter(|_| words.len() > 1));
+    let first = words.first().into_iter().chain(words.get(particles(&words)));
     let mut letters: Vec<char> =
         first.filter_map(|word| word.chars().next()).flat_map(char::to_uppercase).collect();
     letters.dedup();

@@ -142,8 +142,16 @@ mod tests {
         let moment: Timestamp = "2026-05-01T14:10:00.250Z".parse().unwrap();
         assert_eq!(moment.as_millis(), 1_777_644_600_250);
         assert_eq!(moment.to_string(), "2026-05-01T14:10:00.250Z");
+        assert_eq!(format!("{moment:?}"), "2026-05-01T14:10:00.250Z");
         assert_eq!(Timestamp::EPOCH.to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!("2026-05-01T16:10:00.250+02:00".parse(), Ok(moment));
+    }
+
+    #[test]
+    fn what_a_clock_stamped_is_believed_unless_it_was_never_set() {
+        let at = Timestamp::from_millis(7);
+        assert_eq!([ClockQuality::Synced, ClockQuality::Estimated].map(|it| it.believed(at)), [Some(at); 2]);
+        assert_eq!(ClockQuality::Unset.believed(at), None);
     }
 
     #[test]

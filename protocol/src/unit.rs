@@ -230,6 +230,8 @@ mod tests {
             (Unit::Pound, 7.0625, 7.0625),
             (Unit::Pound, 150.5, 150.5),
             (Unit::Celsius, 37.0, 37.0),
+            // As short as 97.97 °F.
+            (Unit::Celsius, 36.65, 36.65),
         ] {
             assert_eq!(unit.shown_here(stored), shown, "{unit:?} {stored}");
         }

@@ -71,6 +71,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_hash_asks_for_more_than_what_a_thread_keeps() {
+        assert_eq!(ASKED_FOR * Block::SIZE, 33 << 20);
+    }
+
+    #[test]
     fn a_verifier_is_what_everybody_else_makes_and_opens_by_its_secret_alone() {
         let verifier = of_secret("482913", [7; 16]).unwrap();
         let elsewhere: PasswordHash = Argon2::default().hash_password_with_salt(b"482913", &[7; 16]).unwrap();

@@ -257,6 +257,14 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_with_seconds_is_told_to_the_nearest_minute() {
+        // 5:50:36 behind, before time was agreed on.
+        let stored: Vec<_> =
+            zone("America/Chicago").readings("1880-07-04T13:05").into_iter().map(|it| it.stored).collect();
+        assert_eq!(stored, ["1880-07-04T13:05-05:51"]);
+    }
+
+    #[test]
     fn zones_are_known_by_their_iana_names() {
         assert_eq!(zone("america/chicago").name(), Some("America/Chicago"));
         for unknown in ["", "Mars/Olympus", "CDT", "Etc/Unknown", "../etc/passwd", "-05:00"] {

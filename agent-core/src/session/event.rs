@@ -36,14 +36,14 @@ impl Default for SessionPolicy {
     /// The product's times for a wall kiosk.
     fn default() -> Self {
         Self {
-            screen_lock: Duration::from_secs(2 * 60),
+            screen_lock: Duration::from_mins(2),
             screen_warning: Duration::from_secs(20),
-            pin_grace: Duration::from_secs(4 * 3600),
+            pin_grace: Duration::from_hours(4),
             undo: Duration::from_secs(3),
             same_badge_quiet: Duration::from_secs(1),
             max_failures: 5,
-            lockout: Duration::from_secs(30 * 60),
-            pin_entry: Duration::from_secs(60),
+            lockout: Duration::from_mins(30),
+            pin_entry: Duration::from_mins(1),
         }
     }
 }

@@ -168,13 +168,13 @@ impl SessionMachine {
             SessionEvent::PinChecked { attempt, user, correct, throttle } => {
                 if self.checking == Some((attempt, user)) {
                     self.checking = None;
-                    self.pin_checked((attempt, user), correct, &throttle, at, &mut out);
+                    self.pin_checked(user, correct, &throttle, at, &mut out);
                 }
             }
             SessionEvent::NewPinChecked { attempt, user, outcome } => {
                 if self.checking == Some((attempt, user)) {
                     self.checking = None;
-                    self.new_pin_checked((attempt, user), outcome, at, &mut out);
+                    self.new_pin_checked(user, outcome, at, &mut out);
                 }
             }
             SessionEvent::PinCancelled => self.close_pad(Reason::PinCancelled, &mut out),

@@ -10,10 +10,10 @@ use carepost_protocol::time::Timestamp;
 /// Wrong PINs of all users, within [`DEVICE_WINDOW`], that make the device pause.
 pub const DEVICE_FAILURES: usize = 10;
 /// See [`DEVICE_FAILURES`].
-pub const DEVICE_WINDOW: Duration = Duration::from_secs(10 * 60);
+pub const DEVICE_WINDOW: Duration = Duration::from_mins(10);
 /// For this long after the last of [`DEVICE_FAILURES`] wrong PINs no PIN pad opens, whoever's they
 /// were. Badges within their grace period still work.
-pub const DEVICE_PAUSE: Duration = Duration::from_secs(60);
+pub const DEVICE_PAUSE: Duration = Duration::from_mins(1);
 
 /// Tells one PIN verifier from another, so that a replaced PIN ends the grace period and the lock-out of the old
 /// one. It says nothing of either.

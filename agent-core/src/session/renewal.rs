@@ -68,14 +68,8 @@ impl SessionMachine {
     }
 
     /// A new PIN that was made durable after its pad had gone stands, and opens nothing.
-    pub(super) fn new_pin_checked(
-        &mut self,
-        (attempt, user): (u64, UserId),
-        outcome: NewPin,
-        at: Moment,
-        out: &mut Effects,
-    ) {
-        let Some((mut pad, behind)) = self.take_pad(attempt) else {
+    pub(super) fn new_pin_checked(&mut self, user: UserId, outcome: NewPin, at: Moment, out: &mut Effects) {
+        let Some((mut pad, behind)) = self.take_pad() else {
             if let NewPin::Kept(_) = outcome {
                 audit(out, AuditEventType::Login, false, Some(user), None, Reason::PinTooLate);
             }

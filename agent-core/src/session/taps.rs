@@ -258,21 +258,21 @@ impl SessionMachine {
     /// free; a right one opens nothing then.
     pub(super) fn pin_checked(
         &mut self,
-        (attempt, user): (u64, UserId),
+        user: UserId,
         correct: bool,
         throttle: &Throttle,
         at: Moment,
         out: &mut Effects,
     ) {
         if !correct {
-            return self.wrong_pin(attempt, user, throttle, at, out);
+            return self.wrong_pin(user, throttle, at, out);
         }
         if let Some(rest) = self.pin_lockout.locked_for(user, throttle, at.now, at.monotonic) {
-            self.drop_pad(attempt);
+            self.drop_pad();
             self.show(Notice::LockedOut { until: at.now.after(rest) }, at.monotonic);
             return audit(out, AuditEventType::Login, false, Some(user), None, Reason::LockedOut);
         }
-        let Some((pad, behind)) = self.take_pad(attempt) else {
+        let Some((pad, behind)) = self.take_pad() else {
             return audit(out, AuditEventType::Login, false, Some(user), None, Reason::PinTooLate);
         };
         if throttle.failures > 0 {
@@ -290,42 +290,37 @@ impl SessionMachine {
         self.admit(pad.member, (behind, SessionId::new(at.now, at.random)), Reason::BadgeAndPin, at, out);
     }
 
-    fn wrong_pin(&mut self, attempt: u64, user: UserId, throttle: &Throttle, at: Moment, out: &mut Effects) {
+    fn wrong_pin(&mut self, user: UserId, throttle: &Throttle, at: Moment, out: &mut Effects) {
         let throttle = self.pin_lockout.wrong(user, throttle, at.now, at.monotonic);
         out.push(SessionEffect::KeepThrottle { user, throttle });
         audit(out, AuditEventType::Login, false, Some(user), None, Reason::WrongPin);
         let locked = self.pin_lockout.locked_for(user, &throttle, at.now, at.monotonic);
         if let Some(rest) = locked {
             self.grace.remove(&user);
-            self.drop_pad(attempt);
+            self.drop_pad();
             self.show(Notice::LockedOut { until: at.now.after(rest) }, at.monotonic);
             return audit(out, AuditEventType::Login, false, Some(user), None, Reason::LockedOut);
         }
         if let Some(rest) = self.pin_lockout.pauses_for(at.monotonic) {
-            self.drop_pad(attempt);
+            self.drop_pad();
             self.show(Notice::DevicePaused { until: at.now.after(rest) }, at.monotonic);
             return audit(out, AuditEventType::Login, false, Some(user), None, Reason::DevicePaused);
         }
         let next = self.next_attempt();
-        match &mut self.screen {
-            Screen::PinPad { pad, .. } if pad.attempt == attempt => {
-                pad.attempt = next;
-                pad.failures = throttle.failures;
-                pad.touched = at.monotonic;
-                self.show(Notice::WrongPin, at.monotonic);
-            }
-            Screen::PinPad { .. } | Screen::Locked { .. } | Screen::JustLocked { .. } | Screen::Open(_) => {}
+        if let Screen::PinPad { pad, .. } = &mut self.screen {
+            pad.attempt = next;
+            pad.failures = throttle.failures;
+            pad.touched = at.monotonic;
+            self.show(Notice::WrongPin, at.monotonic);
         }
     }
 
-    /// Takes the PIN pad of that attempt off the screen, if it is still there.
-    pub(super) fn take_pad(&mut self, attempt: u64) -> Option<(PinPad, Option<Session>)> {
+    /// Takes the PIN pad that a check was for off the screen, if it is still there. It can be no other: while a PIN is
+    /// checked, no tap opens one.
+    pub(super) fn take_pad(&mut self) -> Option<(PinPad, Option<Session>)> {
         match self.take_screen() {
-            Screen::PinPad { pad, behind } if pad.attempt == attempt => Some((pad, behind)),
-            other @ (Screen::PinPad { .. }
-            | Screen::Locked { .. }
-            | Screen::JustLocked { .. }
-            | Screen::Open(_)) => {
+            Screen::PinPad { pad, behind } => Some((pad, behind)),
+            other @ (Screen::Locked { .. } | Screen::JustLocked { .. } | Screen::Open(_)) => {
                 self.screen = other;
                 None
             }
@@ -333,23 +328,17 @@ impl SessionMachine {
     }
 
     /// The same, where nobody was admitted: who waited behind the pad waits on.
-    fn drop_pad(&mut self, attempt: u64) {
-        if let Some((_, behind)) = self.take_pad(attempt) {
-            self.screen = Screen::Locked { behind };
-        }
+    fn drop_pad(&mut self) -> Option<PinPad> {
+        let (pad, behind) = self.take_pad()?;
+        self.screen = Screen::Locked { behind };
+        Some(pad)
     }
 
-    /// Takes whatever PIN pad there is off the screen.
+    /// The same, with why, which the audit log is told.
     pub(super) fn close_pad(&mut self, reason: Reason, out: &mut Effects) {
-        match self.take_screen() {
-            Screen::PinPad { pad, behind } => {
-                self.screen = Screen::Locked { behind };
-                self.notice = None;
-                audit(out, AuditEventType::Login, false, Some(pad.member.user), None, reason);
-            }
-            other @ (Screen::Locked { .. } | Screen::JustLocked { .. } | Screen::Open(_)) => {
-                self.screen = other
-            }
+        if let Some(pad) = self.drop_pad() {
+            self.notice = None;
+            audit(out, AuditEventType::Login, false, Some(pad.member.user), None, reason);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Stories at one kiosk. A story's clock is in seconds; wall time starts at 9:00 and can be set apart.
 
 mod invariants;
+mod pin_pad;
 mod renewal;
 
 use std::time::Duration;
@@ -208,6 +209,18 @@ fn a_shift_begins_with_badge_and_pin_and_goes_on_with_the_badge() {
 }
 
 #[test]
+fn the_grace_period_has_four_hours_to_the_moment() {
+    for (after, expected) in
+        [(4 * 3600 - 1, "+presented open1 +badge_in_grace accept"), (4 * 3600, "+presented accept")]
+    {
+        let mut kiosk = Kiosk::new();
+        kiosk.sign_in(&ada());
+        kiosk.wait(secs(after - 1));
+        check(&kiosk.tap(known(&ada())), expected);
+    }
+}
+
+#[test]
 fn grace_is_lost_at_a_restart() {
     let mut kiosk = Kiosk::new();
     kiosk.sign_in(&ada());
@@ -233,7 +246,7 @@ fn badges_that_open_nothing_are_answered_and_written_down() {
         let mut kiosk = Kiosk::new();
         check(&kiosk.tap(badge.clone()), &format!("-{reason} deny"));
         assert_eq!(kiosk.view(), SessionView::Locked { notice: Some(notice) });
-        kiosk.wait(secs(10));
+        kiosk.at += secs(10);
         assert_eq!(kiosk.view(), SessionView::Locked { notice: None }, "a notice does not stay");
 
         let mut kiosk = Kiosk::new();
@@ -332,6 +345,8 @@ fn while_nobody_knows_which_pin_a_user_has_no_count_starts_anew() {
     assert_eq!(counted.against(None).against(other), Throttle { pin: other, ..Throttle::default() });
     let first = Throttle { pin: None, ..counted };
     assert_eq!((first.against(None), first.against(known)), (first, counted));
+    let stored = known.map(|mark| PinMark::from_bytes(mark.to_bytes()));
+    assert_eq!((stored, stored == other), (known, false));
 }
 
 #[test]
@@ -391,12 +406,15 @@ fn the_own_badge_locks_an_open_screen_and_undo_takes_it_back() {
     let session = kiosk.sign_in(&ada());
     check(&kiosk.tap(known(&ada())), "+presented park1 lock1 +own_badge accept");
     assert!(matches!(kiosk.view(), SessionView::JustLocked { undo_for, .. } if undo_for == secs(3)));
+    assert_eq!(kiosk.machine.undo_name(), Some("Ada Example"));
     check(&kiosk.on(SessionEvent::UndoPressed), "resume1 +undone");
-    assert_eq!(kiosk.open_session(), Some(session));
+    assert_eq!((kiosk.open_session(), kiosk.machine.undo_name()), (Some(session), None));
 
     kiosk.tap(known(&ada()));
-    check(&kiosk.wait(secs(3)), "");
-    assert_eq!(kiosk.view(), SessionView::Locked { notice: None });
+    kiosk.at += secs(3);
+    assert_eq!(kiosk.view(), SessionView::Locked { notice: None }, "even before the tick");
+    check(&kiosk.wait(secs(0)), "");
+    assert_eq!(kiosk.machine.undo_name(), None);
     check(&kiosk.on(SessionEvent::UndoPressed), "");
     check(&kiosk.tap(known(&ada())), "+presented resume1 +badge_in_grace accept");
 }
@@ -431,15 +449,17 @@ fn a_lockout_at_the_pad_does_not_lose_the_session_behind_it() {
 
 #[test]
 fn a_lockout_that_comes_while_the_pin_is_typed_holds_even_for_the_right_pin() {
-    let mut kiosk = Kiosk::new();
-    let first = kiosk.sign_in(&ada());
-    kiosk.tap(known(&ben()));
-    let locked_until = Some(kiosk.now().after(secs(900)));
-    let elsewhere = Throttle { failures: 5, locked_until, ..Throttle::default() };
-    kiosk.throttles.insert(ben().user, elsewhere);
-    check(&kiosk.pin(true), "-locked_out");
-    kiosk.tap(known(&ada()));
-    assert_eq!(kiosk.open_session(), Some(first));
+    for (correct, effects) in [(true, "-locked_out"), (false, "keep(6,true) -wrong_pin -locked_out")] {
+        let mut kiosk = Kiosk::new();
+        let first = kiosk.sign_in(&ada());
+        kiosk.tap(known(&ben()));
+        let locked_until = Some(kiosk.now().after(secs(900)));
+        let elsewhere = Throttle { failures: 5, locked_until, ..Throttle::default() };
+        kiosk.throttles.insert(ben().user, elsewhere);
+        check(&kiosk.pin(correct), effects);
+        kiosk.tap(known(&ada()));
+        assert_eq!(kiosk.open_session(), Some(first));
+    }
 }
 
 #[test]
@@ -447,7 +467,10 @@ fn a_badge_left_on_the_reader_never_signs_in_again() {
     let mut kiosk = Kiosk::new();
     check(&kiosk.present(known(&ada()), 1), "+presented accept");
     kiosk.pin(true);
-    check(&kiosk.wait(secs(120)), "park1 lock1 +idle");
+    kiosk.at += secs(60);
+    check(&kiosk.present(known(&ada()), 1), "");
+    assert_eq!(kiosk.notice(), None, "whoever is charting need not hear of it");
+    check(&kiosk.wait(secs(60)), "park1 lock1 +idle");
     check(&kiosk.present(known(&ada()), 1), "");
     assert_eq!(kiosk.view(), SessionView::Locked { notice: Some(Notice::LeftOnReader) });
     kiosk.on(SessionEvent::BadgeRemoved);
@@ -476,6 +499,11 @@ fn an_untouched_screen_warns_locks_and_in_the_end_signs_out() {
     assert_eq!(kiosk.machine.next_deadline(), Some(start + secs(100)));
     kiosk.wait(secs(100));
     assert!(matches!(kiosk.view(), SessionView::Open { warns: true, locks_in, .. } if locks_in == secs(20)));
+    for _ in 0..2 {
+        assert_eq!(kiosk.machine.next_deadline(), Some(start + secs(120)), "it is warned of once");
+        kiosk.wait(secs(1));
+    }
+    kiosk.at = start + secs(100);
     kiosk.on(SessionEvent::Touched);
     assert!(matches!(kiosk.view(), SessionView::Open { warns: false, .. }));
     check(&kiosk.wait(secs(119)), "");
@@ -536,6 +564,8 @@ fn a_changed_role_and_timeout_hold_at_once() {
     kiosk.sign_in(&ada());
     kiosk.on(SessionEvent::MemberChanged(Member { role: Role::Family, ..ada() }));
     assert_eq!(kiosk.machine.authorize::<Chart>(kiosk.at), Err(Refused::Denied(Denied::Role)));
+    kiosk.on(SessionEvent::LockPressed);
+    check(&kiosk.tap(known(&ada())), "+presented resume1 +badge_in_grace accept");
     kiosk.at += secs(61);
     let shorter = Member { session_timeout: secs(60), ..ada() };
     check(&kiosk.on(SessionEvent::MemberChanged(shorter)), "park1 lock1 +idle end1(idle) +idle");

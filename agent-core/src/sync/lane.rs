@@ -113,7 +113,7 @@ impl LaneState {
     pub(super) fn wakes(&self, looked: Duration) -> Option<Duration> {
         let due = self.wait.map(|wait| wait.until);
         match self.diverged {
-            None => due.filter(|_| self.waiting && !self.in_flight),
+            None => due,
             // Once its own wait is over, it is the other lane that a fork waits for.
             Some(_) => due.filter(|due| *due > looked),
         }

@@ -42,7 +42,7 @@ use progress::Progress;
 pub const SILENCE: Duration = Duration::from_secs(2 * KEEP_ALIVE_SECONDS);
 
 /// How often a device that is held asks whether it may pull again.
-const HOLD_WAIT: Duration = Duration::from_secs(3 * 60);
+const HOLD_WAIT: Duration = Duration::from_mins(3);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy)]

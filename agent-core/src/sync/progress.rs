@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Engine, Link, Moment, Stream};
 
 /// How long nothing may move, while the server is reached and something is left to do.
-pub const NO_PROGRESS: Duration = Duration::from_secs(10 * 60);
+pub const NO_PROGRESS: Duration = Duration::from_mins(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -60,7 +60,7 @@ impl Engine {
 
     pub(super) fn watch_progress(&mut self, at: Moment) {
         let is_online = matches!(self.link, Link::Online { .. });
-        let has_to_push = is_online && (self.care.waiting || self.audit.waiting || self.forking);
+        let has_to_push = is_online && (self.care.waiting || self.audit.waiting);
         let follows = matches!(self.stream, Stream::Up { opened: true, .. }) && self.progress.at_head;
         // A device that is held is not expected to pull.
         let has_to_pull = is_online && !(follows || self.held.is_some());

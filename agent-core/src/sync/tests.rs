@@ -1,6 +1,7 @@
 //! Stories of a device and its server. Draws are zero, so that a wait is exactly half its span: 0.5 s,
 //! 1 s, 2 s and so on.
 
+mod lanes;
 mod mended;
 
 use carepost_protocol::wire::problem::{Expects, Problem, ProblemKind};
@@ -235,7 +236,22 @@ fn late_words_of_an_old_stream_are_not_believed() {
     device.check_after(500, "open2@7");
     device.check(SyncEvent::PageReceived(StreamId(1)), "");
     device.check(StreamFailed(StreamId(1), Trouble::Unreachable), "");
+    device.check(StreamEnded(StreamId(1)), "");
     assert!(matches!(device.engine.link(), Link::Online { .. }));
+    device.check_after(500, "");
+    device.check(SyncEvent::PageReceived(StreamId(2)), "apply");
+}
+
+#[test]
+fn a_push_that_reaches_nobody_means_offline_unless_the_stream_is_open() {
+    let mut device = Device::online();
+    device.check(Saved(Care), "push-care(1000)");
+    device.check(failed(Care, 1, Trouble::Unreachable), "");
+    assert!(matches!(device.engine.link(), Link::Online { .. }), "its watchdog will say so");
+    device.check(StreamEnded(StreamId(1)), "");
+    device.check_after(500, "push-care(1000) open2@7");
+    device.check(failed(Care, 1, Trouble::Unreachable), "");
+    assert!(matches!(device.engine.link(), Link::Offline { .. }), "it is not open yet");
 }
 
 #[test]
@@ -363,33 +379,6 @@ fn a_server_that_is_down_makes_nothing_opaque() {
 }
 
 #[test]
-fn the_outbox_forks_where_the_histories_part() {
-    let mut device = Device::pushing();
-    device.check(broken(Care, 60, Some(50)), "fork(Some(50), None)");
-    device.check(Saved(Care), "");
-    device.check(SyncEvent::Forked, "push-care(1000)");
-    device.check(pushed(Care, 0), "push-audit(1000)");
-    device.check(SyncEvent::NothingToPush(Audit), "");
-}
-
-#[test]
-fn a_fork_waits_until_it_is_known_how_far_the_other_lane_is_shared() {
-    let mut device = Device::online();
-    device.check(Saved(Audit), "push-audit(1000)");
-    device.check(Saved(Care), "push-care(1000)");
-    device.check(broken(Care, 60, Some(50)), "");
-    device.check(failed(Audit, 9, Trouble::Busy { retry_after: None }), "");
-    device.check_after(500, "push-audit(1000)");
-    // The server has more of it than was acknowledged so far: not yet.
-    device.check(SyncEvent::Pushed { lane: Audit, left: 90, level: false }, "push-audit(1000)");
-    device.check(broken(Audit, 80, Some(70)), "fork(Some(50), Some(70))");
-    device.check(SyncEvent::ForkFailed, "");
-    device.check_after(1_000, "fork(Some(50), Some(70))");
-    device.check(SyncEvent::Forked, "push-care(1000)");
-    device.check(pushed(Care, 0), "push-audit(1000)");
-}
-
-#[test]
 fn a_rewound_server_gets_its_lanes_again_and_gives_everything_afresh() {
     let mut device = Device::online();
     let expects = Expects { care: Some(4), audit: Some(9) };
@@ -417,39 +406,26 @@ fn a_device_that_is_held_pushes_and_asks_now_and_then_whether_it_may_pull() {
 }
 
 #[test]
-fn batches_grow_while_the_line_is_quick_and_shrink_when_it_is_slow() {
-    let mut device = Device::pushing();
-    for (took, next) in [(10_001, "500"), (30_000, "250"), (5_000, "250"), (100, "500"), (100, "1000")] {
-        device.at += Duration::from_millis(took);
-        let alive: Vec<SyncEffect> = device.on(KeepAlive(StreamId(1)));
-        assert_eq!(alive, []);
-        device.check(pushed(Care, 9_000), &format!("push-care({next})"));
-    }
-    device.at += Duration::from_secs(20);
-    device.check(KeepAlive(StreamId(1)), "");
-    device.check(failed(Care, 1_000, Trouble::Unreachable), "");
-    device.check_after(500, "push-care(500)");
-}
-
-#[test]
 fn standing_still_for_ten_minutes_shows() {
     let still = |device: &Device| device.engine.no_progress(device.at).map(|still| still.as_secs());
-    let mut device = Device::online();
-    for _ in 0..100 {
-        device.at += Duration::from_secs(15);
-        device.check(KeepAlive(StreamId(1)), "");
+    for lane in Lane::ALL {
+        let mut device = Device::online();
+        for _ in 0..100 {
+            device.at += Duration::from_secs(15);
+            device.check(KeepAlive(StreamId(1)), "");
+        }
+        assert_eq!(still(&device), None, "nothing to do is no failure");
+        device.on(Saved(lane));
+        for _ in 0..40 {
+            assert_eq!(still(&device), None);
+            device.on(failed(lane, 9, Trouble::NotAllowed));
+            device.at += Duration::from_secs(15);
+            device.on(KeepAlive(StreamId(1)));
+        }
+        assert_eq!(still(&device), Some(600));
+        device.on(pushed(lane, 1));
+        assert_eq!(still(&device), None, "it moves");
     }
-    assert_eq!(still(&device), None, "nothing to do is no failure");
-    device.check(Saved(Care), "push-care(1000)");
-    for _ in 0..40 {
-        assert_eq!(still(&device), None);
-        device.on(failed(Care, 9, Trouble::NotAllowed));
-        device.at += Duration::from_secs(15);
-        device.on(KeepAlive(StreamId(1)));
-    }
-    assert_eq!(still(&device), Some(600));
-    device.on(pushed(Care, 1));
-    assert_eq!(still(&device), None, "it moves");
     let mut device = Device::online();
     device.check(StreamFailed(StreamId(1), Trouble::NotAllowed), "");
     device.at += Duration::from_secs(600);
@@ -503,6 +479,7 @@ fn the_engine_wakes_up_to_say_that_nothing_moves() {
 fn a_busy_server_is_left_alone_as_long_as_it_asks() {
     let mut device = Device::pushing();
     device.check(failed(Care, 9, Trouble::Busy { retry_after: Some(Duration::from_secs(20)) }), "");
+    assert_eq!(device.engine.next_deadline(), Some(device.at + Duration::from_secs(20)));
     device.check_after(19_999, "");
     device.check_after(1, "push-care(1000)");
 }

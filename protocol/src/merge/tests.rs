@@ -171,6 +171,10 @@ fn whoever_saw_the_last_version_simply_sets_it() {
     assert!(merged.conflicts.is_empty());
     assert_eq!(merged.set["room"].mark.at, at(50), "it is not older than what it replaced");
     assert_eq!(merge(&document, &edit(8)).conflicts.len(), 1);
+    // The office's at the same moment: what is there stands.
+    let office = Edit { mark: Mark { seq: 10, ..mark }, ..edit(8) };
+    let merged = merge(&document, &office);
+    assert_eq!((merged.set.len(), &merged.conflicts[0].stands.value), (0, &json!("12")));
 }
 
 #[test]

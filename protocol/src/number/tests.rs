@@ -4,7 +4,13 @@ use super::*;
 
 #[test]
 fn a_point_that_says_nothing_is_not_shown() {
-    for (stored, shown) in [("412.0", "412"), ("412", "412"), ("-0.5", "-0.5"), ("98.60", "98.6")] {
+    for (stored, shown) in [
+        ("412.0", "412"),
+        ("412", "412"),
+        ("-0.5", "-0.5"),
+        ("98.60", "98.6"),
+        ("1e15", "1000000000000000.0"),
+    ] {
         assert_eq!(plain(&stored.parse().unwrap()).to_string(), shown, "{stored}");
     }
 }
@@ -26,6 +32,8 @@ fn numbers_are_understood_as_people_write_them() {
         ("1,234.5", None, "1234.5"),
         ("1.234,5", None, "1234.5"),
         ("1,234,567", None, "1234567"),
+        ("1.234.567", None, "1234567"),
+        ("12345678901.2345", None, "12345678901.2345"),
         ("+5", None, "5"),
         ("−0,50", None, "-0.5"),
         ("-0", None, "0"),
@@ -78,7 +86,7 @@ fn what_is_no_number_is_said_and_what_is_in_the_way() {
                         two fields";
         assert_eq!(words, pressure, "{text}");
     }
-    for text in ["2 1/2", "½", "98½ mmHg", "150½", "150 1/2", "98 6/10"] {
+    for text in ["2 1/2", "½", "98½ mmHg", "150½", "150 1/2", "98 6/10", "2 7/10"] {
         assert_eq!(number(text, Some("mmHg")), Err(NumberError::Fraction), "{text}");
     }
     for (text, fraction, score) in [
@@ -130,6 +138,8 @@ fn what_is_no_number_is_said_and_what_is_in_the_way() {
     assert_eq!(number("24.5 kg/m²", Some("kg/m²")).as_deref(), Ok("24.5"), "it is the unit's");
     assert_eq!(number("7O2 bpm", Some("bpm")), Err(NumberError::Stray("O".into())));
     assert_eq!(number("37 C", Some("°F")), Err(NumberError::OtherUnit("°F".into())));
+    // A unit alone is no remark.
+    assert_eq!(number("37 C", None), Err(NumberError::Stray("C".into())));
     assert_eq!(number("1234567890123456", None), Err(NumberError::TooLong));
 }
 
@@ -171,6 +181,7 @@ fn a_length_in_feet_and_a_weight_in_pounds_have_the_rest_in_inches_and_ounces() 
         ("5'0,5\"", "in", "60.5"),
         ("67\"", "in", "67"),
         ("170 lb 4 oz", "lb", "170.25"),
+        ("170.5 lb", "lb", "170.5"),
         ("7lbs. 1oz", "lb", "7.0625"),
         ("7 pounds 3 ounces", "lb", "7.1875"),
     ] {

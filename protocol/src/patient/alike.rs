@@ -222,5 +222,6 @@ mod tests {
             assert!(!is_found(&joao, &sought(asked)), "{asked}");
         }
         assert!(words(" -,. ").is_empty());
+        assert_eq!(["Smith, Áda", "Ada SMITH", "?"].map(words_key), ["ada smith", "ada smith", ""]);
     }
 }

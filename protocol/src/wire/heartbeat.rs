@@ -100,7 +100,7 @@ impl Heartbeat {
 }
 
 /// For how long a card that was tapped can be issued without its number.
-pub const TAP_LASTS: Duration = Duration::from_secs(15 * 60);
+pub const TAP_LASTS: Duration = Duration::from_mins(15);
 
 /// A card that is nobody's badge, as a reader saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,8 +9,11 @@ use super::heartbeat::{
 };
 use super::older::{OlderPlace, OlderQuery, OlderRecords};
 use super::problem::{Expects, Problem, ProblemKind};
-use super::pull::{Archived, Cursor, KeepAlive, Line, PageEnd, SyncPosition};
-use super::push::{Fork, Gap, Opaque, PushBatch, PushReceipt, Rejection, RejectionCode, append};
+use super::pull::{Archived, Cursor, KeepAlive, Line, MAX_LINE_BYTES, PageEnd, SyncPosition};
+use super::push::{
+    Fork, Gap, MAX_BYTES, MAX_CHANGE_BYTES, Opaque, PushBatch, PushReceipt, Rejection, RejectionCode,
+    VerdictRun, append,
+};
 use crate::audit::{AuditAction, AuditEvent, AuditEventType};
 use crate::change::{Change, ChangeKind, Lane, Link, PayloadHash, Verdict};
 use crate::device::{DeviceState, DeviceType};
@@ -18,7 +21,8 @@ use crate::digest::Digest;
 use crate::facility::PhiMode;
 use crate::id::*;
 use crate::record::{
-    Collection, DisputedField, RecordDocument, Resolved, ReviewDocument, ReviewKind, SavedValue,
+    Collection, DisputedField, MAX_DOCUMENT_BYTES, RecordDocument, Resolved, ReviewDocument, ReviewKind,
+    SavedValue,
 };
 use crate::time::{ClockQuality, Timestamp};
 use crate::workflow::FieldError;
@@ -74,6 +78,23 @@ fn a_token_is_not_printed() {
     };
     let printed = format!("{request:?}");
     assert!(printed.contains("hall-kiosk") && !printed.contains("invented"), "{printed}");
+    let printed = format!("{:?}", grant());
+    assert!(printed.contains(&grant().device_id.to_string()) && !printed.contains("5e5e"), "{printed}");
+}
+
+fn grant() -> Grant {
+    Grant {
+        device_id: id!(DeviceId, 1),
+        assignment_id: id!(AssignmentId, 5),
+        organization_id: id!(OrganizationId, 8),
+        facility_id: id!(FacilityId, 9),
+        facility_name: "Riverside".into(),
+        device_name: "Hall kiosk".into(),
+        device_type: DeviceType::RaspberryPi,
+        badge_key: "5e".repeat(32),
+        recovery_recipient: "age1example".into(),
+        server_time: at(),
+    }
 }
 
 #[test]
@@ -98,20 +119,7 @@ fn snapshot_enroll() {
             number: "47".into(),
             interval: 2,
         },
-        EnrollResponse::Active {
-            grant: Grant {
-                device_id: id!(DeviceId, 1),
-                assignment_id: id!(AssignmentId, 5),
-                organization_id: id!(OrganizationId, 8),
-                facility_id: id!(FacilityId, 9),
-                facility_name: "Riverside".into(),
-                device_name: "Hall kiosk".into(),
-                device_type: DeviceType::RaspberryPi,
-                badge_key: "00".repeat(32),
-                recovery_recipient: "age1example".into(),
-                server_time: at(),
-            },
-        },
+        EnrollResponse::Active { grant: Grant { badge_key: "00".repeat(32), ..grant() } },
     ]);
 }
 
@@ -207,6 +215,72 @@ fn snapshot_push() {
     let receipt = PushReceipt { verdicts, next_n: 9, durable_through: Some(3), server_time: at() };
     insta::assert_json_snapshot!(receipt);
     assert_eq!(receipt.verdicts.iter().map(|run| run.count).sum::<u64>(), 5);
+}
+
+#[test]
+fn receipts_that_follow_each_other_are_one_and_so_are_verdicts_that_are_alike() {
+    let run = |n, count, verdict, seq| VerdictRun { n, count, verdict, seq, reason: None };
+    let receipt =
+        |verdicts, next_n| PushReceipt { verdicts, next_n, durable_through: None, server_time: at() };
+    let (applied, merged) = (Verdict::Applied, Verdict::Merged);
+    let rejection = Rejection { code: RejectionCode::Unsupported, detail: String::new(), errors: Vec::new() };
+    let refused = |run| VerdictRun { reason: Some(rejection.clone()), ..run };
+    let (first, unfed) = (run(4, 3, applied, Some(100)), run(4, 3, applied, None));
+    for (one, next, joined) in [
+        (first.clone(), run(7, 2, applied, Some(103)), Some(run(4, 5, applied, Some(100)))),
+        (unfed.clone(), run(7, 2, applied, None), Some(run(4, 5, applied, None))),
+        (first.clone(), run(8, 2, applied, Some(103)), None),
+        (first.clone(), run(7, 2, merged, Some(103)), None),
+        (first.clone(), run(7, 2, applied, Some(104)), None),
+        (first.clone(), run(7, 2, applied, None), None),
+        (unfed.clone(), run(7, 2, applied, Some(103)), None),
+        (unfed.clone(), refused(run(7, 1, applied, None)), None),
+        (refused(unfed), run(7, 1, applied, None), None),
+    ] {
+        let mut whole = receipt(vec![one.clone()], 7);
+        whole.go_on(receipt(vec![next.clone()], 9));
+        assert_eq!(whole, receipt(joined.map_or_else(|| vec![one, next], |run| vec![run]), 9));
+    }
+}
+
+#[test]
+fn a_line_takes_every_document_and_a_batch_every_change() {
+    assert_eq!((MAX_LINE_BYTES, MAX_DOCUMENT_BYTES), (1_048_576, 262_144));
+    assert_eq!((MAX_BYTES, MAX_CHANGE_BYTES), (4_194_304, 262_144));
+}
+
+#[test]
+fn a_page_ends_at_the_head_or_before_and_says_where_to_resume() {
+    let cursor = Cursor { epoch: 2, seq: 8 };
+    let reaches = |head| PageEnd::new(cursor, head, at()).reaches_head();
+    assert_eq!([7, 8, 9].map(reaches), [true, true, false]);
+    let position = SyncPosition::at(Some(cursor));
+    assert_eq!(position, SyncPosition { epoch: Some(2), seq: Some(8), ..SyncPosition::default() });
+    assert_eq!(SyncPosition::at(None), SyncPosition::default());
+}
+
+#[test]
+fn what_is_wrong_with_a_device_comes_with_what_to_do() {
+    for (what, to_do) in [
+        (Exposed::PlainFile, "enroll the device anew"),
+        (Exposed::PlainSwap, "switch it off"),
+        (Exposed::OpenDirectory, "chmod 0700"),
+        (Exposed::Unmeasured, "update the agent"),
+    ] {
+        let words = Exposure { what, place: "/dev/example".into() }.words();
+        assert!(words.starts_with("/dev/example") && words.contains(to_do), "{words}");
+    }
+    for (reason, to_do) in [
+        (StepReason::TooLarge, "shorten"),
+        (StepReason::NotUnderstood, "update"),
+        (StepReason::UnknownCollection, "update"),
+        (StepReason::Unknown, "see its log"),
+    ] {
+        assert!(reason.words().contains(to_do));
+        assert_eq!((StepReason::from_name(reason.name()), json!(reason)), (reason, json!(reason.name())));
+    }
+    assert_eq!(StepReason::from_name("of_tomorrow"), StepReason::Unknown);
+    assert_eq!(UnknownTap::masked(&"0123456789abcdef".repeat(4)), "01234567...");
 }
 
 #[test]
@@ -334,6 +408,7 @@ fn snapshot_problem() {
     });
     for kind in ProblemKind::ALL {
         assert_eq!(ProblemKind::from_uri(&format!("https://care.example.test{}", kind.uri())), Some(*kind));
+        assert_eq!(kind.because("because").kind(), Some(*kind));
     }
 }
 
@@ -354,6 +429,7 @@ fn readers_ignore_fields_they_do_not_know() {
     let newer = r#"{"exposed":[{"what":"OF_TOMORROW","where":"x","why":[]}],"since":1}"#;
     let encryption: Encryption = serde_json::from_str(newer).unwrap();
     assert_eq!((encryption.exposed[0].what, encryption.is_complete()), (Exposed::Unmeasured, false));
+    assert!(Encryption::default().is_complete());
 }
 
 #[test]
@@ -396,5 +472,7 @@ fn pairing_codes_forgive_case_and_hyphens_and_nothing_else() {
     }
     assert_eq!(UserCode::new(&[255; 24]), None);
     assert_eq!(UserCode::new(&[0; 24]).unwrap().as_str(), "BBBB-BBBB");
-    assert!(!format!("{code:?}").contains("BCDF"));
+    assert_eq!((format!("{code:?}"), code.to_string()), ("UserCode([secret])".into(), "BCDF-GHJK".into()));
+    assert_eq!(serde_json::from_value::<UserCode>(json!("bcdfghjk")).unwrap(), code);
+    assert!(serde_json::from_value::<UserCode>(json!("ABCD-EFGH")).is_err());
 }

@@ -76,6 +76,19 @@ fn answers_become_typed_values() {
     assert_eq!(Value::Object(answers.values.clone()), expected);
     assert!(answers.doubts.is_empty());
     assert_eq!(vitals().read(&answers.values, None), Ok(answers));
+    let yes_or_no = |typed| field("fasting", FieldType::Boolean).parse(typed).ok();
+    let read = ["Yes", "TRUE", "on", "No", "false", "maybe", ""].map(yes_or_no);
+    let [yes, no] = [true, false].map(|it| Some(json!(it)));
+    assert_eq!(read, [yes.clone(), yes.clone(), yes, no.clone(), no, None, None]);
+    // Of a whole number there is one reading.
+    assert_eq!(field("steps", FieldType::Integer).parse("1,200"), Ok(json!(1200)));
+    assert!(
+        field("volume", FieldType::Number)
+            .parse("1,200")
+            .unwrap_err()
+            .detail
+            .starts_with("is this 1200 or 1.2?")
+    );
     // An offset stays; a device that knows no zones gives none.
     for (given, kept) in [
         ("2026-11-01T01:30-05:00", "2026-11-01T01:30-05:00"),
@@ -201,10 +214,10 @@ fn a_year_that_cannot_be_is_refused_and_an_unlikely_day_or_time_is_asked_about()
     for likely in ["11/30/2027", "2028-11-28", "1900-01-01", "2026-11-29"] {
         assert_eq!(asked("taken_on", likely), "");
     }
-    assert_eq!(
-        asked("taken_on", "2028-11-29"),
-        "taken_on: TAKEN_ON 11/29/2028 is more than two years ahead: check the year"
-    );
+    for (ahead, shown) in [("2028-11-29", "11/29/2028"), ("2199-12-31", "12/31/2199")] {
+        let words = format!("taken_on: TAKEN_ON {shown} is more than two years ahead: check the year");
+        assert_eq!(asked("taken_on", ahead), words);
+    }
     // What came over the wire was charted: it is asked about, whatever it is, by when it was charted.
     let at = "2026-11-28T14:42:00Z".parse::<Timestamp>().unwrap();
     let sent = json!({"pulse": 72, "taken_on": "1066-10-14", "taken_at": "0026-11-28T10:00+00:00"});
@@ -218,6 +231,9 @@ fn a_year_that_cannot_be_is_refused_and_an_unlikely_day_or_time_is_asked_about()
         ]
     );
     assert_eq!(read(None), [], "nobody knows when");
+    let taken_on = field("taken_on", FieldType::Date);
+    let doubted = ["1896-11-27", "1896-11-28"].map(|day| taken_on.time_doubt(&json!(day), at).is_some());
+    assert_eq!(doubted, [true, false], "130 years to the day");
 }
 
 #[test]
@@ -236,7 +252,7 @@ fn a_field_that_expects_the_future_asks_about_the_past() {
     };
     for (key, likely) in [
         ("next_at", "2026-12-05T09:00-06:00"),
-        ("next_at", "2026-11-28T08:38-06:00"),
+        ("next_at", "2026-11-28T08:37-06:00"),
         ("next_at", "2027-11-28T08:42-06:00"),
         ("next_on", "2026-11-28"),
         ("next_on", "12/05/2026"),
@@ -285,13 +301,59 @@ fn what_is_unlikely_is_asked_about_and_not_refused() {
         "systolic: SYSTOLIC is not above DIASTOLIC: are they swapped?"
     );
     assert_eq!(doubts(&[("pulse", "71"), ("systolic", "128"), ("diastolic", "77")]), "");
-    let vitals = vitals();
-    let pulse = vitals.fields.first().unwrap();
-    assert!(pulse.is_critical(&json!(130)) && !pulse.is_critical(&json!(129)));
+    // What cannot be is told from what may be, to the last number that may.
+    assert_eq!(doubts(&[("pulse", "0")]), "pulse: PULSE 0 bpm is low: 25 or more is usual");
+    let pulse = Field { critical_min: Some(40.0), ..vitals().fields.remove(0) };
+    let critical: Vec<_> =
+        [40, 41, 129, 130].into_iter().filter(|it| pulse.is_critical(&json!(it))).collect();
+    assert_eq!(critical, [40, 130]);
+}
+
+#[test]
+fn a_key_is_a_plain_word() {
+    let long = "k".repeat(64);
+    for key in ["a", "heart_rate", "bp2", long.as_str()] {
+        assert!(is_key(key), "{key}");
+    }
+    for no_key in ["", "_a", "2bp", "Pulse", "heartRate", "heart-rate", "herz_ü", " a", &(long.clone() + "k")]
+    {
+        assert!(!is_key(no_key), "{no_key}");
+    }
+}
+
+#[test]
+fn a_form_is_shown_in_its_order_and_corrected_by_whom_it_names_or_by_its_author() {
+    let mut workflow = vitals();
+    for (field, order) in workflow.fields.iter_mut().zip([3, 1, 2]) {
+        field.display_order = order;
+    }
+    workflow.fields.truncate(3);
+    let order: Vec<_> = workflow.in_order().into_iter().map(|field| field.key.as_str()).collect();
+    assert_eq!(order, ["temperature", "position", "pulse"]);
+    assert!(workflow.lets_correct(Role::Caregiver, false), "it names none");
+    workflow.corrected_by = vec![Role::Rn];
+    let lets = |role, is_own| workflow.lets_correct(role, is_own);
+    assert!(lets(Role::Rn, false) && lets(Role::Caregiver, true) && !lets(Role::Caregiver, false));
 }
 
 #[test]
 fn wire_values_of_the_wrong_type_name_their_field() {
+    for (field_type, wrong, right) in [
+        (FieldType::String, json!(5), json!("calm")),
+        (FieldType::Date, json!(2026), json!("2026-05-01")),
+        (FieldType::Datetime, json!(2026), json!("2026-05-01T14:30")),
+        (FieldType::Select, json!(true), json!("Yes")),
+        (FieldType::Integer, json!(72.5), json!(-5)),
+        (FieldType::Integer, json!("72"), json!(u64::MAX)),
+        (FieldType::Number, json!("72"), json!(72.5)),
+        (FieldType::Boolean, json!("yes"), json!(false)),
+    ] {
+        let field = Field { options: vec!["Yes".into()], ..field("answer", field_type) };
+        assert_eq!(field.read(&wrong).unwrap_err().detail, format!("this is not a {}", field_type.name()));
+        assert_eq!(json!(field_type), field_type.name());
+        assert_eq!((field.read(&right), field.read(&Value::Null)), (Ok(right.clone()), Ok(Value::Null)));
+        assert!(Field { required: true, ..field }.read(&Value::Null).is_err(), "no answer is none");
+    }
     let values = json!({"pulse": "72", "note": 5, "extra": 1});
     let faults = vitals().read(values.as_object().unwrap(), None).unwrap_err();
     let named: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();

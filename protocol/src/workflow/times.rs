@@ -11,7 +11,7 @@ use crate::merge::AHEAD;
 use crate::time::Timestamp;
 
 /// A day is over everywhere once it is over so far west of Greenwich.
-const WESTERNMOST: Duration = Duration::from_secs(12 * 3_600);
+const WESTERNMOST: Duration = Duration::from_hours(12);
 
 /// A year as text, and the length of a day and of a wall time.
 const YEAR: usize = 4;

@@ -20,6 +20,12 @@ impl Kiosk {
         self.on(SessionEvent::NewPinChecked { attempt, user, outcome })
     }
 
+    /// Under which session what is typed next would be chosen.
+    fn choosing_under(&self) -> Result<SessionId, Refused> {
+        let (attempt, _) = self.machine.pin_attempt().expect("a PIN is asked for");
+        Ok(self.machine.choosing(attempt)?.actor().session)
+    }
+
     fn asked(&self) -> Option<Asked> {
         if let SessionView::PinPad { asked, .. } = self.view() { Some(asked) } else { None }
     }
@@ -68,6 +74,7 @@ fn an_exposed_pin_ends_the_grace_period_and_no_session() {
     kiosk.on(SessionEvent::LockPressed);
     check(&kiosk.tap(known(&exposed(NINE))), "+presented accept");
     check(&kiosk.pin(true), "+pin_exposed");
+    assert_eq!(kiosk.choosing_under(), Ok(session));
     kiosk.choose(NewPin::Fit);
     check(&kiosk.choose(NewPin::Kept(renewed())), "resume1 +new_pin");
     assert_eq!(kiosk.open_session(), Some(session), "and comes back to where she was");
@@ -92,6 +99,9 @@ fn her_own_new_pin_does_not_close_the_pad_that_makes_it() {
     kiosk.pin(true);
     kiosk.choose(NewPin::Fit);
     kiosk.on(SessionEvent::PinEntered);
+    let (attempt, _) = kiosk.checking.unwrap();
+    kiosk.on(SessionEvent::MemberChanged(Member { role: Role::Lpn, ..exposed(NINE) }));
+    assert!(kiosk.machine.choosing(attempt).is_ok(), "another role is no other PIN");
     let new = Member { pin: Some(renewed()), ..ada() };
     check(&kiosk.on(SessionEvent::MemberChanged(new)), "");
     let (attempt, user) = kiosk.checking.take().unwrap();
@@ -113,6 +123,8 @@ fn the_office_is_faster_than_she_is() {
             (0..typed).for_each(|_| drop(kiosk.choose(NewPin::Fit)));
             kiosk.on(SessionEvent::PinEntered);
             let (attempt, user) = kiosk.checking.take().unwrap();
+            // The mirror may say it more than once.
+            check(&kiosk.on(SessionEvent::MemberChanged(office.clone())), "");
             check(&kiosk.on(SessionEvent::MemberChanged(office.clone())), "");
             assert_eq!(kiosk.machine.choosing(attempt), Err(Refused::NoSession), "hers would answer nothing");
             check(&kiosk.on(SessionEvent::NewPinChecked { attempt, user, outcome }), "-pin_replaced");
@@ -152,6 +164,7 @@ fn whoever_gives_up_has_chosen_nothing_and_who_waited_behind_waits_on() {
     let first = kiosk.sign_in(&ben());
     kiosk.tap(known(&exposed(NINE)));
     kiosk.pin(true);
+    assert_ne!(kiosk.choosing_under(), Ok(first), "it is not his session that she chooses under");
     kiosk.choose(NewPin::Fit);
     check(&kiosk.wait(secs(60)), "-pin_timed_out");
     check(&kiosk.tap(known(&ben())), "+presented resume2 +badge_in_grace accept");
