@@ -37,6 +37,9 @@ pub enum NumberError {
     /// It could be either of two, each written so that it is taken.
     #[error("is this {0} or {1}? Type the one that is meant")]
     Ambiguous(String, String),
+    /// It is a fraction, or a score and what it is out of; each written so that it is taken where parts of one are.
+    #[error("is this {0} or {1}? Type the one that is meant")]
+    FractionOrScore(String, String),
     /// It has another unit than is charted here.
     #[error("this is charted in {0}")]
     OtherUnit(String),
@@ -218,10 +221,8 @@ fn why_none(text: &str) -> NumberError {
     let ends = |part: &str| part.trim_end().ends_with(|c: char| c.is_ascii_digit());
     let begins =
         |part: &str| part.trim_start_matches(['+', '-', ' ']).starts_with(|c: char| c.is_ascii_digit());
-    let two = |sign: char| {
-        let both = folded.trim_start_matches('-').split_once(sign);
-        both.filter(|&(one, other)| ends(one) && begins(other))
-    };
+    let are_numbers = |&(one, other): &(&str, &str)| ends(one) && begins(other);
+    let two = |sign: char| folded.split_once(sign).filter(are_numbers);
     let is_number = |(one, _): (&str, &str)| one.chars().all(is_part);
     if two('e').is_some_and(is_number) {
         return NumberError::Exponent;
@@ -232,7 +233,8 @@ fn why_none(text: &str) -> NumberError {
     if let Some((one, other)) = two('/') {
         return of_two(one, other);
     }
-    if two('-').is_some_and(is_number) {
+    let unsigned = folded.trim_start_matches('-');
+    if unsigned.split_once('-').filter(are_numbers).is_some_and(is_number) {
         return NumberError::Range;
     }
     let shown = |text: &str| text.chars().take(SHOWN).collect();
@@ -246,8 +248,9 @@ fn why_none(text: &str) -> NumberError {
 /// What two numbers with a slash between them are: of ten is of a scale, behind a whole number it is a fraction, and
 /// three of four may be either.
 fn of_two(one: &str, other: &str) -> NumberError {
-    let upper = one.get(one.trim_end_matches(is_part).len()..).unwrap_or_default();
-    let upper = upper.trim_start_matches(['+', '-', ' ']);
+    let signed = one.get(one.trim_end_matches(is_part).len()..).unwrap_or_default().trim_start();
+    let sign = if signed.starts_with('-') { "-" } else { "" };
+    let upper = signed.trim_start_matches(['+', '-', ' ']);
     if upper.contains('-') {
         return NumberError::Range;
     }
@@ -261,10 +264,12 @@ fn of_two(one: &str, other: &str) -> NumberError {
     let lower = other.get(..end).unwrap_or_default().trim_end_matches(['.', ',']);
     let number = read(first).ok().and_then(|it| it.parse::<f64>().ok());
     match number.zip(lower.parse::<u16>().ok()) {
-        Some((number, 10)) if number <= 10.0 => NumberError::OutOf(first.to_owned()),
-        Some((number, lower @ (2..=4 | 8))) if (1.0..f64::from(lower)).contains(&number) => {
+        Some((number, 10)) if number <= 10.0 => NumberError::OutOf(format!("{sign}{first}")),
+        Some((number, lower @ (2..=4 | 8)))
+            if number.fract() == 0.0 && (1.0..f64::from(lower)).contains(&number) =>
+        {
             let fraction = (number / f64::from(lower) * 1e3).round() / 1e3;
-            NumberError::Ambiguous(fraction.to_string(), first.to_owned())
+            NumberError::FractionOrScore(format!("{sign}{fraction}"), format!("{sign}{first}"))
         }
         Some(_) | None => NumberError::Slash,
     }

@@ -37,7 +37,8 @@ async fn a_facility_charts_in_celsius_and_kilograms_what_the_server_has_in_fahre
     assert_eq!(terminal.does(&garden).await?["units"], "metric");
     let events = items(&organization.admin.get("/api/v1/audit-events?limit=100").await?)?;
     assert_eq!(events.iter().filter(|event| event["details"]["units"] == "metric").count(), 1, "{events:?}");
-    hall.page_says(&format!("/residents/{id}/chart/vitals"), &["Usual: above 35 and below 39.5 °C"]).await?;
+    hall.page_says(&format!("/residents/{id}/chart/vitals"), &["Usual: above 35 and 39.4 °C or less"])
+        .await?;
 
     // What is typed comes back as it was typed; what the server has is in the schema's unit.
     let mut answers = vitals("A warm night").to_vec();

@@ -78,6 +78,7 @@ fn what_is_no_number_is_said_and_what_is_in_the_way() {
         "13/15",
         "4/4",
         "0/4",
+        "1.9999/2",
         "72/10",
         "03/04/1941",
     ] {
@@ -96,8 +97,10 @@ fn what_is_no_number_is_said_and_what_is_in_the_way() {
         ("3 / 4 edema", "0.75", "3"),
         ("5/8", "0.625", "5"),
         ("2/3", "0.667", "2"),
+        ("-3/4", "-0.75", "-3"),
+        ("− 1 / 8", "-0.125", "-1"),
     ] {
-        let either = NumberError::Ambiguous(fraction.into(), score.into());
+        let either = NumberError::FractionOrScore(fraction.into(), score.into());
         assert_eq!(number(text, None), Err(either), "{text}");
         assert_eq!((number(fraction, None), number(score, None)), (Ok(fraction.into()), Ok(score.into())));
     }
@@ -109,6 +112,7 @@ fn what_is_no_number_is_said_and_what_is_in_the_way() {
         ("1,5/10", "1,5"),
         (".5/10", ".5"),
         ("pain, 7/10", "7"),
+        ("-5/10", "-5"),
     ] {
         let words = number(text, None).unwrap_err().to_string();
         assert_eq!(words, format!("give {alone} alone, without what it is out of"), "{text}");

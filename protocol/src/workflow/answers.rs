@@ -200,6 +200,10 @@ impl Field {
         let read = match number(text, self.unit.as_deref()) {
             // Of a whole number there is one reading.
             Err(NumberError::Ambiguous(whole, _)) if is_whole => whole,
+            // No fraction is whole, so it is a score.
+            Err(NumberError::FractionOrScore(_, _)) if is_whole => {
+                return Err(self.number_fault(&NumberError::Slash, None));
+            }
             read => read.map_err(|error| self.number_fault(&error, None))?,
         };
         let number = if is_whole {

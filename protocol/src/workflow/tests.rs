@@ -186,6 +186,17 @@ fn a_number_is_asked_for_with_an_example_of_the_fields_own() {
 }
 
 #[test]
+fn a_score_in_a_field_of_a_whole_number_is_to_be_given_alone() {
+    let pain = field("pain", FieldType::Integer);
+    for text in ["3/4", "1/2", "-3/4", "1.9999/2"] {
+        let refused = pain.parse(text).unwrap_err().detail;
+        let words = "“/” is no part of a number: give the one before it alone";
+        assert!(refused.starts_with(words), "{text}: {refused}");
+    }
+    assert_eq!(pain.parse("1,000"), Ok(json!(1000)));
+}
+
+#[test]
 fn a_year_that_cannot_be_is_refused_and_an_unlikely_day_or_time_is_asked_about() {
     for (key, typed, words) in [
         ("taken_on", "0000-01-01", "the year 0000 is before 1900: check the year"),

@@ -117,12 +117,22 @@ mod tests {
             ..field(number, [Some(94.0), Some(105.0)], [Some(95.0), Some(103.0)])
         };
         let asked = temperature.charted_in(Units::Metric);
-        assert_eq!(asked.usual().as_deref(), Some("above 35 and below 39.5 °C"));
-        for tenth in ["35.1", "39.4"] {
-            let stored = temperature.parse_in(tenth, Units::Metric).unwrap();
-            assert!(!temperature.is_critical(&stored), "{tenth}");
+        assert_eq!(asked.usual().as_deref(), Some("above 35 and 39.4 °C or less"));
+        for (typed, is_critical) in
+            [("35", true), ("35.01", false), ("35.1", false), ("39.4", false), ("39.45", true)]
+        {
+            let stored = temperature.parse_in(typed, Units::Metric).unwrap();
+            assert_eq!(temperature.is_critical(&stored), is_critical, "{typed}");
         }
         assert!(temperature.is_critical(&json!(103)));
+        for (plausible, critical, usual) in [
+            ([Some(94.0), Some(105.0)], [Some(94.0), None], Some("34.5 to 40.5 °C")),
+            ([Some(94.0), None], [None, Some(103.0)], Some("34.5 to 39.4 °C")),
+            ([None, None], [None, Some(103.0)], None),
+        ] {
+            let asked = Field { unit: Some("°F".into()), ..field(number, plausible, critical) };
+            assert_eq!(asked.charted_in(Units::Metric).usual().as_deref(), usual, "{critical:?}");
+        }
         let oxygen =
             Field { unit: Some("%".into()), ..field(whole, [Some(80.0), Some(100.0)], [Some(88.0), None]) };
         assert_eq!(oxygen.usual().as_deref(), Some("89 to 100%"));
