@@ -1,9 +1,10 @@
 //! The session host: the session machine of `agent-core` with this device's clock, badges and PINs.
 //!
 //! Whatever happens at the screen is an event, and what the machine made of it comes back as its [`Outcome`]; only the
-//! host gives permits. One event after the other is decided and made durable, so that two wrong PINs count as two. It
+//! host gives permits. One event after the other is decided and written down, so that two wrong PINs count as two. It
 //! takes effect only then: whoever asks for the screen or for a permit meanwhile is answered as before it, and does not
-//! wait for the disk. But whoever leaves the screen has left it at once.
+//! wait for the disk. But whoever leaves the screen has left it at once. What the disk does not take is kept in memory
+//! until it does, and holds no event up.
 
 mod new_pin;
 mod sign_in;
@@ -35,14 +36,14 @@ use sign_in::Tap;
 pub(crate) struct SessionHost {
     badge_key: Zeroizing<[u8; 32]>,
     reader: Arc<Reader>,
-    /// Held by whoever decides an event, until what has to be durable is; within it the audit trail's lock is taken.
+    /// Held by whoever decides an event, until that is written down; within it the audit trail's lock is taken.
     deciding: Mutex<()>,
     state: Mutex<State>,
 }
 
 /// What is known at this screen alone.
 struct State {
-    /// As of the last event that is durable.
+    /// As of the last event that is written down: on the disk, or in memory while that does not take it.
     machine: SessionMachine,
     /// By what the last card that was nobody's badge would be known, and when it was there. Never written down.
     unknown_tap: Option<(String, Duration)>,
@@ -96,9 +97,12 @@ impl SessionHost {
 
     /// Lets time pass: what was due, if anything was.
     pub(super) fn tick(&self) -> Option<Outcome> {
-        let deciding = lock(&self.deciding);
+        self.due(&lock(&self.deciding))
+    }
+
+    fn due(&self, deciding: &MutexGuard<'_, ()>) -> Option<Outcome> {
         let is_due = self.next_deadline().is_some_and(|deadline| deadline <= self.reader.clock.monotonic());
-        is_due.then(|| self.decide(&deciding, SessionEvent::Tick, None))
+        is_due.then(|| self.decide(deciding, SessionEvent::Tick, None))
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
@@ -178,8 +182,7 @@ impl SessionHost {
         }
     }
 
-    /// Has the machine decide, and makes durable what has to be before any of it shows: all that is to be written down
-    /// goes in one append.
+    /// Has the machine decide, and writes down what has to be before any of it shows, in one append.
     fn decide(&self, _: &MutexGuard<'_, ()>, event: SessionEvent, tap: Option<&Tap<'_>>) -> Outcome {
         let clock = &self.reader.clock;
         let (now, monotonic, random) = (clock.now(), clock.monotonic(), clock.random::<10>());

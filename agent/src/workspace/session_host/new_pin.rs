@@ -1,6 +1,8 @@
 //! A new PIN, chosen by its owner. It is hashed here, and only its verifier leaves the device: as a change, which the
 //! other kiosks get by way of the server. Until it has come back, this one goes by what waits.
 
+use std::sync::MutexGuard;
+
 use carepost_agent_core::session::{NewPin, PinMark, SessionEvent};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, ChangeKind};
@@ -69,22 +71,32 @@ impl SessionHost {
     pub(super) fn keep_new_pin(&self, check: &PinCheck, typed: &SecretString) -> Outcome {
         let PinCheck { attempt, user, .. } = *check;
         let held = lock(&self.state).chosen.take().filter(|(whose, _)| *whose == user);
-        let outcome = match held {
-            Some((_, chosen)) if is_secret(&chosen.pin_verifier, typed.expose_secret()) == Ok(true) => {
-                match self.keep(attempt, user, &chosen) {
-                    Ok(()) => NewPin::Kept(PinMark::of(&chosen.pin_verifier)),
-                    Err(error) => {
-                        tracing::error!(error = format!("{error:#}"), "a new PIN was not kept");
-                        NewPin::Refused(NOT_KEPT)
-                    }
+        let same =
+            held.filter(|(_, chosen)| is_secret(&chosen.pin_verifier, typed.expose_secret()) == Ok(true));
+        // Held from the permit until it is kept and told: a pad that is gone by then, or was due to go, keeps nothing.
+        let deciding = lock(&self.deciding);
+        let due = self.due(&deciding).unwrap_or_default();
+        let outcome = match same {
+            Some((_, chosen)) => match self.keep(&deciding, (attempt, user), &chosen) {
+                Ok(()) => NewPin::Kept(PinMark::of(&chosen.pin_verifier)),
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "a new PIN was not kept");
+                    NewPin::Refused(NOT_KEPT)
                 }
-            }
-            Some(_) | None => NewPin::Refused(NOT_THE_SAME),
+            },
+            None => NewPin::Refused(NOT_THE_SAME),
         };
-        self.on(SessionEvent::NewPinChecked { attempt, user, outcome })
+        let mut told = self.decide(&deciding, SessionEvent::NewPinChecked { attempt, user, outcome }, None);
+        told.left = [due.left, told.left].concat();
+        told
     }
 
-    fn keep(&self, attempt: u64, user: UserId, chosen: &ChosenPin) -> anyhow::Result<()> {
+    fn keep(
+        &self,
+        _: &MutexGuard<'_, ()>,
+        (attempt, user): (u64, UserId),
+        chosen: &ChosenPin,
+    ) -> anyhow::Result<()> {
         let exposed = self.staff(user)?.and_then(|user| user.pin_exposed_at);
         anyhow::ensure!(exposed == Some(chosen.exposed_at), "her PIN was replaced meanwhile");
         let permit = lock(&self.state).machine.choosing(attempt)?;
