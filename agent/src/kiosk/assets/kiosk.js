@@ -5,6 +5,7 @@
   const STALE = 25_000; // Milliseconds without word from the agent: its beat is 10 seconds.
   const TOUCHES = 5_000; // At most one report of a touch in this time, unless the screen is about to lock.
   const RESTART = 60_000; // A restart takes no longer; what does not answer by then may not come back by itself.
+  const GOING = 5_000; // Another page is there by then, or does not come: what was pressed led nowhere.
   const PAUSE = 600; // A pause in typing this long keeps the draft.
   const { body, documentElement: root } = document;
   const byId = (id) => document.getElementById(id);
@@ -60,7 +61,10 @@
   let heard = performance.now();
   let due = 0;
   let asked = null;
+  let going = false;
+  let stays = 0;
   const refresh = async () => {
+    if (going) return undefined;
     if (pressing) return later();
     try {
       const from = parts.includes("main") ? location.href : "/status";
@@ -96,12 +100,18 @@
   };
   const later = () => {
     clearTimeout(due);
-    due = setTimeout(refresh, 150);
+    if (!going && !gone) due = setTimeout(refresh, 150);
   };
-  // Whoever opens another page has not read this one again after it.
+  // Whoever opens another page has not read this one again after it. If none comes, this one catches up.
   addEventListener("beforeunload", () => {
+    going = true;
     clearTimeout(due);
     asked?.abort();
+    clearTimeout(stays);
+    stays = setTimeout(() => {
+      going = false;
+      later();
+    }, GOING);
   });
   const stream = new EventSource("/events");
   stream.onmessage = (event) => {
