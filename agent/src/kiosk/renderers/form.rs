@@ -173,7 +173,7 @@ impl FormView {
     pub(crate) fn save(&self) -> String {
         match (&self.page.form, &self.page.resident) {
             (Form::Strike(_, _), _) => "Strike out this entry".to_owned(),
-            (Form::Correct(_, _), _) if self.page.puts_back.is_some() => "Put back this entry".to_owned(),
+            _ if self.page.puts_back.is_some() => "Put back this entry".to_owned(),
             (Form::Discharge(_), Some(resident)) => format!("Discharge {}", resident.name),
             (Form::Readmit(_), Some(resident)) => format!("Readmit {}", resident.name),
             _ => "Save".to_owned(),
@@ -302,7 +302,8 @@ fn explained(form: &FormPage) -> Option<String> {
             Some(Struck { by, reason }) => {
                 let why = reason.as_ref().map(|reason| format!(" (“{reason}”)")).unwrap_or_default();
                 format!(
-                    "You put back an entry that was struck out by {by}{why}. That it was struck out stays readable"
+                    "You put back an entry that was struck out by {by}{why}. That it was struck out stays \
+                     readable."
                 )
             }
             None => format!("You correct an entry{of}. What was charted before stays readable."),

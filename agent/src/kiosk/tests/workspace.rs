@@ -96,6 +96,11 @@ const ANSWERS: &str = "taken_at=2026-05-01T14:30&pulse=72&position=Sitting";
 
 impl Device {
     fn new() -> Self {
+        Self::with_head(100)
+    }
+
+    /// A device that has all up to 100 of a feed with that head.
+    fn with_head(head: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let key = FileKey::from_bytes([9; 32]);
         let (mirror, _) = Mirror::open(&MirrorOpening {
@@ -107,7 +112,7 @@ impl Device {
         .unwrap();
         let page = first_page();
         let cursor = Cursor { epoch: 1, seq: 100 };
-        mirror.apply(&page, &PageEnd::new(cursor, 100, Timestamp::EPOCH)).unwrap();
+        mirror.apply(&page, &PageEnd::new(cursor, head, Timestamp::EPOCH)).unwrap();
         let clock = Arc::new(Clock::new(None));
         let grant = grant();
         let outbox = Outbox::open(OutboxOpening {

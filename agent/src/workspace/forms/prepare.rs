@@ -295,11 +295,14 @@ impl Forms {
                     None => self.reader.workflows()?.asked_in(&key, version.or(charted))?,
                 };
                 let mut makes = Makes::new(change.kind, Collection::Records, change.record);
+                let mut puts_back = None;
                 if change.kind == ChangeKind::Amend {
                     makes.strikes = change.entered_in_error;
-                    form = with_reason(form, makes.strikes, false);
+                    puts_back = self.struck(read, patient, change.record.filter(|_| !makes.strikes))?;
+                    form = with_reason(form, makes.strikes, puts_back.is_some());
                 }
                 let prepared = Prepared::new(asker, writer, Some(resident), form, makes);
+                let prepared = Prepared { puts_back, ..prepared };
                 let mut prepared = prepared.filled(change.fields, asker.units);
                 prepared.answers.extend(change.reason.map(|reason| (REASON.to_owned(), reason)));
                 prepared
@@ -328,6 +331,22 @@ impl Forms {
         prepared.refusal = Some(reason.detail);
         prepared.faults = reason.errors;
         Ok(prepared)
+    }
+
+    /// By whom a record was struck out, and why; none where it was not, or is not here.
+    fn struck(
+        &self,
+        read: &Permit<ReadPatients>,
+        patient: PatientId,
+        id: Option<RecordId>,
+    ) -> Result<Option<Struck>, Refused> {
+        match id.map(|id| self.charted(read, patient, id)).transpose() {
+            Ok(known) => Ok(known
+                .filter(|known| known.is_struck)
+                .map(|known| Struck { by: self.reader.name_of(known.author), reason: known.reason })),
+            Err(Refused::NoSuchRecord) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// A record that is to be corrected.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use carepost_protocol::change::ChangeKind;
-use carepost_protocol::id::{PatientId, RecordId};
+use carepost_protocol::id::{PatientId, RecordId, UserId};
 use carepost_protocol::record::{Collection, PatientDocument};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::wire::push::RejectionCode;
@@ -72,7 +72,7 @@ impl Reader {
             Todo::Administrator
         } else if change.actor == permit.actor().user {
             Todo::Correct
-        } else if self.mirror.user(change.actor).map_err(storage)?.is_some_and(|author| author.is_active) {
+        } else if self.can_sign_in(change.actor)? {
             Todo::Author(author.clone())
         } else {
             // Who cannot sign in corrects nothing.
@@ -95,6 +95,14 @@ impl Reader {
             why,
             todo,
         })
+    }
+
+    /// Whether somebody can sign in and correct what is theirs; whoever is not here while the staff is still loading may.
+    fn can_sign_in(&self, user: UserId) -> Result<bool, Refused> {
+        // Asked first: a page that arrives in between only adds.
+        let is_loading = !self.is_loaded(Collection::Users);
+        let known = self.mirror.user(user).map_err(storage)?;
+        Ok(known.map_or(is_loading, |user| user.is_active))
     }
 
     /// Whom a change is about.

@@ -163,6 +163,34 @@ async fn nobody_waits_for_the_correction_of_somebody_who_cannot_sign_in_any_more
 }
 
 #[tokio::test]
+async fn whoever_is_not_here_while_the_staff_is_loading_may_still_correct_it() {
+    let device = Device::with_head(102);
+    device.sign_in(BEN);
+    device.send(&device.form(4).await, ANSWERS).await;
+    device.settle(&[(1, RejectionCode::BreaksSchema)]);
+    device.sign_in(ANNA);
+    let mut page = Page::default();
+    let line = Line {
+        collection: Some(Collection::Users.name().into()),
+        id: Some(by(BEN).to_string().into()),
+        seq: Some(101),
+        deleted: true,
+        ..Line::default()
+    };
+    page.push(&line).unwrap();
+    let arrives = |page: &Page, seq| {
+        let end = PageEnd::new(Cursor { epoch: 1, seq }, 102, Timestamp::EPOCH);
+        device.workspace.mirror().apply(page, &end).unwrap();
+    };
+    arrives(&page, 101);
+    let shown = device.shown("/attention").await;
+    assert!(shown.contains("Somebody whose name is still loading has to correct it"), "{shown}");
+    arrives(&Page::default(), 102);
+    let shown = device.shown("/attention").await;
+    assert!(shown.contains("An administrator has to look at it"), "{shown}");
+}
+
+#[tokio::test]
 async fn an_entry_is_corrected_beside_what_was_charted() {
     let device = Device::new();
     device.bring(

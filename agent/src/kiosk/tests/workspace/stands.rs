@@ -2,6 +2,7 @@
 //! corrects nothing, a resident who was discharged.
 
 use carepost_protocol::record::{PatientDocument, RecordDocument};
+use carepost_protocol::wire::push::RejectionCode;
 
 use super::needs::{field, hidden, record};
 use super::*;
@@ -121,6 +122,12 @@ async fn a_correction_that_changes_nothing_is_not_saved_and_putting_back_is() {
         StatusCode::SEE_OTHER,
         "it was struck out, and is not now"
     );
+    // Refused, it is asked for as what it is.
+    device.settle(&[(2, RejectionCode::BreaksSchema)]);
+    let refused = device.sheet("/attention/2").await;
+    for words in ["The server refused this", "Why it is put back", "Put back this entry</button>"] {
+        assert!(refused.html.contains(words), "{words} is missing in {}", refused.html);
+    }
 }
 
 #[tokio::test]
