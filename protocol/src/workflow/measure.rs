@@ -18,8 +18,8 @@ impl Field {
         self.measure().filter(|unit| units != Units::AsPublished && unit.units() != units)
     }
 
-    /// The field as a facility that charts in `units` is asked it: its unit, its bounds and what it suggests. Where what
-    /// is critical begins between two tenths there, the last that is not is the most that is plausible.
+    /// The field as a facility that charts in `units` is asked it: its unit, its bounds and what it suggests. Where
+    /// what is critical begins between two tenths there, the last that is not is the most that is plausible.
     #[must_use]
     pub fn charted_in(&self, units: Units) -> Self {
         let Some(unit) = self.elsewhere(units) else { return self.clone() };

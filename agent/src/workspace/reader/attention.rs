@@ -97,7 +97,8 @@ impl Reader {
         })
     }
 
-    /// Whether somebody can sign in and correct what is theirs; whoever is not here while the staff is still loading may.
+    /// Whether somebody can sign in and correct what is theirs. Whoever is not here while the staff is still loading
+    /// may.
     fn can_sign_in(&self, user: UserId) -> Result<bool, Refused> {
         // Asked first: a page that arrives in between only adds.
         let is_loading = !self.is_loaded(Collection::Users);
