@@ -265,7 +265,7 @@ fn what_is_wrong_with_a_device_comes_with_what_to_do() {
         (Exposed::PlainFile, "enroll the device anew"),
         (Exposed::PlainSwap, "switch it off"),
         (Exposed::OpenDirectory, "chmod 0700"),
-        (Exposed::Unmeasured, "update the agent"),
+        (Exposed::Unmeasured, "say why"),
     ] {
         let words = Exposure { what, place: "/dev/example".into() }.words();
         assert!(words.starts_with("/dev/example") && words.contains(to_do), "{words}");

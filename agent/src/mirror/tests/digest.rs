@@ -194,8 +194,9 @@ fn an_epoch_change_in_the_middle_of_a_refetch_pulls_everything() {
 fn a_mirror_of_an_earlier_agent_stays_readable_and_is_fetched_again() {
     let kiosk = Kiosk::new();
     let feed = Feed::of(3, 1);
-    let earlier = kiosk.earlier(1);
-    earlier.execute("UPDATE state SET pass = 3, swept = 3", []).unwrap();
+    let earlier = kiosk.file(&schema::MIGRATIONS[..1]);
+    let own = "INSERT INTO state (one, organization, facility, epoch, seq, pass, swept) VALUES (1, ?, ?, 1, 4, 3, 3)";
+    earlier.execute(own, rusqlite::params![ORGANIZATION.as_bytes(), FACILITY.as_bytes()]).unwrap();
     let stale = serde_json::to_vec(&patient(1, "Resident 1", None)).unwrap();
     let put = "INSERT INTO documents (collection, id, seq, pass, body) VALUES (5, ?, 1, 3, ?)";
     earlier.execute(put, rusqlite::params![[1_u8; 16], stale]).unwrap();

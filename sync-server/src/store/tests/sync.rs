@@ -266,7 +266,7 @@ async fn work_that_fails_or_breaks_off_is_rolled_back_alone() {
     // All are sent before any is awaited, so that they meet in one group.
     let work = (0..9_u8).map(|n| {
         world.store.write(access, move |tx| {
-            tx.execute(insert, params![[n; 16], facility, format!("G-{n}")])?;
+            tx.execute(insert, params![[n + 1; 16], facility, format!("G-{n}")])?;
             match n % 3 {
                 0 => Ok(()),
                 1 => Err(StoreError::NotFound("nothing")),
