@@ -36,7 +36,7 @@ const ASKED: usize = 6;
 const NAMED: usize = 200;
 /// By which an audit event tells the last edit of the patient whom it shows.
 const SEEN_TO: &str = "seen_to";
-/// How many of a session's latest events of a patient are looked through for that.
+/// How many of a session's events of a patient are looked through for that at once, the latest first.
 const LOOKS: usize = 200;
 
 /// The fields of a patient, by key: those of [`patient::FIELDS`] that are asked for, and nothing else.
@@ -122,8 +122,7 @@ pub async fn list(
             replaced.iter().filter(|(_, took)| took.iter().any(is_found)).map(|(id, _)| *id).collect();
         move |it: &Patient| by_another.contains(&it.id) || patient::is_found(it, &sought)
     });
-    let is_wanted = move |patient: &Patient| wanted.as_ref().is_none_or(|wanted| wanted(patient));
-    let Listed { items, next } = registry.patients((facility, is_active), asked, is_wanted).await?;
+    let Listed { items, next } = registry.patients((facility, is_active), asked, wanted).await?;
     let named: Vec<_> = items.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
     let note = note(person, AuditAction::View, "patient").facility(facility);
     person.write(note.detail("count", items.len()).detail("patients", named)).await?;
@@ -285,7 +284,7 @@ async fn looked_at(person: &Person, id: PatientId) -> Answer<(Permit<ReadPatient
 /// the audit log knows. None where it never was.
 async fn seen_to(person: &Person, id: PatientId) -> Answer<Option<u64>> {
     let session = Duration::from_secs(u64::from(person.app.config.session_hours) * 3_600);
-    let looks = AuditQuery {
+    let mut looks = AuditQuery {
         patient: Some(id),
         session: Some(person.actor().session),
         source: Some(AuditSource::Server),
@@ -293,8 +292,15 @@ async fn seen_to(person: &Person, id: PatientId) -> Answer<Option<u64>> {
         limit: LOOKS,
         ..AuditQuery::default()
     };
-    let looks = person.registry()?.audit_events(looks).await?;
-    Ok(looks.items.iter().filter_map(|it| it.event.details.get(SEEN_TO)?.as_u64()).max())
+    let registry = person.registry()?;
+    loop {
+        let Listed { items, next } = registry.audit_events(looks.clone()).await?;
+        let seen = items.iter().filter_map(|it| it.event.details.get(SEEN_TO)?.as_u64()).max();
+        if seen.is_some() || next.is_none() {
+            return Ok(seen);
+        }
+        looks.after = next;
+    }
 }
 
 /// The day that it is in a facility.

@@ -138,7 +138,7 @@ pub struct WhichPatients {
     limit: Option<usize>,
 }
 
-/// The patients the asker sees, by `name` or `created_at`, by pages.
+/// The patients the asker sees, by `name`, by pages.
 #[utoipa::path(get, path = "/api/v1/patients", operation_id = "list_patients", tag = "patients", security(("session" = [])), params(WhichPatients), responses((status = 200, body = List<PatientView>)))]
 pub async fn list_patients(
     person: Person,

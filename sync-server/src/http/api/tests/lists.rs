@@ -172,6 +172,13 @@ async fn sorted(office: &Office, token: &str, route: &Route, path: &str) {
             let mut back = pages(office, token, path, 1, &format!("&sort=-{key}")).await;
             back.reverse();
             assert_eq!(onward, back, "{path} by {key}");
+            // A place is of one direction.
+            for [one, other] in [["", "-"], ["-", ""]] {
+                let first = ask(&format!("limit=1&sort={one}{key}")).await.body;
+                let next = first["next"].as_str().unwrap();
+                let told = ask(&format!("limit=1&sort={other}{key}&page={next}")).await;
+                assert_eq!((told.status, told.field()), (422, "page"), "{path}: {}", told.text);
+            }
         }
         // A place is of the key by which the list was sorted.
         for other in keys.iter().filter(|other| *other != key) {

@@ -16,7 +16,7 @@ use crate::store::{Anchor, Expected, Listed, NewPatient, Paging, Patient};
 
 impl OrganizationStore {
     /// A page of patients: of one facility or of all that the scope reaches, of those who are in care, or who are not,
-    /// and of those who are wanted.
+    /// and of those who are wanted, where that is asked.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] for `sort` and `page`.
@@ -24,9 +24,9 @@ impl OrganizationStore {
         &self,
         (facility, is_active): (Option<FacilityId>, Option<bool>),
         asked: Paging,
-        wanted: impl Fn(&Patient) -> bool + Send + 'static,
+        wanted: Option<impl Fn(&Patient) -> bool + Send + 'static>,
     ) -> Result<Listed<Patient, Anchor>> {
-        self.read(move |tx| patient::LIST.page(tx, &asked, params![facility, is_active], wanted)).await
+        self.read(move |tx| patient::LIST.page(tx, &asked, params![is_active], facility, wanted)).await
     }
 
     /// Those whose place another took, of one facility or of all that the scope reaches.
