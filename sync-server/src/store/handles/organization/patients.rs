@@ -1,5 +1,7 @@
 //! Patients.
 
+use std::collections::BTreeSet;
+
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, PatientId, UserId};
 use carepost_protocol::merge::{Conflict, Mark, Merged};
@@ -27,6 +29,15 @@ impl OrganizationStore {
         wanted: Option<impl Fn(&Patient) -> bool + Send + 'static>,
     ) -> Result<Listed<Patient, Anchor>> {
         self.read(move |tx| patient::LIST.page(tx, &asked, params![is_active], facility, wanted)).await
+    }
+
+    /// Those of these ids whom the scope reaches.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn patients_of(&self, ids: BTreeSet<PatientId>) -> Result<Vec<Patient>> {
+        self.read(move |tx| ids.into_iter().filter_map(|id| patient::find(tx, id).transpose()).collect())
+            .await
     }
 
     /// Those whose place another took, of one facility or of all that the scope reaches.
