@@ -102,3 +102,31 @@ async fn a_command_changes_what_it_showed_only_as_it_was_shown() -> Result<()> {
     ensure!(code == 0, "{said}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_without_a_key_whose_answer_is_lost_says_that_it_may_be_done() -> Result<()> {
+    let office = Office::new().await?;
+    let facility = office.organization.facility("Riverside", "ALF", None, 0).await?;
+    let admin = &office.organization.admin;
+    let new = json!({"facility_id": facility.id, "name": "Ada Amberly"});
+    let ada = admin.post("/api/v1/patients", &new).await?["id"].as_str().context("an id")?.to_owned();
+    let path = format!("/api/v1/patients/{ada}");
+    office.link.delay(Duration::from_secs(2));
+    // Once she is discharged, what says so is two seconds from the terminal.
+    let lose = async {
+        let is_discharged = || async {
+            let shown = admin.get(&path).await?;
+            ensure!(shown["is_active"] == false, "{shown}");
+            Ok::<_, anyhow::Error>(())
+        };
+        until("the discharge", PATIENCE, is_discharged).await?;
+        office.link.cut();
+        Ok::<_, anyhow::Error>(())
+    };
+    let words = ["patient", "discharge", &ada, "--yes"];
+    let (discharged, lost) = tokio::join!(office.types(&words), lose);
+    lost?;
+    let (code, _, said) = discharged?;
+    ensure!(code == 4 && said.contains("It may be done all the same"), "{code}: {said}");
+    Ok(())
+}

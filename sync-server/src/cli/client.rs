@@ -88,6 +88,9 @@ const HERE: &str = "https://localhost:8443";
 /// How many items a page has of a list that is read whole: the most there are.
 const A_PAGE: usize = 1_000;
 
+/// The header of what is done once.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 /// For how long it waits each time before it asks again with the same key.
 const WAITS: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
@@ -296,8 +299,9 @@ impl Client {
         if body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        if method == Method::POST {
-            headers.insert("idempotency-key", HeaderValue::try_from(hex(&clock::random::<16>()))?);
+        // Who signs in once more has one session more; a key for that would count among a person's.
+        if method == Method::POST && signed.is_some() {
+            headers.insert(IDEMPOTENCY_KEY, HeaderValue::try_from(hex(&clock::random::<16>()))?);
         }
         if method != Method::GET {
             let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -331,13 +335,14 @@ impl Client {
         headers: &HeaderMap,
         body: Option<&Value>,
     ) -> Result<Exchanged, ClientError> {
-        let (mut waits, mut may_be_done) = (WAITS.into_iter().filter(|_| method == Method::POST), false);
+        let has_key = headers.contains_key(IDEMPOTENCY_KEY);
+        let (mut waits, mut may_be_done) = (WAITS.into_iter().filter(|_| has_key), false);
         loop {
             let asked = self.once(&method, path, headers, body).await;
             let is_open = match &asked {
                 Ok((status, told, _)) => *status == StatusCode::CONFLICT && told.contains_key(RETRY_AFTER),
                 Err(fault) => {
-                    may_be_done |= method == Method::POST && !fault.is_connect();
+                    may_be_done |= method != Method::GET && !fault.is_connect();
                     may_be_done
                 }
             };

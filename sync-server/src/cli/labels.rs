@@ -6,7 +6,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::client::Client;
-use super::find::{devices, patients};
+use super::find::{devices, patients, say_unread};
 use super::names::{DEVICE, PATIENT, USER, items, text};
 
 /// What is known of whom things name.
@@ -30,10 +30,10 @@ impl Labels {
             labels.patients = patients(client, ids("patient_id")).await;
         }
         if reads(Action::ManageUsers, "user_id") {
-            labels.users = client.all("/api/v1/users").await.unwrap_or_default();
+            labels.users = read("users", client.all("/api/v1/users").await);
         }
         if reads(Action::ReadDevices, "device_id") {
-            labels.devices = devices(client).await.unwrap_or_default();
+            labels.devices = read("devices", devices(client).await);
         }
         labels
     }
@@ -80,6 +80,14 @@ impl Labels {
         let patient = known(&self.patients, thing.get("patient_id"));
         patient.or_else(|| known(items(&self.devices), thing.get("device_id")))?.get("facility_id")
     }
+}
+
+/// A list of them, where it could be read.
+fn read(whose: &str, list: anyhow::Result<Value>) -> Value {
+    list.unwrap_or_else(|fault| {
+        say_unread(whose, &fault);
+        Value::default()
+    })
 }
 
 /// What a list calls the one of an id; the id where it has none.

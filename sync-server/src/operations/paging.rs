@@ -70,7 +70,7 @@ impl Which {
         if is_reversed {
             all.reverse();
         }
-        let anchor = |item: &T| Anchor::behind(id(item), key(item).as_bytes());
+        let anchor = |item: &T| Anchor::behind(id(item), key(item).as_bytes(), is_reversed);
         if let Some(after) = &asked.after {
             let at = all.iter().position(|item| id(item) == after.id() && anchor(item) == *after);
             all.drain(..=at.ok_or_else(Anchor::gone)?);

@@ -34,9 +34,11 @@ const IS_ACTIVE: &str = "is_active";
 const ASKED: usize = 6;
 /// How many of the patients in a list the audit log names; beyond them it only counts.
 const NAMED: usize = 200;
+/// How many are listed by their ids at once.
+const MOST_IDS: usize = 100;
 /// By which an audit event tells the last edit of the patient whom it shows.
 const SEEN_TO: &str = "seen_to";
-/// How many of a session's latest events of a patient are looked through for that.
+/// How many of a session's events of a patient are looked through for that at once, the latest first.
 const LOOKS: usize = 200;
 
 /// The fields of a patient, by key: those of [`patient::FIELDS`] that are asked for, and nothing else.
@@ -113,7 +115,7 @@ pub async fn list(
     let permit = person.permit_of_organization()?;
     let (registry, asked) = (person.registry()?, which.paging()?);
     let went = registry.replaced(facility).await?;
-    let mut replaced = replaced(&went);
+    let replaced = replaced(&went);
     // Whose place somebody took is found as who that is now.
     let wanted = find.as_deref().map(|typed| {
         let sought = patient::sought(typed);
@@ -122,16 +124,21 @@ pub async fn list(
             replaced.iter().filter(|(_, took)| took.iter().any(is_found)).map(|(id, _)| *id).collect();
         move |it: &Patient| by_another.contains(&it.id) || patient::is_found(it, &sought)
     });
-    let is_wanted = move |patient: &Patient| wanted.as_ref().is_none_or(|wanted| wanted(patient));
-    let Listed { items, next } = registry.patients((facility, is_active), asked, is_wanted).await?;
-    let named: Vec<_> = items.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
-    let note = note(person, AuditAction::View, "patient").facility(facility);
-    person.write(note.detail("count", items.len()).detail("patients", named)).await?;
-    let known = |patient: Patient| {
-        let replaces = replaced.remove(&patient.id).unwrap_or_default();
-        PatientAndRelated { patient, related: Related { replaces, may_be: Vec::new() } }
-    };
-    Ok((permit, Listed { items: items.into_iter().map(known).collect(), next }))
+    let Listed { items, next } = registry.patients((facility, is_active), asked, wanted).await?;
+    Ok((permit, Listed { items: listed(person, facility, items, replaced).await?, next }))
+}
+
+/// The patients of these ids (with commas between) whom the asker sees, as in a list: whom something names is no
+/// patient that was looked at, and all of them are one look.
+pub async fn of_ids(person: &Person, ids: &str) -> Answer<Permitted<Page<PatientAndRelated>>> {
+    let ids: Option<BTreeSet<PatientId>> = ids.split(',').map(|id| id.parse().ok()).collect();
+    let ids = ids.filter(|ids| ids.len() <= MOST_IDS).ok_or_else(|| {
+        Refusal::field("ids", format!("give 1 to {MOST_IDS} ids of patients, with commas between"))
+    })?;
+    let permit = person.permit_of_organization()?;
+    let registry = person.registry()?;
+    let (found, went) = (registry.patients_of(ids).await?, registry.replaced(None).await?);
+    Ok((permit, Listed { items: listed(person, None, found, replaced(&went)).await?, next: None }))
 }
 
 /// Admits a patient. One who may be another of the facility is asked about, as on a kiosk, and admitted where that is
@@ -285,7 +292,7 @@ async fn looked_at(person: &Person, id: PatientId) -> Answer<(Permit<ReadPatient
 /// the audit log knows. None where it never was.
 async fn seen_to(person: &Person, id: PatientId) -> Answer<Option<u64>> {
     let session = Duration::from_secs(u64::from(person.app.config.session_hours) * 3_600);
-    let looks = AuditQuery {
+    let mut looks = AuditQuery {
         patient: Some(id),
         session: Some(person.actor().session),
         source: Some(AuditSource::Server),
@@ -293,8 +300,15 @@ async fn seen_to(person: &Person, id: PatientId) -> Answer<Option<u64>> {
         limit: LOOKS,
         ..AuditQuery::default()
     };
-    let looks = person.registry()?.audit_events(looks).await?;
-    Ok(looks.items.iter().filter_map(|it| it.event.details.get(SEEN_TO)?.as_u64()).max())
+    let registry = person.registry()?;
+    loop {
+        let Listed { items, next } = registry.audit_events(looks.clone()).await?;
+        let seen = items.iter().filter_map(|it| it.event.details.get(SEEN_TO)?.as_u64()).max();
+        if seen.is_some() || next.is_none() {
+            return Ok(seen);
+        }
+        looks.after = next;
+    }
 }
 
 /// The day that it is in a facility.
@@ -377,6 +391,23 @@ async fn related(person: &Person, permit: &Permit<ReadPatients>, patient: &Patie
     let look = |other: &Patient| note(person, AuditAction::View, "patient").patient(other.id, facility);
     person.write_all(related.may_be.iter().map(look).collect()).await?;
     Ok(related)
+}
+
+/// Patients of a list, whom the audit log names before they are shown.
+async fn listed(
+    person: &Person,
+    facility: Option<FacilityId>,
+    items: Vec<Patient>,
+    mut replaced: BTreeMap<PatientId, Vec<PatientId>>,
+) -> Answer<Vec<PatientAndRelated>> {
+    let named: Vec<_> = items.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
+    let note = note(person, AuditAction::View, "patient").facility(facility);
+    person.write(note.detail("count", items.len()).detail("patients", named)).await?;
+    let known = |patient: Patient| {
+        let replaces = replaced.remove(&patient.id).unwrap_or_default();
+        PatientAndRelated { patient, related: Related { replaces, may_be: Vec::new() } }
+    };
+    Ok(items.into_iter().map(known).collect())
 }
 
 /// Whose place each patient took, by all whose place another took.

@@ -21,7 +21,10 @@ pub enum StoreError {
     #[error("this request was done already; ask again for its answer")]
     Done,
     /// The user has as many requests with keys within a day as anybody may.
-    #[error("you sent too many requests with keys within a day; send them without, or wait")]
+    #[error(
+        "you sent 10,000 requests with an Idempotency-Key within 24 hours, the most of one person; send this one without \
+         a key, or when the first of those are a day old"
+    )]
     TooManyKeys,
     /// It is not as whoever changes it saw it: somebody changed it since.
     #[error("it was changed meanwhile; look at what it is now, and change that")]

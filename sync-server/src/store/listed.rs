@@ -63,11 +63,12 @@ impl Paging {
 }
 
 impl Anchor {
-    /// Behind the item with that id, which is sorted by that key.
+    /// Behind the item with that id, which is sorted by that key, from the last on or from the first.
     #[must_use]
-    pub fn behind(id: impl ToString, key: &[u8]) -> Self {
+    pub fn behind(id: impl ToString, key: &[u8], is_reversed: bool) -> Self {
         let id = id.to_string();
-        let known = PayloadHash::of(&[id.as_bytes(), b" ", key].concat());
+        let order: &[u8] = if is_reversed { b"-" } else { b" " };
+        let known = PayloadHash::of(&[id.as_bytes(), order, key].concat());
         Self(id, hex(known.as_bytes().get(..8).unwrap_or_default()))
     }
 

@@ -122,7 +122,14 @@ impl Versioned for User {
 
 impl Versioned for Device {
     fn version(&self) -> Version {
-        Version::of(&json!([self.id, self.name, self.device_type, self.phi_mode, self.state]))
+        Version::of(&json!([
+            self.id,
+            self.name,
+            self.device_type,
+            self.phi_mode,
+            self.state,
+            self.deactivation
+        ]))
     }
 }
 

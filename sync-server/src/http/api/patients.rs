@@ -130,6 +130,8 @@ pub struct WhichPatients {
     /// Those whose name, room or number begins so, in any order of words, as a kiosk finds them; also under what those
     /// were called whose place they took.
     find: Option<String>,
+    /// Those of these ids, up to 100 with commas between, in one page. It is given alone.
+    ids: Option<String>,
     /// By which of its keys, which its description names; `-` before one is from the last on.
     sort: Option<String>,
     /// The next page: `next` of the one before, as it is.
@@ -138,14 +140,30 @@ pub struct WhichPatients {
     limit: Option<usize>,
 }
 
-/// The patients the asker sees, by `name` or `created_at`, by pages.
+/// The patients the asker sees, by `name`, by pages.
 #[utoipa::path(get, path = "/api/v1/patients", operation_id = "list_patients", tag = "patients", security(("session" = [])), params(WhichPatients), responses((status = 200, body = List<PatientView>)))]
 pub async fn list_patients(
     person: Person,
-    Params(WhichPatients { facility_id, is_active, find, sort, page, limit }): Params<WhichPatients>,
+    Params(which): Params<WhichPatients>,
 ) -> Answer<axum::Json<List<PatientView>>> {
-    let which = Which { sort, page, limit };
-    let (permit, found) = patients::list(&person, facility_id, is_active, find, which).await?;
+    let (permit, found) = match which {
+        WhichPatients {
+            ids: Some(ids),
+            facility_id: None,
+            is_active: None,
+            find: None,
+            sort: None,
+            page: None,
+            limit: None,
+        } => patients::of_ids(&person, &ids).await?,
+        WhichPatients { ids: Some(_), .. } => {
+            return Err(Refusal::field("ids", "give it alone, or leave it out"));
+        }
+        WhichPatients { ids: None, facility_id, is_active, find, sort, page, limit } => {
+            let which = Which { sort, page, limit };
+            patients::list(&person, facility_id, is_active, find, which).await?
+        }
+    };
     List::page(found, |known| PatientView::of(&permit, known))
 }
 

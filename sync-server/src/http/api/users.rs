@@ -107,7 +107,7 @@ pub struct WhichUsers {
     limit: Option<usize>,
 }
 
-/// The users the asker sees, by `name` or `created_at`, by pages.
+/// The users the asker sees, by `name`, by pages.
 #[utoipa::path(get, path = "/api/v1/users", operation_id = "list_users", tag = "users", security(("session" = [])), params(WhichUsers), responses((status = 200, body = List<UserView>)))]
 pub async fn list_users(
     person: Person,

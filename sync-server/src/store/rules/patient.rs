@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::feed_writer::FeedEnd;
 use super::review::{self, About};
-use super::sorted::{Of, SortKey, SortedList, sorted_by};
+use super::sorted::{SortedList, sorted_list};
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};
 use crate::store::row::{Stored, row, select, sql};
@@ -23,25 +23,14 @@ use crate::store::{Patient, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-macro_rules! by {
-    ($key:literal) => {
-        sorted_by!(
-            Patient,
-            "patients",
-            "(?4 IS NULL OR facility_id = ?4) AND (?5 IS NULL OR is_active = ?5)",
-            $key
-        )
-    };
-}
-/// The list of them: of a facility (`?4`), and in care or not (`?5`), where that is given.
-pub(in crate::store) static LIST: SortedList<Patient> = SortedList {
-    keys: &[
-        ("name", SortKey { of: Of::Text(sort_key), statements: by!("sort_key") }),
-        ("created_at", SortKey { of: Of::Moment(|it| it.created_at), statements: by!("created_at") }),
-    ],
-    one: select!(Patient, "patients WHERE id = ?1"),
-    id: |patient| *patient.id.as_bytes(),
-};
+/// The list of them: in care or not (`?4`), where that is given.
+pub(in crate::store) static LIST: SortedList<Patient> = sorted_list!(
+    Patient,
+    "patients",
+    "(?4 IS NULL OR is_active = ?4) AND ",
+    "facility_id = ?5 AND (?4 IS NULL OR is_active = ?4) AND ",
+    |patient| *patient.id.as_bytes()
+);
 
 /// One resident of the scope.
 pub(in crate::store) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Option<Patient>> {

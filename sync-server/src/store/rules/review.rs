@@ -116,7 +116,7 @@ pub(in crate::store) fn find(tx: &Tx<'_>, id: ReviewId) -> Result<Option<ReviewD
 }
 
 /// Opens a review of documents that stand side by side, or brings the one that is open up to date.
-/// `beside` is all of them that are known of now, as far as they are counted, in the order in which they came.
+/// `beside` is all of them that are known of now, or some, as far as they are counted, in the order in which they came.
 pub(in crate::store) fn gather(
     tx: &Tx<'_>,
     feed: &mut FeedEnd,
@@ -130,7 +130,8 @@ pub(in crate::store) fn gather(
             review.others.push(*other);
         }
     }
-    let more = beside.len().saturating_sub(review.others.len());
+    // Of some alone (who has a number, say) those that found no room are.
+    let more = beside.iter().filter(|other| !review.others.contains(other)).count();
     review.more = review.more.max(u64::try_from(more).unwrap_or(u64::MAX));
     put(tx, feed, &review)
 }

@@ -1,95 +1,79 @@
 //! Sorted lists: pages in the order of a key that is a column, cut where they are read (keyset pagination). Of equal
 //! keys the id decides, so that the order is total.
 
-use std::borrow::Cow;
-
-use carepost_protocol::time::Timestamp;
+use carepost_protocol::id::FacilityId;
 use uuid::Uuid;
 
 use crate::store::StoreError;
-use crate::store::engine::{FromRow, Params, Tx, Value, params};
+use crate::store::engine::{AccessScope, FromRow, Params, ToValue, Tx, params};
 use crate::store::listed::{Anchor, Listed, Paging, SortKeys};
 
-/// A column that a list may be sorted by.
-pub(in crate::store) struct SortKey<T> {
-    pub(in crate::store) of: Of<T>,
-    /// The rows behind a place (`?1`, and of that key the id `?2`), at most so many (`?3`): from the first on, and from
-    /// the last on.
-    pub(in crate::store) statements: [&'static str; 2],
-}
+/// What such a list may be sorted by.
+const KEYS: &SortKeys<()> = &[("name", ())];
+/// How many rows are read at once, at least, where only some of them are wanted.
+const PORTION: usize = 1_000;
 
-/// What a row has in such a column.
-pub(in crate::store) enum Of<T> {
-    /// What people read, by its bytes.
-    Text(fn(&T) -> Vec<u8>),
-    Moment(fn(&T) -> Timestamp),
-}
-
-/// A list of what has an id.
+/// A list of what has a name and an id, which is made by [`sorted_list`]. Its statements give each row with its key.
 pub(in crate::store) struct SortedList<T: 'static> {
-    /// What it may be sorted by.
-    pub(in crate::store) keys: &'static SortKeys<SortKey<T>>,
     /// The row of an id (`?1`).
     pub(in crate::store) one: &'static str,
+    /// The rows behind a place (`?1`, and of that key the id `?2`), at most so many (`?3`), of all that the scope
+    /// reaches: from the first on, and from the last on.
+    pub(in crate::store) all: [&'static str; 2],
+    /// The same of one facility, the last placeholder.
+    pub(in crate::store) of_facility: [&'static str; 2],
     pub(in crate::store) id: fn(&T) -> [u8; 16],
 }
 
-/// The statements of a key of a list: of which type and view, the rows that are wanted, by placeholders from `?4` on.
-macro_rules! sorted_by {
-    ($type:ty, $view:literal, $wanted:literal, $key:literal) => {
+/// A list of the rows of a view: what they have to be by placeholders from `?4` on, in a facility too, each with `AND`
+/// behind it, and what the id of one is.
+macro_rules! sorted_list {
+    ($type:ty, $view:literal, $wanted:literal, $of_facility:literal, $id:expr) => {
+        $crate::store::rules::sorted::SortedList {
+            one: $crate::store::rules::sorted::keyed!($type, $view, "id = ?1"),
+            all: $crate::store::rules::sorted::both_ways!($type, $view, $wanted),
+            of_facility: $crate::store::rules::sorted::both_ways!($type, $view, $of_facility),
+            id: $id,
+        }
+    };
+}
+pub(in crate::store) use sorted_list;
+
+macro_rules! both_ways {
+    ($type:ty, $view:literal, $wanted:literal) => {
         [
-            $crate::store::row::select!(
+            $crate::store::rules::sorted::keyed!(
                 $type,
-                concat!(
-                    $view,
-                    " WHERE ",
-                    $wanted,
-                    " AND (",
-                    $key,
-                    ", id) > (?1, ?2) ORDER BY ",
-                    $key,
-                    ", id LIMIT ?3"
-                )
+                $view,
+                concat!($wanted, "(sort_key, id) > (?1, ?2) ORDER BY sort_key, id LIMIT ?3")
             ),
-            $crate::store::row::select!(
+            $crate::store::rules::sorted::keyed!(
                 $type,
-                concat!(
-                    $view,
-                    " WHERE ",
-                    $wanted,
-                    " AND (",
-                    $key,
-                    ", id) < (?1, ?2) ORDER BY ",
-                    $key,
-                    " DESC, id DESC LIMIT ?3"
-                )
+                $view,
+                concat!($wanted, "(sort_key, id) < (?1, ?2) ORDER BY sort_key DESC, id DESC LIMIT ?3")
             ),
         ]
     };
 }
-pub(in crate::store) use sorted_by;
+pub(in crate::store) use both_ways;
 
-impl<T> Of<T> {
-    fn of(&self, row: &T) -> Value<'static> {
-        match self {
-            Self::Text(of) => Value::Blob(Cow::Owned(of(row))),
-            Self::Moment(of) => Value::Integer(of(row).as_millis()),
-        }
-    }
-
-    /// Before all there is, or behind.
-    fn end(&self, is_last: bool) -> Value<'static> {
-        match self {
-            // No text has that byte.
-            Self::Text(_) => Value::Blob(Cow::Borrowed(if is_last { &[0xff] } else { &[] })),
-            Self::Moment(_) => Value::Integer(if is_last { i64::MAX } else { i64::MIN }),
-        }
-    }
+macro_rules! keyed {
+    ($type:ty, $view:literal, $which:expr) => {
+        $crate::store::row::sql!(
+            "SELECT ",
+            <$type as $crate::store::row::Stored>::COLUMNS,
+            ", sort_key FROM ",
+            $view,
+            " WHERE ",
+            $which
+        )
+    };
 }
+pub(in crate::store) use keyed;
 
 impl<T: for<'r> FromRow<'r> + 'static> SortedList<T> {
-    /// A page of those rows that the statements find by these values (`?4` and so on), and that are wanted besides: as
-    /// many are read as it takes.
+    /// A page of those rows that the statements find by these values (`?4` and so on), of a facility where one is given
+    /// or the scope is of one, and that are wanted besides: as many are read as it takes.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] for a key that is none, and for a place that is not there any more.
@@ -98,37 +82,62 @@ impl<T: for<'r> FromRow<'r> + 'static> SortedList<T> {
         tx: &Tx<'_>,
         asked: &Paging,
         values: Params<'_>,
-        wanted: impl Fn(&T) -> bool,
+        facility: Option<FacilityId>,
+        wanted: Option<impl Fn(&T) -> bool>,
     ) -> Result<Listed<T, Anchor>, StoreError> {
-        let (key, is_reversed) = asked.order(self.keys)?;
-        let [onward, back] = key.statements;
-        let (sql, portion) = (if is_reversed { back } else { onward }, asked.most + 1);
-        let (mut at, mut id) = (key.of.end(is_reversed), [if is_reversed { 0xff } else { 0 }; 16]);
-        if let Some(after) = &asked.after {
-            id = *Uuid::try_parse(after.id()).map_err(|_| Anchor::gone())?.as_bytes();
-            let row: Option<T> = tx.first(self.one, params![id])?;
-            let row = row.filter(|row| self.anchor(key, row) == *after).ok_or_else(Anchor::gone)?;
-            at = key.of.of(&row);
-        }
+        let is_reversed = asked.order(KEYS)?.1;
+        let facility = facility.or_else(|| limit(tx));
+        let [onward, back] = if facility.is_some() { self.of_facility } else { self.all };
+        let sql = if is_reversed { back } else { onward };
+        let portion = if wanted.is_some() { PORTION.max(asked.most + 1) } else { asked.most + 1 };
+        let (mut key, mut id) = self.begin(tx, asked, is_reversed)?;
         let mut found = Vec::new();
         loop {
-            let rows: Vec<T> = tx.all(sql, &[params![at, id, portion], values].concat())?;
+            let mut bound = [params![key, id, portion], values].concat();
+            bound.extend(facility.as_ref().map(|facility| facility as &dyn ToValue));
+            let rows: Vec<(T, Vec<u8>)> = tx.all(sql, &bound)?;
             let is_end = rows.len() < portion;
-            if let Some(last) = rows.last() {
-                (at, id) = (key.of.of(last), (self.id)(last));
+            if let Some((row, last)) = rows.last() {
+                (key, id) = (last.clone(), (self.id)(row));
             }
-            found.extend(rows.into_iter().filter(|row| wanted(row)));
+            found.extend(rows.into_iter().filter(|(row, _)| wanted.as_ref().is_none_or(|is| is(row))));
             if is_end || found.len() > asked.most {
-                return Ok(Listed::of(found, asked.most, |row| self.anchor(key, row)));
+                let anchor = |(row, key): &(T, Vec<u8>)| self.anchor(row, key, is_reversed);
+                let Listed { items, next } = Listed::of(found, asked.most, anchor);
+                return Ok(Listed { items: items.into_iter().map(|(row, _)| row).collect(), next });
             }
         }
     }
 
-    fn anchor(&self, key: &SortKey<T>, row: &T) -> Anchor {
-        let id = Uuid::from_bytes((self.id)(row));
-        match &key.of {
-            Of::Text(of) => Anchor::behind(id, &of(row)),
-            Of::Moment(of) => Anchor::behind(id, &of(row).as_millis().to_be_bytes()),
-        }
+    /// Behind which key, and which id of that key, a page begins: what the row has, so that no other rule of keys goes
+    /// round and round.
+    fn begin(
+        &self,
+        tx: &Tx<'_>,
+        asked: &Paging,
+        is_reversed: bool,
+    ) -> Result<(Vec<u8>, [u8; 16]), StoreError> {
+        let Some(after) = &asked.after else {
+            // No text has that byte.
+            return Ok(if is_reversed { (vec![0xff], [0xff; 16]) } else { (Vec::new(), [0; 16]) });
+        };
+        let id = *Uuid::try_parse(after.id()).map_err(|_| Anchor::gone())?.as_bytes();
+        let row: Option<(T, Vec<u8>)> = tx.first(self.one, params![id])?;
+        let row = row.filter(|(row, key)| self.anchor(row, key, is_reversed) == *after);
+        let (_, key) = row.ok_or_else(Anchor::gone)?;
+        Ok((key, id))
+    }
+
+    fn anchor(&self, row: &T, key: &[u8], is_reversed: bool) -> Anchor {
+        Anchor::behind(Uuid::from_bytes((self.id)(row)), key, is_reversed)
+    }
+}
+
+/// The facility that the scope is of, where it is of one.
+fn limit(tx: &Tx<'_>) -> Option<FacilityId> {
+    match tx.access() {
+        AccessScope::Organization(scope) => scope.limit(),
+        AccessScope::Facility(scope) => Some(scope.facility()),
+        AccessScope::Nothing | AccessScope::System(_) => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Nothing that others add to grows without a bound: no document, and no piece of the writer's work.
 
-use carepost_protocol::record::{MAX_COUNTED, MAX_DOCUMENT_BYTES, MAX_REVIEWED, ReviewKind};
+use carepost_protocol::record::{MAX_COUNTED, MAX_DOCUMENT_BYTES, MAX_REVIEWED, PatientDocument, ReviewKind};
 use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, ReaderState, StepReason, SteppedOver};
 
 use super::merging::open_reviews;
@@ -127,8 +127,16 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
     for (index, sql) in push::LOOK_UPS.into_iter().chain(of_staff).chain(organization::WITHDRAWN_BY) {
         goes_by(&world, access, index, sql).await;
     }
-    for sql in patient::LIST.keys[0].1.statements {
-        goes_by(&world, AccessScope::Organization(tenant.organization), "patients_sorted", sql).await;
+    let registry = AccessScope::Organization(tenant.organization);
+    for (index, statements) in [
+        ("patients_sorted", patient::LIST.all),
+        ("patients_of_facility", patient::LIST.of_facility),
+        ("users_sorted", organization::USERS.all),
+        ("users_of_facility", organization::USERS.of_facility),
+    ] {
+        for sql in statements {
+            goes_by(&world, registry, index, sql).await;
+        }
     }
     let flagged = plan(&world, access, changes::FLAGGED).await;
     assert!(flagged.iter().any(|step| step.contains("changes_flagged")), "{flagged:?}");
@@ -143,13 +151,70 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
         goes_by(&world, engine::SYSTEM, "enrollments_by_network", sql).await;
     }
     for (index, sql) in audit::FOUND_BY {
-        let plan = plan(&world, AccessScope::Organization(tenant.organization), sql).await;
+        let plan = plan(&world, registry, sql).await;
         assert!(plan.iter().any(|step| step.contains(index)), "{sql}: {plan:?}");
     }
 }
 
+/// A page is read in portions of its own size at least, and goes on where the one before ended.
+#[tokio::test]
+async fn whoever_is_found_among_thousands_is_on_the_page() {
+    const ADMITTED: u64 = 2_100;
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (facility, now) = (tenant.facility.facility(), world.now());
+    let admit = move |tx: &Tx<'_>| {
+        for n in 0..ADMITTED {
+            let id = PatientId::new(now, tx.random()?);
+            let document = PatientDocument { name: format!("Ada {n:04}"), ..PatientDocument::new(id) };
+            let admitted = Patient { facility_id: facility, created_at: now, document };
+            patient::insert(tx, &admitted, None)?;
+        }
+        Ok(())
+    };
+    world.store.write(AccessScope::Organization(tenant.organization), admit).await.unwrap();
+    for scope in [tenant.organization, administrator(tenant.organization.organization(), Some(facility))] {
+        let registry = world.store.organization(&scope);
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let asked = Paging { after, most: 1, ..Paging::default() };
+            let is_wanted = |it: &Patient| it.name.ends_with("0003") || it.name.ends_with("2099");
+            let page = registry.patients((None, None), asked, Some(is_wanted)).await.unwrap();
+            found.extend(page.items.into_iter().map(|it| it.name.clone()));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, ["Ada 0003", "Ada 2099"]);
+    }
+}
+
+#[tokio::test]
+async fn a_namesake_by_number_who_finds_a_review_full_is_counted() {
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
+    let now = world.now();
+    let admission = |_| kiosk.admission(&tenant, json!({"name": "Bea Example"}), now);
+    let many: Vec<Change> = (0..=MAX_REVIEWED).map(admission).collect();
+    push_all(&world, &mut kiosk, &many).await;
+    let last = kiosk.made(MAX_REVIEWED as u64 + 1, now);
+    let review = async || {
+        let open = open_reviews(&world, &tenant).await;
+        open.into_iter().find(|review| review.record == last).unwrap()
+    };
+    assert_eq!((review().await.others.len(), review().await.more), (MAX_REVIEWED, 0));
+    let registry = world.store.organization(&tenant.organization);
+    let new = new_patient(tenant.facility.facility(), "MRN-99");
+    let other = registry.noting(event(&world)).create_patient(new).await.unwrap();
+    for id in [other.id, last.into()] {
+        let number = object(json!({"medicare": "1EG4TE5MK73"}));
+        registry.noting(event(&world)).update_patient(id, number).await.unwrap();
+    }
+    assert_eq!((review().await.others.len(), review().await.more), (MAX_REVIEWED, 1));
+}
+
 /// The statement finds its rows by that index, in its order, and walks nothing.
-async fn goes_by(world: &World, access: AccessScope, index: &str, sql: &str) {
+pub(super) async fn goes_by(world: &World, access: AccessScope, index: &str, sql: &str) {
     let plan = plan(world, access, sql).await;
     assert!(plan.iter().any(|step| step.contains(index)), "{sql}: {plan:?}");
     let walks = |step: &String| {

@@ -172,6 +172,13 @@ async fn sorted(office: &Office, token: &str, route: &Route, path: &str) {
             let mut back = pages(office, token, path, 1, &format!("&sort=-{key}")).await;
             back.reverse();
             assert_eq!(onward, back, "{path} by {key}");
+            // A place is of one direction.
+            for [one, other] in [["", "-"], ["-", ""]] {
+                let first = ask(&format!("limit=1&sort={one}{key}")).await.body;
+                let next = first["next"].as_str().unwrap();
+                let told = ask(&format!("limit=1&sort={other}{key}&page={next}")).await;
+                assert_eq!((told.status, told.field()), (422, "page"), "{path}: {}", told.text);
+            }
         }
         // A place is of the key by which the list was sorted.
         for other in keys.iter().filter(|other| *other != key) {
@@ -219,6 +226,34 @@ async fn residents_and_staff_are_sorted_as_people_sort_whatever_the_page() {
     assert_eq!((told.status, told.field()), (422, "page"), "{}", told.text);
     let people = ["Émile Dahl", "Jan de Vries", "Bea Young", "Ada Zimmer"];
     assert_eq!(names("/api/v1/patients?sort=name", "name").await, people);
+}
+
+/// Whom a log or a review names is looked up at once, and nobody has looked at one of them by that.
+#[tokio::test]
+async fn residents_are_listed_by_their_ids_in_one_look() {
+    let office = Office::new().await;
+    let mut ids = Vec::new();
+    for name in ["Ada Zimmer", "Bea Adams"] {
+        let body = json!({"facility_id": office.facility, "name": name});
+        let told = office.post("/api/v1/patients", &[], &body).await;
+        ids.push(told.body["id"].as_str().unwrap().to_owned());
+    }
+    let nobody = PatientId::from_bytes([7; 16]);
+    let told = office.get(&format!("/api/v1/patients?ids={},{nobody}", ids.join(","))).await;
+    assert_eq!(told.status, 200, "{}", told.text);
+    let items = told.body["items"].as_array().unwrap();
+    let shown: BTreeSet<_> = items.iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(shown, ids.into_iter().collect::<BTreeSet<_>>());
+    let log = office.get("/api/v1/audit-events").await.body;
+    let looks = log["items"].as_array().unwrap().iter().filter(|event| event["action"] == "view");
+    let looks: Vec<_> = looks.filter(|event| event["resource_type"] == "patient").collect();
+    assert_eq!((looks.len(), &looks[0]["details"]["count"]), (1, &json!(2)), "{looks:?}");
+    assert!(looks[0]["details"]["seen_to"].is_null(), "{looks:?}");
+    let many: Vec<_> = (0..=100).map(|n| PatientId::from_bytes([n; 16]).to_string()).collect();
+    for query in ["ids=", "ids=abc", &format!("ids={}", many.join(",")), &format!("ids={nobody}&find=a")] {
+        let told = office.get(&format!("/api/v1/patients?{query}")).await;
+        assert_eq!((told.status, told.field()), (422, "ids"), "{query}: {}", told.text);
+    }
 }
 
 #[tokio::test]

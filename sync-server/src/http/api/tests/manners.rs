@@ -321,6 +321,23 @@ async fn a_pin_and_a_password_that_are_set_anew_are_another_version() {
 }
 
 #[tokio::test]
+async fn a_device_that_turns_out_to_be_lost_is_another_version() {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    let facility = server.registry.facilities().await.unwrap().remove(0).id;
+    let token = server.token(server.user("carla", Role::OrgAdmin, facility).await).await;
+    let office = Office { server, token, facility };
+    let device = format!("/api/v1/devices/{}", kiosk.device);
+    let deactivate = format!("{device}/deactivate");
+    let [retired, lost] = ["retired", "lost"].map(|reason| json!({"reason": reason}));
+    assert_eq!(office.post(&deactivate, &[], &retired).await.status, 200);
+    let seen = office.get(&device).await;
+    let seen = [(IF_MATCH, seen.tag())];
+    assert_eq!(office.post(&deactivate, &[], &lost).await.status, 200);
+    assert_eq!(office.post(&deactivate, &seen, &retired).await.status, 412);
+}
+
+#[tokio::test]
 async fn an_edit_without_a_version_that_crosses_anothers_is_kept_in_a_review() {
     let mut office = Office::new().await;
     let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example", "room": "10"}));

@@ -30,6 +30,8 @@ pub use changes::Reconsidered;
 pub(in crate::store) use devices::TOKEN_LIFE;
 pub(in crate::store) use facilities::merged;
 pub use records::Struck;
+#[cfg(test)]
+pub(in crate::store) use users::LIST as USERS;
 pub use users::{USERNAME_RULE, is_username};
 pub(in crate::store) use users::{
     document as user_document, insert_user, parked_key, publish_all as publish_users, withhold_expired_pins,

@@ -1,5 +1,7 @@
 //! Patients.
 
+use std::collections::BTreeSet;
+
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, PatientId, UserId};
 use carepost_protocol::merge::{Conflict, Mark, Merged};
@@ -16,7 +18,7 @@ use crate::store::{Anchor, Expected, Listed, NewPatient, Paging, Patient};
 
 impl OrganizationStore {
     /// A page of patients: of one facility or of all that the scope reaches, of those who are in care, or who are not,
-    /// and of those who are wanted.
+    /// and of those who are wanted, where that is asked.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] for `sort` and `page`.
@@ -24,9 +26,18 @@ impl OrganizationStore {
         &self,
         (facility, is_active): (Option<FacilityId>, Option<bool>),
         asked: Paging,
-        wanted: impl Fn(&Patient) -> bool + Send + 'static,
+        wanted: Option<impl Fn(&Patient) -> bool + Send + 'static>,
     ) -> Result<Listed<Patient, Anchor>> {
-        self.read(move |tx| patient::LIST.page(tx, &asked, params![facility, is_active], wanted)).await
+        self.read(move |tx| patient::LIST.page(tx, &asked, params![is_active], facility, wanted)).await
+    }
+
+    /// Those of these ids whom the scope reaches.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn patients_of(&self, ids: BTreeSet<PatientId>) -> Result<Vec<Patient>> {
+        self.read(move |tx| ids.into_iter().filter_map(|id| patient::find(tx, id).transpose()).collect())
+            .await
     }
 
     /// Those whose place another took, of one facility or of all that the scope reaches.

@@ -17,7 +17,7 @@ use crate::store::engine::params;
 use crate::store::row::select;
 use crate::store::rules::feed_writer::{FeedEnd, put};
 use crate::store::rules::sign_in;
-use crate::store::rules::sorted::{Of, SortKey, SortedList, sorted_by};
+use crate::store::rules::sorted::{SortedList, sorted_list};
 use crate::store::{Anchor, Listed, NewUser, Paging, User, UserPatch};
 
 /// What a username must be.
@@ -25,19 +25,9 @@ pub const USERNAME_RULE: &str = "give 1 to 100 characters without blanks, with a
 /// The longest username, in characters.
 const MAX_USERNAME: usize = 100;
 
-macro_rules! by {
-    ($key:literal) => {
-        sorted_by!(User, "users", "(?4 IS NULL OR facility_id = ?4)", $key)
-    };
-}
-static LIST: SortedList<User> = SortedList {
-    keys: &[
-        ("name", SortKey { of: Of::Text(sort_key), statements: by!("sort_key") }),
-        ("created_at", SortKey { of: Of::Moment(|it| it.created_at), statements: by!("created_at") }),
-    ],
-    one: select!(User, "users WHERE id = ?1"),
-    id: |user| *user.id.as_bytes(),
-};
+/// The list of them.
+pub(in crate::store) static LIST: SortedList<User> =
+    sorted_list!(User, "users", "", "facility_id = ?4 AND ", |user| *user.id.as_bytes());
 
 impl OrganizationStore {
     /// A page of users, of one facility or of all that the scope reaches.
@@ -45,7 +35,7 @@ impl OrganizationStore {
     /// # Errors
     /// [`StoreError::Invalid`] for `sort` and `page`.
     pub async fn users(&self, facility: Option<FacilityId>, asked: Paging) -> Result<Listed<User, Anchor>> {
-        self.read(move |tx| LIST.page(tx, &asked, params![facility], |_| true)).await
+        self.read(move |tx| LIST.page(tx, &asked, params![], facility, None::<fn(&User) -> bool>)).await
     }
 
     /// One user.

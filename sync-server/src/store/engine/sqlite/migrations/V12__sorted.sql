@@ -5,6 +5,10 @@ UPDATE base_patients SET sort_key = sort_key_of(name);
 UPDATE base_users SET sort_key = sort_key_of(display_name);
 CREATE INDEX patients_sorted ON base_patients (organization_id, sort_key, id);
 CREATE INDEX users_sorted ON base_users (organization_id, sort_key, id);
+-- Of one facility, too.
+CREATE INDEX patients_of_facility ON base_patients (organization_id, facility_id, sort_key, id);
+CREATE INDEX users_of_facility ON base_users (organization_id, facility_id, sort_key, id);
+DROP INDEX users_by_facility;
 
 -- Of those who have a room, or had it, the ones in care are looked at first: a room has had many.
 DROP INDEX patients_by_room;
