@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use carepost_protocol::id::{PatientId, RecordId, ReviewId, UserId};
 use carepost_protocol::merge::{Field, Merged};
 use carepost_protocol::record::{
-    Collection, DisputedField, MAX_REVIEWED, Resolved, ReviewDocument, ReviewKind, SavedValue,
+    Collection, DisputedField, MAX_COUNTED, MAX_REVIEWED, Resolved, ReviewDocument, ReviewKind, SavedValue,
 };
 use carepost_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -131,8 +131,9 @@ pub(in crate::store) fn gather(
         }
     }
     // Of some alone (who has a number, say) those that found no room are.
-    let more = beside.iter().filter(|other| !review.others.contains(other)).count();
-    review.more = review.more.max(u64::try_from(more).unwrap_or(u64::MAX));
+    let more = beside.iter().filter(|other| !review.others.contains(other)).count() as u64;
+    let most = MAX_COUNTED.saturating_sub(review.others.len() as u64);
+    review.more = review.more.max(more.min(most));
     put(tx, feed, &review)
 }
 
