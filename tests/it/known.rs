@@ -2,8 +2,10 @@
 //! of its own.
 
 use anyhow::{Context as _, Result};
+use carepost_agent::outbox::Entry;
 use carepost_protocol::change::Change;
 use carepost_protocol::record::Collection;
+use carepost_protocol::role::{ManagePatients, Resource, authorize};
 use carepost_tests::device::Device;
 use carepost_tests::scene::Scene;
 use serde_json::{Map, json};
@@ -51,7 +53,9 @@ async fn whoever_is_admitted_is_asked_about_and_no_answer_is_taken_for_another()
         fields,
         ..tablet.vitals(&nora, first.parse()?, Map::new())
     };
-    tablet.save(&nora, &admission)?;
+    let place = Resource::Facility(tablet.grant.organization_id, tablet.grant.facility_id);
+    let entry = Entry { change: &admission, token: "admitted" };
+    tablet.outbox.append(&authorize::<ManagePatients>(&nora, place)?, entry, |_| Vec::new())?;
     tablet.push_all().await?;
     facility.organization.admin.put(&format!("/api/v1/patients/{first}"), &json!({"mrn": "R-2"})).await?;
     let third = ["Cy Other", "--mrn", "R-1"];

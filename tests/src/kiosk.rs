@@ -319,12 +319,12 @@ impl Kiosk {
     /// With what it says instead.
     pub async fn tap_until(&self, uid: &str, words: &[&str]) -> Result<()> {
         until(&format!("{words:?} after a tap"), PATIENCE, || async {
-            let before = self.get("/").await?.words();
+            let before = self.visit("/").await?.words();
             if words.iter().all(|word| before.contains(word)) {
                 return Ok(());
             }
             self.tap(uid).await?;
-            let said = self.get("/").await?.words();
+            let said = self.visit("/").await?.words();
             match words.iter().find(|word| !said.contains(**word)) {
                 None => Ok(()),
                 Some(missing) => bail!("no {missing:?}: {said}"),

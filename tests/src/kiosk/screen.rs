@@ -66,6 +66,18 @@ impl Kiosk {
         self.read(request.send().await?).await
     }
 
+    /// Opens a page, or the one that it leads to.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn visit(&self, path: &str) -> Result<Page> {
+        let page = self.get(path).await?;
+        match &page.location {
+            Some(location) => self.get(location).await,
+            None => Ok(page),
+        }
+    }
+
     /// Sends a form, as a page of the kiosk's own would.
     ///
     /// # Errors
@@ -124,7 +136,7 @@ impl Kiosk {
         waited.await.map_err(|error| error.context(format!("log of {}:\n{}", self.name, tail(&self.log()))))
     }
 
-    /// Waits until the start page says all of these.
+    /// Waits until the start page, or the form that it leads back to, says all of these.
     ///
     /// # Errors
     /// With what it says instead.
@@ -132,14 +144,14 @@ impl Kiosk {
         self.page_says("/", words).await
     }
 
-    /// Waits until a page says all of these.
+    /// Waits until a page, or the one that it leads to, says all of these.
     ///
     /// # Errors
     /// With what it says instead.
     pub async fn page_says(&self, path: &str, words: &[&str]) -> Result<String> {
         let what = format!("{} to show {words:?} at {path}", self.name);
         let waited = until(&what, PATIENCE, || async {
-            let page = self.get(path).await?;
+            let page = self.visit(path).await?;
             let said = page.words();
             match words.iter().find(|word| !said.contains(**word)) {
                 None => Ok(said),

@@ -93,7 +93,8 @@ impl<T: for<'r> FromRow<'r> + 'static> SortedList<T> {
         let (mut key, mut id) = self.begin(tx, asked, is_reversed)?;
         let mut found = Vec::new();
         loop {
-            let mut bound = [params![key, id, portion], values].concat();
+            let mut bound: Vec<&dyn ToValue> = vec![&key, &id, &portion];
+            bound.extend_from_slice(values);
             bound.extend(facility.as_ref().map(|facility| facility as &dyn ToValue));
             let rows: Vec<(T, Vec<u8>)> = tx.all(sql, &bound)?;
             let is_end = rows.len() < portion;
