@@ -86,7 +86,16 @@ impl Field {
                     NumberError::FractionOrScore(fraction, score) => {
                         NumberError::FractionOrScore(typed(fraction), typed(score))
                     }
-                    error => error,
+                    error @ (NumberError::NotANumber
+                    | NumberError::Stray(_)
+                    | NumberError::Remark(_)
+                    | NumberError::Exponent
+                    | NumberError::Slash
+                    | NumberError::Fraction
+                    | NumberError::OutOf(_)
+                    | NumberError::Range
+                    | NumberError::Parts(..)
+                    | NumberError::TooLong) => error,
                 };
                 (number(text, Some(other.sign())).map_err(signed), other)
             }

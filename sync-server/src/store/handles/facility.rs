@@ -188,7 +188,7 @@ impl FacilityStore {
     }
 
     /// Who of the facility may be somebody who is to be admitted there, in care or not: those who were there first lead.
-    /// Nobody where one [has the MRN](patient::holder): the admission is refused for that, and nothing has to be asked.
+    /// Nobody where one has the MRN (`patient::holder`): the admission is refused for that, and nothing has to be asked.
     ///
     /// # Errors
     /// As [`Self::records`].
