@@ -214,8 +214,11 @@ fn draft(
 /// and stays.
 pub(super) fn drop_saved(connection: &Connection, change: &Change) -> Result<(), OutboxError> {
     let Some(of) = DraftOf::change(change) else { return Ok(()) };
-    let kept = draft(connection, change.actor, of.patient(), &of.name()).ok().flatten();
-    let begun_in = kept.as_deref().and_then(version_of);
+    let kept = draft(connection, change.actor, of.patient(), &of.name());
+    if matches!(kept, Ok(None)) {
+        return Ok(());
+    }
+    let begun_in = kept.ok().flatten().as_deref().and_then(version_of);
     if begun_in.zip(change.schema_version).is_some_and(|(begun, saved)| begun != saved) {
         return Ok(());
     }

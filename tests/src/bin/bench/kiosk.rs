@@ -84,7 +84,8 @@ async fn saves(kiosk: &Kiosk, scene: &Scene, figures: &mut Figures) -> Result<()
     let resident = scene.residents.first().context("a resident")?;
     let path = format!("/residents/{resident}/chart/vitals");
     let form = kiosk.get(&path).await?;
-    let (token, screen) = (form.hidden("_token")?, form.hidden("_screen")?);
+    let (token, screen, version) =
+        (form.hidden("_token")?, form.hidden("_screen")?, form.hidden("_version")?);
     let bare = floors::bare(&kiosk.folder.join("bare.db"))?;
     let (mut waits, mut commits) = (Vec::new(), Vec::new());
     let done: i64 = bare.query_row("SELECT count(*) FROM rows", [], |row| row.get(0))?;
@@ -97,6 +98,7 @@ async fn saves(kiosk: &Kiosk, scene: &Scene, figures: &mut Figures) -> Result<()
         let answers = [
             ("_token", token.as_str()),
             ("_screen", screen.as_str()),
+            ("_version", version.as_str()),
             ("systolic", "120"),
             ("diastolic", "80"),
             ("pulse", pulse.as_str()),
