@@ -104,7 +104,7 @@ pub enum OpenError {
     },
     /// It is gone, and what was last written into it waits beside it.
     #[error(
-        "{path}: missing or empty, and what was last written into it is in {path}-wal: put the file back beside it"
+        "{path}: missing or empty: put the file back (what was last written into an outbox.db may be in {path}-wal)"
     )]
     Gone {
         /// The file.
@@ -190,6 +190,11 @@ fn is_reachable(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Whether nothing is left of a file.
+pub(crate) fn is_gone(path: &Path) -> bool {
+    std::fs::metadata(path).map_or(true, |it| it.is_file() && it.len() == 0)
+}
+
 /// A file that SQLite keeps beside another.
 pub(crate) fn sidecar(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -211,6 +216,14 @@ pub fn open_reader(opening: &Opening<'_>) -> Result<Connected, OpenError> {
 /// # Errors
 /// When it is not known, such as for a disk that does not read.
 pub fn opens(path: &Path, key: Option<&FileKey>) -> rusqlite::Result<bool> {
+    match look(path, key) {
+        Err(error) if is_damage(&error) => Ok(false),
+        looked => looked.map(|_| true),
+    }
+}
+
+/// A connection that only reads and leaves what lies beside the file as it is; a wrong key shows.
+fn look(path: &Path, key: Option<&FileKey>) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = sqlcipher::connect(path, flags)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -218,10 +231,8 @@ pub fn opens(path: &Path, key: Option<&FileKey>) -> rusqlite::Result<bool> {
     if let Some(key) = key {
         sqlcipher::give_key(&connection, key.as_bytes())?;
     }
-    match connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())) {
-        Err(error) if is_damage(&error) => Ok(false),
-        read => read.map(|()| true),
-    }
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
 }
 
 impl Connected {
@@ -255,7 +266,7 @@ impl Connected {
         match connect(&opening, self.mode) {
             Ok(connection) => {
                 if self.mode.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
-                    fold(&connection);
+                    fold(&connection, &self.path, &self.key);
                 }
                 self.connection = connection;
             }
@@ -351,10 +362,16 @@ fn configure(connection: &Connection, opening: &Opening<'_>) -> rusqlite::Result
     Ok(())
 }
 
-/// Lets the WAL of a file that was read be folded into it, from now on. Frames that an earlier process wrote and could
+/// Lets the WAL of a file that is sound be folded into it, from now on: what lies beside a damaged one is left as it is.
+/// Frames that an earlier process wrote and could
 /// not sync may be in the system's memory only; one behind them would be lost with them. Folding them back writes them
 /// again, and the WAL begins anew. A disk too full for it opens all the same.
-fn fold(connection: &Connection) {
+fn fold(connection: &Connection, path: &Path, key: &FileKey) {
+    // After a clean end there is no WAL, and nothing to lose. SQLCipher gives up a connection that finds damage.
+    let is_sound = || look(path, Some(key)).and_then(|beside| check(&beside)).is_ok();
+    if !is_gone(&sidecar(path, "-wal")) && !is_sound() {
+        return;
+    }
     let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
     let _ = connection.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()));
 }
@@ -370,7 +387,7 @@ fn migrate(connection: &mut Connection, opening: &Opening<'_>) -> Result<(), Ope
     if let Some(version) = changed(connection, opening.migrations).map_err(classified)? {
         return Err(OpenError::ChangedMigration { path: opening.path.to_owned(), version });
     }
-    fold(connection);
+    fold(connection, opening.path, opening.key);
     for number in found + 1..=known {
         apply(connection, number, opening.migrations).map_err(classified)?;
     }

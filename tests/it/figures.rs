@@ -163,7 +163,10 @@ async fn a_device_that_is_not_heard_is_not_said_to_be_in_sync() -> Result<()> {
     assert_eq!(states(&shown), ("ACTIVE", "STALE", false), "{shown}");
     assert_eq!(shown["sync_reasons"], json!(["not_heard"]), "{shown}");
     let said = text(&shown, "sync_reason")?;
-    assert!(said.contains("NOT HEARD for 6 minutes") && said.contains("3 entries waited"), "{said}");
+    assert!(
+        said.contains("NOT HEARD for 6 minutes") && said.contains("3 entries and audit events waited"),
+        "{said}"
+    );
     Ok(())
 }
 

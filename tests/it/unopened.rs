@@ -68,6 +68,14 @@ async fn a_kiosk_whose_outbox_is_damaged_says_so_everywhere_and_goes_on_once_it_
     let said = hall.log().matches("this goes on when its files open").count();
     ensure!(said == 1, "{said} times: {}", hall.log());
 
+    // While somebody puts it back none is begun in its place.
+    let aside = hall.folder.join("aside");
+    std::fs::rename(&log, &aside)?;
+    std::fs::remove_file(&outbox)?;
+    hall.says(&PAGE).await?;
+    hall.says(&["missing or empty: put the file back"]).await?;
+    ensure!(!outbox.exists(), "one was begun");
+    std::fs::rename(&aside, &log)?;
     put_back(&outbox, &kept)?;
     hall.says(&["Tap your badge"]).await?;
     scene.has_notes(id, &["Charted before it was damaged".to_owned()]).await?;

@@ -343,10 +343,19 @@ fn refuse_new_salt_for_old_secrets(directory: &Path) -> Result<(), VaultError> {
     Ok(())
 }
 
+/// Those files of a device that hold what is nowhere else, as far as they are there: a device that does not open waits
+/// for each of them, and begins none anew while somebody puts it back.
+pub fn irreplaceable(directory: &Path) -> Vec<PathBuf> {
+    let mut files =
+        [SALT_FILE, DEVICE_KEY, OUTBOX_KEY, OUTBOX, GRANT].map(|name| directory.join(name)).to_vec();
+    files.retain(|path| !is_gone(path));
+    files
+}
+
 /// A new key would hide that the one which opens the file, or by which the server knows the device, is gone.
 fn refuse_new_keys_for_old_files(directory: &Path) -> Result<(), VaultError> {
     let is_there = |name: &str| directory.join(name).exists();
-    let gone = [(OUTBOX_KEY, OUTBOX), (DEVICE_KEY, GRANT)];
+    let gone = [(OUTBOX_KEY, OUTBOX), (OUTBOX_KEY, GRANT), (DEVICE_KEY, GRANT)];
     match gone.into_iter().find(|(key, of)| !is_there(key) && is_there(of)) {
         Some((key, _)) => Err(VaultError::NoKey { path: directory.join(key) }),
         None => Ok(()),

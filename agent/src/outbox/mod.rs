@@ -192,9 +192,8 @@ impl Outbox {
     /// [`OutboxError::Open`] when it does not open: unlike the mirror it is never set aside unasked.
     /// [`OutboxError::OtherDevice`] when it is another registration's.
     pub fn open(opening: OutboxOpening<'_>) -> Result<Self, OutboxError> {
-        let is_empty = |path: &Path| std::fs::metadata(path).map_or(true, |it| it.is_file() && it.len() == 0);
         // SQLite would begin a file anew, and remove what lies beside it.
-        if is_empty(opening.path) && !is_empty(&sqlite::sidecar(opening.path, "-wal")) {
+        if sqlite::is_gone(opening.path) && !sqlite::is_gone(&sqlite::sidecar(opening.path, "-wal")) {
             return Err(OpenError::Gone { path: opening.path.to_owned() }.into());
         }
         let connection = sqlite::open(&Opening {

@@ -4,6 +4,7 @@
 //! The outbox is opened first and once, the mirror as soon as it can be. Until then what waits is sent as far as it
 //! can be, and the server hears how the device is, also where not even the outbox opens; neither waits for the other.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +22,9 @@ use super::state_dir::StateDir;
 use super::sync::push::push_batch;
 use crate::config::Config;
 use crate::device::{Device, State};
+use crate::identity::vault::irreplaceable;
 use crate::outbox::{Outbox, OutboxError};
-use crate::sqlite::OpenError;
+use crate::sqlite::{OpenError, is_gone};
 use crate::upstream::Upstream;
 use crate::workspace::Workspace;
 
@@ -40,6 +42,7 @@ pub(super) async fn until_opened(
     upstream: &Upstream,
 ) -> Option<Arc<Workspace>> {
     let (mut outbox, mut told) = (None, None);
+    let files = irreplaceable(state.vault.directory());
     let mut most = MAX_CHANGES;
     let mut speak_at = state.clock.monotonic();
     // The outbox's own cannot be read, and its first heartbeat supersedes this one.
@@ -47,7 +50,7 @@ pub(super) async fn until_opened(
     // One at the most; what is under way ends with it.
     let mut speaking = JoinSet::new();
     loop {
-        match open(config, state, grant, &mut outbox).await {
+        match open(config, state, grant, &files, &mut outbox).await {
             Ok(workspace) => {
                 let workspace = Arc::new(workspace);
                 device.enter(State::Enrolled(Arc::clone(&workspace)));
@@ -111,13 +114,17 @@ async fn phone(
     read.await.ok().flatten()
 }
 
-/// Opens what is not open.
+/// Opens what is not open: not while one of the files that were there is gone.
 async fn open(
     config: &Config,
     state: &Arc<StateDir>,
     grant: &Grant,
+    files: &[PathBuf],
     outbox: &mut Option<Arc<Outbox>>,
 ) -> anyhow::Result<Workspace> {
+    if let Some(path) = files.iter().find(|path| is_gone(path)).cloned() {
+        return Err(OutboxError::from(OpenError::Gone { path }).into());
+    }
     let (of, at, by) = (grant.clone(), Arc::clone(state), config.clone());
     let open = match outbox {
         Some(open) => Arc::clone(open),

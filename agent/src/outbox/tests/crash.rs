@@ -87,6 +87,13 @@ fn what_lies_beside_a_damaged_file_is_left_as_it_is() {
         assert!(matches!(open(), Err(OutboxError::Open(OpenError::Gone { .. }))));
         assert_eq!(std::fs::read(&log).unwrap(), beside, "SQLite would remove it");
     }
+    // Damaged further on: what can be read of it is, and the file that is put back finds all beside it.
+    let deep: Vec<u8> =
+        kept.iter().enumerate().map(|(at, byte)| if at < kept.len() / 2 { *byte } else { !byte }).collect();
+    std::fs::write(&path, &deep).unwrap();
+    drop(open());
+    assert_eq!(std::fs::read(&log).unwrap()[..beside.len()], beside, "it is folded into a damaged file");
+    std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     assert!(matches!(open(), Err(OutboxError::Open(OpenError::NotAFile { .. }))));
     std::fs::remove_dir(&path).unwrap();

@@ -396,13 +396,14 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
         }
         SyncReason::NotEncrypted => not_encrypted(device),
         SyncReason::NotHeard => {
-            let waited = match device.waiting {
-                0 => "no entry".to_owned(),
-                1 => "1 entry".to_owned(),
-                count => format!("{count} entries"),
+            // What waits is counted with audit events, and not at all where the outbox does not open.
+            let waited = match (&device.cannot_save, device.waiting) {
+                (Some(_), _) => "it could not save".to_owned(),
+                (None, 0) => "nothing waited on it".to_owned(),
+                (None, count) => format!("{count} entries and audit events waited on it"),
             };
             let heard = minutes(device.last_seen);
-            format!("NOT HEARD for {heard} minutes: how it is now is not known. Then {waited} waited on it.")
+            format!("NOT HEARD for {heard} minutes: how it is now is not known. Then {waited}.")
         }
         SyncReason::NoRecentSync => {
             format!("The last sync was {} minutes ago.", minutes(device.sync.last_sync))
