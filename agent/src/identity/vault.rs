@@ -31,7 +31,7 @@ use super::durable;
 use super::factors::Factors;
 use super::key::{DeviceKey, KeyError};
 use super::seal::{ANEW, Credential, SALT_FILE, Seal, SealError};
-use crate::sqlite::FileKey;
+use crate::sqlite::{FileKey, is_gone};
 
 pub use anew::aside;
 
