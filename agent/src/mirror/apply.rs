@@ -8,6 +8,7 @@ use carepost_protocol::wire::pull::{Cursor, PageEnd};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::copies::{self, Copy, Finding, FoundBy, pass_and_element};
+use super::kept::Kept;
 use super::page::What;
 use super::stepped::{self, Passed};
 use super::{
@@ -43,7 +44,7 @@ impl Mirror {
     /// page's stream began. [`MirrorError::NoRoom`] while less of the disk is free than what is charted may need.
     pub fn apply(&self, page: &Page, end: &PageEnd) -> Result<Applied, MirrorError> {
         let free_mib = self.free_mib();
-        let (applied, at_head) = self.writing(|writer| {
+        let written = self.writing(|writer| {
             if self.begun_anew.load(Ordering::Acquire) {
                 return Err(MirrorError::BegunAnew);
             }
@@ -66,7 +67,14 @@ impl Mirror {
                 writer.execute_batch("PRAGMA shrink_memory")?;
             }
             Ok((Applied::Advanced, at_head))
-        })?;
+        });
+        // A commit that failed may have come about.
+        if Kept::is_in(page) && !matches!(written, Ok((Applied::Behind, _)))
+            || matches!(&written, Ok((_, at_head)) if at_head.swept)
+        {
+            self.kept.give_up();
+        }
+        let (applied, at_head) = written?;
         if at_head.differs {
             self.want_more();
         } else if at_head.mended || at_head.news {

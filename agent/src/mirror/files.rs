@@ -9,6 +9,7 @@ use carepost_protocol::record::Collection;
 use rusqlite::{Connection, params};
 use tokio::sync::Notify;
 
+use super::kept::Kept;
 use super::{Found, Mirror, MirrorError, MirrorOpening, copies, schema, state, stepped};
 use crate::sqlite::{self, Connected, Durability, FileKey, OpenError, Opening, sidecar};
 
@@ -64,6 +65,7 @@ impl Mirror {
             reader: Mutex::new(Some(connections.reader)),
             writer: Mutex::new(Some(connections.writer)),
             place,
+            kept: Kept::default(),
             generation: AtomicU64::new(0),
             begun_anew: AtomicBool::new(false),
             wants_more: AtomicBool::new(false),
@@ -155,6 +157,7 @@ impl Mirror {
         let is_fresh = state::cursor(&connections.writer)?.is_none();
         (*reader, *writer) = (Some(connections.reader), Some(connections.writer));
         self.generation.fetch_add(1, Ordering::AcqRel);
+        self.kept.give_up();
         if is_fresh {
             self.begun_anew.store(true, Ordering::Release);
             drop((reader, writer));

@@ -20,6 +20,7 @@ mod apply;
 mod check;
 mod copies;
 mod files;
+mod kept;
 mod page;
 mod read;
 mod revoked;
@@ -188,6 +189,7 @@ pub struct Mirror {
     reader: Mutex<Option<Connected>>,
     writer: Mutex<Option<Connected>>,
     place: files::Place,
+    kept: kept::Kept,
     generation: AtomicU64,
     /// The file was made anew, and no stream has begun at its beginning yet.
     begun_anew: AtomicBool,

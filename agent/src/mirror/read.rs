@@ -1,5 +1,7 @@
 //! Typed reads of the mirror. Those of residents take a permit.
 
+use std::sync::Arc;
+
 use carepost_protocol::id::{PatientId, RecordId, ReviewId, UserId, WorkflowId};
 use carepost_protocol::record::{
     BadgeDocument, BadgeKeysDocument, Collection, FacilityDocument, PatientDocument, RecordDocument,
@@ -18,8 +20,11 @@ impl Mirror {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn facility(&self) -> Result<Option<FacilityDocument>, MirrorError> {
-        self.document(Collection::Facilities, self.facility_id().as_bytes())
+    pub fn facility(&self) -> Result<Option<Arc<FacilityDocument>>, MirrorError> {
+        let id = self.facility_id();
+        self.kept.get(&self.kept.facility, || {
+            Ok(self.document(Collection::Facilities, id.as_bytes())?.map(Arc::new))
+        })
     }
 
     /// A member of staff, active or not: not, where the server has said so ahead of the feed.
@@ -68,14 +73,16 @@ impl Mirror {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn workflows(&self) -> Result<Vec<Workflow>, MirrorError> {
+    pub fn workflows(&self) -> Result<Arc<[Arc<Workflow>]>, MirrorError> {
         const SQL: &str = "SELECT body FROM documents WHERE collection = ? AND id < ?";
         let number = schema::number(Collection::Workflows);
-        let mut workflows: Vec<Workflow> = self.reading(|reader| {
-            all(reader, Collection::Workflows, SQL, params![number, WorkflowId::LAST.as_bytes()])
-        })?;
-        workflows.sort_by(|a, b| (&a.label, &a.key).cmp(&(&b.label, &b.key)));
-        Ok(workflows)
+        self.kept.get(&self.kept.workflows, || {
+            let mut workflows: Vec<Workflow> = self.reading(|reader| {
+                all(reader, Collection::Workflows, SQL, params![number, WorkflowId::LAST.as_bytes()])
+            })?;
+            workflows.sort_by(|a, b| (&a.label, &a.key).cmp(&(&b.label, &b.key)));
+            Ok(workflows.into_iter().map(Arc::new).collect())
+        })
     }
 
     /// A version of a workflow whose place a later one took; none where it is not here.

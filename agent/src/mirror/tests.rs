@@ -1,6 +1,7 @@
 mod damage;
 mod digest;
 mod feed;
+mod kept;
 mod large;
 mod random;
 mod revoked;
@@ -290,7 +291,7 @@ fn staff_and_badges_are_read_before_anyone_signs_in() {
     put(&mut page, Collection::Badges, badge(1, true).id, 3, &badge(1, true));
     put(&mut page, Collection::Badges, badge(2, false).id, 4, &badge(2, false));
     mirror.apply(&page, &end(1, 4, 4)).unwrap();
-    assert_eq!(mirror.facility().unwrap(), Some(facility));
+    assert_eq!(mirror.facility().unwrap().as_deref(), Some(&facility));
     assert_eq!(mirror.user(nurse.id).unwrap(), Some(nurse.clone()));
     assert_eq!(mirror.badge(|_| vec!["ab".repeat(32)]).unwrap(), Some(badge(1, true)));
     assert_eq!(mirror.badge(|_| vec!["unknown".to_owned()]).unwrap(), None);

@@ -110,7 +110,7 @@ async fn phone(
         return None;
     }
     let (of, at, by) = (grant.clone(), Arc::clone(state), config.clone());
-    let read = spawn_blocking(move || at.mirror(&of, &by).ok()?.facility().ok()??.phone);
+    let read = spawn_blocking(move || at.mirror(&of, &by).ok()?.facility().ok()??.phone.clone());
     read.await.ok().flatten()
 }
 

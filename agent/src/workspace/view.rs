@@ -4,6 +4,8 @@ pub(super) mod form;
 mod screen;
 mod status;
 
+use std::sync::Arc;
+
 use carepost_protocol::id::{PatientId, RecordId, ReviewId};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::text::fold;
@@ -92,7 +94,7 @@ pub struct ResidentPage {
     /// Whether the user may change who and where the resident is.
     pub may_edit: bool,
     /// What can be charted.
-    pub workflows: Vec<Workflow>,
+    pub workflows: Vec<Arc<Workflow>>,
     /// What was charted, latest first, entries not yet sent laid over what the server has.
     pub entries: Vec<Charted>,
     /// Whether the list of entries is complete; if not, say "still loading".

@@ -269,7 +269,7 @@ fn resident_page() -> ResidentPage {
         resident: Resident { document: resident(4, "Mary Smith", "104"), mark: None },
         also: Vec::new(),
         may_edit: true,
-        workflows: vec![every_type()],
+        workflows: vec![Arc::new(every_type())],
         entries: vec![
             entry(Mark::SavedHere, "2026-05-01T14:31:00Z", "Mary Underwood"),
             entry(

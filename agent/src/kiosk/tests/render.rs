@@ -35,7 +35,7 @@ async fn hostile_names_and_labels_stay_words() {
     page.resident.document.name = evil.to_owned();
     page.resident.document.room = Some(evil.to_owned());
     page.resident.document.mrn = evil.to_owned();
-    page.workflows[0].label = evil.to_owned();
+    Arc::make_mut(&mut page.workflows[0]).label = evil.to_owned();
     page.entries[0].counts[0].answered = Answered::With(vec![plain(evil, evil)]);
     page.entries[0].counts[0].author = evil.to_owned();
     page.entries[0].beside = Some(Beside {

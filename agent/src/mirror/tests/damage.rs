@@ -6,7 +6,7 @@ use super::feed::Feed;
 use super::*;
 
 /// A large mirror whose pages are in the file and in nobody's cache.
-fn reopened(kiosk: &Kiosk, feed: &Feed) -> Mirror {
+pub(super) fn reopened(kiosk: &Kiosk, feed: &Feed) -> Mirror {
     let mirror = kiosk.open();
     feed.catch_up(&mirror);
     drop(mirror);
@@ -19,7 +19,7 @@ fn reopened(kiosk: &Kiosk, feed: &Feed) -> Mirror {
 }
 
 /// Every page but the first is destroyed behind its back.
-fn destroy(kiosk: &Kiosk) {
+pub(super) fn destroy(kiosk: &Kiosk) {
     let file = std::fs::OpenOptions::new().write(true).open(kiosk.path()).unwrap();
     let length = file.metadata().unwrap().len();
     for page in 1..length / 4096 {

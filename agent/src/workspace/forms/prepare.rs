@@ -1,7 +1,7 @@
 //! Form preparation: what each form asks and is filled in with, for whoever may fill it in; `change` is what it makes.
 
 use std::borrow::Cow;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::facility::PhiMode;
@@ -236,7 +236,7 @@ impl Forms {
         let own = forms.version(&workflow, version)?;
         let has_form = own.is_some();
         let asked =
-            if strikes { Some(forms.struck_in(&workflow, version)?) } else { own.map(Rc::unwrap_or_clone) };
+            if strikes { Some(forms.struck_in(&workflow, version)?) } else { own.map(Arc::unwrap_or_clone) };
         let form = with_reason(asked.ok_or(Refused::NoSuchVersion)?, strikes, is_struck);
         let prepared = Prepared::new(asker, writer, Some(resident), form, makes);
         let prepared = Prepared { author, has_form, confirmed, charted_at, puts_back, ..prepared };

@@ -1,6 +1,6 @@
 //! What the server refused of this device, and who can do what about it.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::{PatientId, RecordId, UserId};
@@ -43,7 +43,7 @@ impl Reader {
         let resident = self.about(permit, change.collection, change.patient, record)?;
         let of_patients = change.collection == Collection::Patients;
         let (form, is_own) = if of_patients {
-            (Some(Rc::new(resident_form::whole())), true)
+            (Some(Arc::new(resident_form::whole())), true)
         } else {
             workflows.of(change.workflow.as_deref().unwrap_or_default(), change.schema_version)?
         };

@@ -125,19 +125,19 @@ impl Reader {
         status.stepped_over = self.stepped_over();
         status.sent = self.phi_mode();
         let facility = self.facility();
-        status.time = TimeHere::of(facility.as_ref(), self.clock.zone());
-        status.phone = facility.and_then(|facility| facility.phone);
+        status.time = TimeHere::of(facility.as_deref(), self.clock.zone());
+        status.phone = facility.and_then(|facility| facility.phone.clone());
         status.storage_trouble = self.trail.trouble().or(status.storage_trouble.take());
     }
 
-    pub(super) fn facility(&self) -> Option<FacilityDocument> {
+    pub(super) fn facility(&self) -> Option<Arc<FacilityDocument>> {
         self.mirror.facility().ok().flatten()
     }
 
     /// The measures that the facility charts in, and the zone in which times are shown and read here.
     pub(super) fn units_and_zone(&self) -> (Units, Zone) {
         let facility = self.facility();
-        let zone = TimeHere::of(facility.as_ref(), self.clock.zone()).zone;
+        let zone = TimeHere::of(facility.as_deref(), self.clock.zone()).zone;
         (facility.map(|facility| facility.units).unwrap_or_default(), zone)
     }
 
@@ -148,7 +148,7 @@ impl Reader {
 
     /// In which zone times are shown and read here.
     pub(super) fn time_here(&self) -> TimeHere {
-        TimeHere::of(self.facility().as_ref(), self.clock.zone())
+        TimeHere::of(self.facility().as_deref(), self.clock.zone())
     }
 
     pub(super) fn is_loaded(&self, collection: Collection) -> bool {

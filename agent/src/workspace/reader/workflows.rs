@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use carepost_protocol::workflow::Workflow;
 
@@ -12,25 +12,24 @@ use crate::mirror::Mirror;
 use crate::workspace::view::Refused;
 
 /// Versions that were asked for, by key and number; none where this device does not have it.
-type Found = BTreeMap<(String, u32), Option<Rc<Workflow>>>;
+type Found = BTreeMap<(String, u32), Option<Arc<Workflow>>>;
 
 /// The workflows as they are while one page is made.
 pub(crate) struct Workflows<'a> {
     mirror: &'a Mirror,
     /// Each in its latest version, offered or not.
-    latest: Vec<Rc<Workflow>>,
+    latest: Arc<[Arc<Workflow>]>,
     superseded: RefCell<Found>,
 }
 
 impl Workflows<'_> {
     /// What can be charted, in the order of its labels.
-    pub(crate) fn offered(self) -> Vec<Workflow> {
-        let offered = self.latest.into_iter().filter(|form| form.enabled);
-        offered.map(Rc::unwrap_or_clone).collect()
+    pub(crate) fn offered(&self) -> Vec<Arc<Workflow>> {
+        self.latest.iter().filter(|form| form.enabled).cloned().collect()
     }
 
     /// The latest version, offered or not: it says who may correct entries of every version.
-    pub(crate) fn latest(&self, key: &str) -> Option<&Rc<Workflow>> {
+    pub(crate) fn latest(&self, key: &str) -> Option<&Arc<Workflow>> {
         self.latest.iter().find(|form| form.key == key)
     }
 
@@ -40,10 +39,10 @@ impl Workflows<'_> {
         &self,
         key: &str,
         version: Option<u32>,
-    ) -> Result<(Option<Rc<Workflow>>, bool), Refused> {
+    ) -> Result<(Option<Arc<Workflow>>, bool), Refused> {
         let own = version.map(|version| self.version(key, version)).transpose()?.flatten();
         let is_own = own.is_some();
-        let in_its_place = || self.latest(key).map(|latest| Rc::new(without_measures(latest)));
+        let in_its_place = || self.latest(key).map(|latest| Arc::new(without_measures(latest)));
         Ok((own.or_else(in_its_place), is_own))
     }
 
@@ -53,10 +52,10 @@ impl Workflows<'_> {
         let latest = self.latest(key).ok_or(Refused::NoSuchWorkflow)?;
         let asked = match version {
             Some(version) => self.version(key, version)?.ok_or(Refused::NoSuchVersion)?,
-            None if latest.enabled => Rc::clone(latest),
+            None if latest.enabled => Arc::clone(latest),
             None => return Err(Refused::NoSuchWorkflow),
         };
-        Ok(Rc::unwrap_or_clone(asked))
+        Ok(Arc::unwrap_or_clone(asked))
     }
 
     /// What a strike asks in: the latest by the number of another. It asks nothing of what was charted, so that it
@@ -66,15 +65,15 @@ impl Workflows<'_> {
         Ok(Workflow { version, ..Workflow::clone(latest) })
     }
 
-    pub(crate) fn version(&self, key: &str, version: u32) -> Result<Option<Rc<Workflow>>, Refused> {
+    pub(crate) fn version(&self, key: &str, version: u32) -> Result<Option<Arc<Workflow>>, Refused> {
         if let Some(latest) = self.latest(key).filter(|latest| latest.version == version) {
-            return Ok(Some(Rc::clone(latest)));
+            return Ok(Some(Arc::clone(latest)));
         }
         let name = (key.to_owned(), version);
         if let Some(known) = self.superseded.borrow().get(&name) {
             return Ok(known.clone());
         }
-        let found = self.mirror.superseded(key, version).map_err(storage)?.map(Rc::new);
+        let found = self.mirror.superseded(key, version).map_err(storage)?.map(Arc::new);
         self.superseded.borrow_mut().insert(name, found.clone());
         Ok(found)
     }
@@ -82,7 +81,7 @@ impl Workflows<'_> {
 
 impl Reader {
     pub(crate) fn workflows(&self) -> Result<Workflows<'_>, Refused> {
-        let latest = self.mirror.workflows().map_err(storage)?.into_iter().map(Rc::new).collect();
+        let latest = self.mirror.workflows().map_err(storage)?;
         Ok(Workflows { mirror: &self.mirror, latest, superseded: RefCell::default() })
     }
 }

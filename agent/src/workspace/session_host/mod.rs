@@ -176,7 +176,7 @@ impl SessionHost {
         Locked {
             facility_name: facility.as_ref().map_or(granted, |facility| &facility.name).clone(),
             organization_name: facility.as_ref().map(|it| it.organization_name.clone()).unwrap_or_default(),
-            phone: facility.and_then(|facility| facility.phone),
+            phone: facility.and_then(|facility| facility.phone.clone()),
             notice,
             undo,
         }
