@@ -5,6 +5,7 @@ use std::sync::Arc;
 use carepost_protocol::id::WorkflowId;
 use carepost_protocol::workflow::Workflow;
 
+use super::super::kept::Kept;
 use super::damage::{destroy, reopened};
 use super::feed::Feed;
 use super::*;
@@ -95,8 +96,8 @@ fn they_go_with_a_file_that_is_set_aside() {
 
 #[test]
 fn what_changes_while_it_is_read_is_read_again() {
-    let kept = kept::Kept::default();
-    let read = |kept: &kept::Kept, is: &str, meanwhile: &dyn Fn()| {
+    let kept = Kept::default();
+    let read = |kept: &Kept, is: &str, meanwhile: &dyn Fn()| {
         let read = kept.get(&kept.workflows, || {
             meanwhile();
             Ok([Arc::new(form(1, is))].into())
