@@ -1,8 +1,10 @@
 //! What both programs ask of the machine that they run on, each asked in one way.
 //!
-//! [`files`] that people write and files that are nobody else's; [`sqlcipher`], the encrypted databases; [`log`];
-//! [`systemd`], which starts them and waits for them; [`owner`], as whom they go on.
+//! [`files`] that people write and files that are nobody else's; [`sqlcipher`], the encrypted databases;
+//! [`connections`] that listeners accept; [`log`]; [`systemd`], which starts them and waits for them; [`owner`], as
+//! whom they go on.
 
+pub mod connections;
 pub mod files;
 pub mod log;
 pub mod owner;

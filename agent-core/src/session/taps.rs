@@ -1,4 +1,4 @@
-//! Taps of badges and the PINs that follow them.
+//! Badge taps: which presentations of a card are one, and the PINs that follow them.
 
 use std::time::Duration;
 

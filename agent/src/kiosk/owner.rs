@@ -1,5 +1,5 @@
-//! Which user holds the other end of a connection on this machine: asked of the kernel (sock_diag(7)), which
-//! finds one socket in some microseconds however many there are.
+//! Peer credentials: which user holds the other end of a connection on this machine. The kernel is asked
+//! (sock_diag(7)), which finds one socket in some microseconds however many there are.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use carepost_host::connections::accept;
 use hyper::Request;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -15,7 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::owner::Owner;
 
@@ -138,21 +139,17 @@ impl Strangers {
 async fn arrival(listener: &TcpListener, places: &Places) -> Option<Arrived> {
     let own = Arc::clone(&places.own).acquire_owned().await.ok()?;
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) if peer.ip().to_canonical().is_loopback() => match Owner::of(&stream) {
-                Owner::Gone => {}
-                owner @ Owner::User(uid) if uid != places.user => {
-                    return Some(Arrived { stream, owner, stranger: Some(uid), place: None });
-                }
-                owner @ (Owner::User(_) | Owner::Untold) => {
-                    return Some(Arrived { stream, owner, stranger: None, place: Some(own) });
-                }
-            },
-            Ok(_) => {}
-            Err(error) => {
-                // Out of descriptors or the peer has gone already: neither is cured by asking at once.
-                tracing::warn!(%error, "the kiosk could not accept a connection");
-                sleep(Duration::from_millis(100)).await;
+        let (stream, peer) = accept(listener).await;
+        if !peer.ip().to_canonical().is_loopback() {
+            continue;
+        }
+        match Owner::of(&stream) {
+            Owner::Gone => {}
+            owner @ Owner::User(uid) if uid != places.user => {
+                return Some(Arrived { stream, owner, stranger: Some(uid), place: None });
+            }
+            owner @ (Owner::User(_) | Owner::Untold) => {
+                return Some(Arrived { stream, owner, stranger: None, place: Some(own) });
             }
         }
     }
@@ -160,9 +157,6 @@ async fn arrival(listener: &TcpListener, places: &Places) -> Option<Arrived> {
 
 async fn converse(arrived: Arrived, pages: Router, head: Duration, mut closed: watch::Receiver<bool>) {
     let Arrived { stream, owner, place: _place, .. } = arrived;
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "the kiosk's connection keeps Nagle's algorithm");
-    }
     let pages = TowerToHyperService::new(pages);
     let pages = service_fn(move |mut request: Request<_>| {
         request.extensions_mut().insert(owner);

@@ -1,4 +1,4 @@
-//! Why something is not shown, or not saved: each tells its reader what to do next.
+//! Refusals: why something is not shown, or not saved. Each tells its reader what to do next.
 
 use carepost_protocol::id::PatientId;
 use carepost_protocol::patient::same_numbers;

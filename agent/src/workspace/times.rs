@@ -1,4 +1,4 @@
-//! In which zone times are shown and read here, and the times in a filled-in form.
+//! Local time: in which zone times are shown and read here, and the times in a filled-in form.
 
 use carepost_protocol::day::parse_datetime;
 use carepost_protocol::record::FacilityDocument;

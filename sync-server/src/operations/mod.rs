@@ -1,4 +1,4 @@
-//! What people can do: one module for each kind of thing.
+//! Operations: what people can do, one module for each kind of thing.
 //!
 //! An operation takes the [person](person::Person) who asks and what is asked, whose fields are public and may say
 //! anything. It finds all that is wrong with that at once (by `TryFrom` into what the store takes, where nothing else

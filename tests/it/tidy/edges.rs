@@ -4,6 +4,7 @@ use super::tree::{self, File, has_word};
 use super::{assert_found, assert_kept};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::iter;
 use std::process::Command;
 
 /// A member of the workspace, and the members that it may know.
@@ -71,7 +72,12 @@ const BANNED: &[&str] = &["aws-lc-rs", "aws-lc-sys", "boring", "native-tls", "op
 const ROOMS: &[(&str, Option<&str>, &[&str])] = &[
     ("agent/src/kiosk/", None, &["upstream::"]),
     ("agent/src/badge/", None, &["mirror::", "outbox::", "upstream::"]),
+    // The workspace's four parts, of which each knows only those before it.
+    ("agent/src/workspace/audit_trail.rs", None, &["reader::", "session_host::", "forms::"]),
+    ("agent/src/workspace/reader/", None, &["session_host::", "forms::"]),
+    ("agent/src/workspace/session_host/", None, &["forms::"]),
     ("sync-server/src/", Some("sync-server/src/store/engine/sqlite/"), &["rusqlite::"]),
+    ("sync-server/src/cli/", None, &["operations::"]),
     ("sync-server/src/operations/", None, &["axum::", "http::"]),
     ("sync-server/src/store/", None, &["axum::", "http::", "operations::"]),
     (
@@ -106,6 +112,7 @@ fn no_second_crypto_provider_is_locked() {
 
 #[test]
 fn rooms_know_only_whom_they_may() {
+    tree::assert_there(ROOMS.iter().flat_map(|(room, but, _)| iter::once(*room).chain(*but)));
     assert_kept(&forbidden_imports(&tree::project()));
 }
 
@@ -151,6 +158,16 @@ fn a_planted_import_is_found() {
         assert_found(&planted, "rusqlite::");
     }
     assert_kept(&planted("sync-server/src/store/engine/sqlite/row.rs", "rusqlite::Row"));
+    for (part, later) in [
+        ("audit_trail.rs", "reader::"),
+        ("reader/mod.rs", "session_host::"),
+        ("session_host/mod.rs", "forms::"),
+    ] {
+        let line = format!("use super::{later}Part;");
+        assert_found(&planted(&format!("agent/src/workspace/{part}"), &line), later);
+    }
+    assert_kept(&planted("agent/src/workspace/forms/save.rs", "use crate::workspace::reader::Reader;"));
+    assert_found(&planted("sync-server/src/cli/people.rs", "use crate::operations::users;"), "operations::");
     assert_found(&planted("sync-server/src/operations/users.rs", "use http::StatusCode;"), "http::");
     assert_found(&planted("sync-server/src/store/rules/page.rs", "crate::operations::users"), "operations::");
     assert_found(

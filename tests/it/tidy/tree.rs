@@ -12,8 +12,14 @@ pub struct File {
 }
 
 impl File {
-    /// A file that exists only in a test of a rule.
+    /// A file that exists only in a test of a rule, in a folder that there is: a breach elsewhere proves nothing.
     pub fn planted(path: &str, text: &str) -> Self {
+        let folder = Path::new(path).parent().expect("a file lies in a folder");
+        assert!(
+            root().join(folder).is_dir(),
+            "{} is gone: plant the breach where it would be",
+            folder.display()
+        );
         Self { path: path.to_owned(), text: text.to_owned() }
     }
 
@@ -54,6 +60,14 @@ pub fn project() -> Vec<File> {
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files
+}
+
+/// Fails where a rule is about a place that is no more, and so about nothing.
+#[track_caller]
+pub fn assert_there<'p>(places: impl IntoIterator<Item = &'p str>) {
+    for place in places {
+        assert!(root().join(place).exists(), "{place} is gone: say where that is now");
+    }
 }
 
 /// Whether `word` stands in `text` by itself, not as a part of a longer name.

@@ -1,4 +1,4 @@
-//! What people do on the pages.
+//! Action handlers: what people do on the pages. Each asks the workspace, and goes on to the page that follows.
 
 use axum::Form as FormData;
 use axum::extract::{Path, State};

@@ -1,4 +1,4 @@
-//! What people look at: each handler asks the workspace and hands what it says to a renderer.
+//! Page handlers: what people look at. Each asks the workspace and hands what it says to a renderer.
 
 use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;

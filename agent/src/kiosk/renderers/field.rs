@@ -1,4 +1,4 @@
-//! The questions of a form, each with the way in which it is answered.
+//! Field renderers: the questions of a form, each with the way in which it is answered.
 
 use carepost_protocol::day::{self, parse_date, parse_datetime};
 use carepost_protocol::patient;

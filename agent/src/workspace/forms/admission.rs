@@ -1,5 +1,5 @@
-//! Who may be somebody that is here already: asked before a resident is admitted, and answered without
-//! admitting anybody; and whose number another has, asked before an edit gives it to somebody.
+//! Duplicate checks: who may be somebody that is here already, asked before a resident is admitted, and answered
+//! without admitting anybody; and whose number another has, asked before an edit gives it to somebody.
 
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::day::Today;

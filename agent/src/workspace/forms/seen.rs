@@ -1,4 +1,5 @@
-//! What a form showed: answers as somebody would have typed them, and the version of a resident that goes along.
+//! Form baselines: what a form showed, answers as somebody would have typed them, and the version of a resident that
+//! goes along.
 
 use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::{Field, Workflow};

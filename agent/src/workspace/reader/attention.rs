@@ -1,4 +1,4 @@
-//! What the server refused of this device, and who can do what about it.
+//! Rejected changes: what the server refused of this device, and who can do what about it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What somebody has to look at: conflicts, possible duplicates, corrections side by side.
+//! Open reviews: what somebody has to look at, conflicts, possible duplicates, corrections side by side.
 
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{PatientId, RecordId, ReviewId};

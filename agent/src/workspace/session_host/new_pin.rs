@@ -1,5 +1,5 @@
-//! A new PIN, chosen by its owner. It is hashed here, and only its verifier leaves the device: as a change, which the
-//! other kiosks get by way of the server. Until it has come back, this one goes by what waits.
+//! PIN renewal: a new PIN, chosen by its owner. It is hashed here, and only its verifier leaves the device: as a
+//! change, which the other kiosks get by way of the server. Until it has come back, this one goes by what waits.
 
 use std::sync::MutexGuard;
 

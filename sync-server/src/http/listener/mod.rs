@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
+use carepost_host::connections::accept;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -121,8 +122,6 @@ impl Acceptor {
     /// Takes a connection from its first byte to where HTTP is spoken.
     async fn admit(&self, mut stream: TcpStream, address: SocketAddr) -> Option<Guest> {
         let begun = ConnectedAt(Instant::now());
-        // Nagle's algorithm would hold back each small answer until the peer acknowledges the one before.
-        stream.set_nodelay(true).ok()?;
         SockRef::from(&stream).set_tcp_user_timeout(Some(UNHEARD)).ok()?;
         let address = self.client_of(&mut stream, address).await?;
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
@@ -255,18 +254,9 @@ pub async fn serve(listener: TcpListener, acceptor: Acceptor, router: Router, mu
     // Each connection holds a sender; when the last is gone, all have ended.
     let (connected, mut all_ended) = mpsc::channel::<()>(1);
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (stream, address) = tokio::select! {
+            accepted = accept(&listener) => accepted,
             () = stopping.wait() => break,
-        };
-        let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
-            Err(fault) => {
-                // Out of file descriptors, most likely: a moment later some are free again.
-                tracing::warn!(%fault, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
         };
         let (acceptor, router, stopping) = (Arc::clone(&acceptor), router.clone(), stopping.clone());
         let connected = connected.clone();

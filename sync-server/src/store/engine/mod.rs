@@ -37,7 +37,7 @@ pub(super) use sqlite::without_walls;
 pub(super) use sqlite::{Row, copy, settle};
 pub(super) use tables::AccessScope;
 #[cfg(test)]
-pub(super) use tables::{names as tables, scoped};
+pub(super) use tables::{names as tables, of_facilities, of_system, scoped};
 pub(super) use value::{FromValue, Params, ToValue, Value, params};
 
 /// What reading a row gives.

@@ -91,6 +91,19 @@ pub(in crate::store) fn scoped() -> impl Iterator<Item = &'static str> {
     TABLES.iter().filter(|Table(_, owner, ..)| *owner != Owner::Nobody).map(|Table(name, ..)| *name)
 }
 
+/// Those whose rows are one facility's, always, for tests.
+#[cfg(test)]
+pub(in crate::store) fn of_facilities() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().filter(|Table(_, owner, ..)| *owner == Owner::Facility).map(|Table(name, ..)| *name)
+}
+
+/// The system's views, for tests.
+#[cfg(test)]
+pub(in crate::store) fn of_system() -> impl Iterator<Item = String> {
+    let viewed = TABLES.iter().filter(|Table(.., system)| system.is_some());
+    viewed.map(|Table(name, ..)| format!("system_{name}"))
+}
+
 /// The tables that a device's identity is read from.
 const READ_FROM: [&str; 3] = ["devices", "assignments", "facilities"];
 

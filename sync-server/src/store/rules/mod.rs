@@ -1,4 +1,4 @@
-//! What holds in the store, whoever asks: the statements, each in the dialect that engines share, and what they
+//! Rules: what holds in the store, whoever asks, the statements, each in the dialect that engines share, and what they
 //! come to. A rule works in a transaction that a handle has begun, and so in its scope.
 
 pub(super) mod archive;

@@ -1,6 +1,6 @@
 //! What all routes do alike: walked by ROUTES, so that none that comes later forgets it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write as _;
 
 use carepost_protocol::id::IncarnationId;
@@ -209,8 +209,67 @@ async fn an_edit_leaves_what_is_absent_clears_what_is_null_and_merges_what_is_ne
     }
 }
 
+#[tokio::test]
+async fn every_edit_leaves_what_is_absent_and_removes_what_is_null_or_refuses_that_by_name() {
+    let (office, ids) = everything().await;
+    let document = office.get("/api/v1/openapi.json").await.body;
+    for route in routes().filter(|route| route.method == Method::PUT) {
+        let [path, thing] =
+            [route, route.edits(ROUTES).unwrap()].map(|it| it.path_with(|kind| id(&ids, kind)));
+        // What sets one thing takes it always.
+        if !["set_pin", "set_password", "update_census"].contains(&route.operation) {
+            let before = office.get(&thing).await;
+            let told = office.put(&path, &[], &json!({})).await;
+            assert_eq!((told.status, told.tag()), (200, before.tag()), "{}: {}", route.operation, told.text);
+        }
+        let body = &document["paths"][route.path]["put"]["requestBody"]["content"]["application/json"];
+        let schema = body["schema"]["$ref"].as_str().unwrap().trim_start_matches('#');
+        let members = document.pointer(schema).unwrap()["properties"].as_object().unwrap();
+        for member in members.keys() {
+            let told = office.put(&path, &[], &json!({member: null})).await;
+            let is_removed = told.status == 200 && told.body.get(member) == Some(&Value::Null);
+            let is_refused = (told.status, told.field()) == (422, member.as_str());
+            assert!(is_removed || is_refused, "{} {member}: {}", route.operation, told.text);
+        }
+    }
+}
+
+/// An office with one of everything that can be changed, and the id of each.
+async fn everything() -> (Office, HashMap<Parameter, String>) {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    let facility = server.registry.facilities().await.unwrap().remove(0).id;
+    let token = server.token(server.user("carla", Role::OrgAdmin, facility).await).await;
+    let office = Office { server, token, facility };
+    let nina = office.server.user("nina", Role::Rn, office.facility).await;
+    let registry = &office.server.registry;
+    let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example"}));
+    let new = NewPatient { facility_id: office.facility, fields };
+    let patient = registry.noting(event()).create_patient(new).await.unwrap().id;
+    let badge = registry.noting(event()).issue_badge(nina, &[4, 0xa1, 0xb2, 0xc3]).await.unwrap().id;
+    assert_eq!(office.post("/api/v1/workflows", &[], &form("Vitals")).await.status, 201);
+    // What it sends cannot be read, and is refused.
+    assert_eq!(push_from(&kiosk, 1, &[json!({})]).await.0, StatusCode::OK);
+    let ids = HashMap::from([
+        (Parameter::Organization, office.server.organization.to_string()),
+        (Parameter::Facility, office.facility.to_string()),
+        (Parameter::User, nina.to_string()),
+        (Parameter::Device, kiosk.device.to_string()),
+        (Parameter::Patient, patient.to_string()),
+        (Parameter::Badge, badge.to_string()),
+        (Parameter::Incarnation, IncarnationId::new(Timestamp::EPOCH, [1; 10]).to_string()),
+        (Parameter::Number, "1".to_owned()),
+        (Parameter::WorkflowKey, "vitals".to_owned()),
+    ]);
+    (office, ids)
+}
+
+fn id(ids: &HashMap<Parameter, String>, kind: Parameter) -> String {
+    ids.get(&kind).unwrap_or_else(|| panic!("a change of {kind:?}: say above which")).clone()
+}
+
 /// A good change by an operation, of what an office has.
-fn edit(operation: &str, user: UserId) -> Value {
+fn edit(operation: &str, user: &str) -> Value {
     match operation {
         "deactivate_device" => json!({"reason": "retired"}),
         // After all that it sent.
@@ -238,38 +297,12 @@ fn form(label: &str) -> Value {
 
 #[tokio::test]
 async fn every_change_may_be_bound_to_a_version_and_what_is_another_is_shown_and_not_changed() {
-    let server = Server::new().await;
-    let kiosk = Kiosk::new(&server).await;
-    let facility = server.registry.facilities().await.unwrap().remove(0).id;
-    let token = server.token(server.user("carla", Role::OrgAdmin, facility).await).await;
-    let office = Office { server, token, facility };
-    let nina = office.server.user("nina", Role::Rn, office.facility).await;
-    let registry = &office.server.registry;
-    let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example"}));
-    let new = NewPatient { facility_id: office.facility, fields };
-    let patient = registry.noting(event()).create_patient(new).await.unwrap().id;
-    let badge = registry.noting(event()).issue_badge(nina, &[4, 0xa1, 0xb2, 0xc3]).await.unwrap().id;
-    assert_eq!(office.post("/api/v1/workflows", &[], &form("Vitals")).await.status, 201);
-    // What it sends cannot be read, and is refused.
-    assert_eq!(push_from(&kiosk, 1, &[json!({})]).await.0, StatusCode::OK);
-    let own = |kind: Parameter| match kind {
-        Parameter::Organization => office.server.organization.to_string(),
-        Parameter::Facility => office.facility.to_string(),
-        Parameter::User => nina.to_string(),
-        Parameter::Device => kiosk.device.to_string(),
-        Parameter::Patient => patient.to_string(),
-        Parameter::Badge => badge.to_string(),
-        Parameter::Incarnation => IncarnationId::new(Timestamp::EPOCH, [1; 10]).to_string(),
-        Parameter::Number => "1".to_owned(),
-        Parameter::WorkflowKey => "vitals".to_owned(),
-        Parameter::Enrollment | Parameter::Record | Parameter::Problem => {
-            panic!("a change of {kind:?}: say here which")
-        }
-    };
+    let (office, ids) = everything().await;
+    let own = |kind| id(&ids, kind);
     for route in routes() {
         let Some(thing) = route.edits(ROUTES) else { continue };
         let (path, thing) = (route.path_with(own), thing.path_with(own));
-        let body = edit(route.operation, nina).to_string();
+        let body = edit(route.operation, &ids[&Parameter::User]).to_string();
         let send = |tag: String| {
             let (office, path, body) = (&office, &path, &body);
             async move { office.ask(&route.method, path, &[(IF_MATCH, &tag)], body.as_bytes()).await }
@@ -396,6 +429,11 @@ async fn one_who_asks_faster_than_the_configuration_allows_waits_and_nobody_else
     }
     let told = office.ask_as(Some(&other), &Method::GET, "/api/v1/users", &[], b"").await;
     assert_eq!(told.status, 200, "{}", told.text);
+    for route in allowed().filter(|route| route.authorization != Authorization::Public) {
+        let told = office.ask(&route.method, &nowhere(route), &[], b"{}").await;
+        assert_eq!(told.status, 429, "{}: {}", route.operation, told.text);
+        assert!(told.headers.contains_key(RETRY_AFTER), "{}", route.operation);
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The end of a device's chain, as far as the server has it.
+//! Chain heads: the end of a device's chain, as far as the server has it.
 
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::change::{Link, Verdict};
