@@ -19,6 +19,9 @@ use zeroize::Zeroizing;
 
 /// How long a connection waits for another that has the file.
 const BUSY: Duration = Duration::from_secs(5);
+/// How many statements a connection keeps prepared: more than there are. Where there are fewer places than what takes
+/// turns, none is found again, and each is prepared anew.
+const STATEMENTS: usize = 128;
 
 /// The 256-bit key of an encrypted file. It is wiped from memory when dropped and never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -338,6 +341,7 @@ fn configure(connection: &Connection, opening: &Opening<'_>) -> rusqlite::Result
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     sqlcipher::give_key(connection, opening.key.as_bytes())?;
     connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // The first read decrypts: a wrong key or a damaged first page shows here.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

@@ -1,5 +1,6 @@
 //! Application state: the parts of a running server, which every handler and every operation is given.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::clone_detection::CloneDetector;
@@ -15,29 +16,32 @@ use crate::stopping::Stopping;
 use crate::store::Store;
 use crate::tls::Certificate;
 
-/// The parts of a running server. Cloning it is cheap.
+/// The parts of a running server, all behind one count: on its way to a handler a request clones it a dozen times.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+/// See [`App`].
+pub struct Parts {
     /// The truth.
     pub store: Store,
     /// Checks passwords and PINs.
     pub passwords: Passwords,
     /// The configuration.
-    pub config: Arc<Config>,
+    pub config: Config,
     /// Failures by address.
-    pub rate_limiter: Arc<RateLimiter>,
+    pub rate_limiter: RateLimiter,
     /// What is under way, by whose it is.
     pub quotas: Arc<Quotas>,
     /// Requests with an idempotency key that are in progress.
     pub idempotent_in_progress: Arc<InProgress>,
     /// How fast people ask.
-    pub request_rate: Arc<RequestRate>,
+    pub request_rate: RequestRate,
     /// What was read, counted.
-    pub read_log: Arc<ReadLog>,
+    pub read_log: ReadLog,
     /// What was refused, counted.
-    pub refusal_log: Arc<RefusalLog>,
+    pub refusal_log: RefusalLog,
     /// Who speaks as each device.
-    pub clone_detector: Arc<CloneDetector>,
+    pub clone_detector: CloneDetector,
     /// What the listeners show.
     pub certificate: Arc<Certificate>,
     /// Says that the server stops.
@@ -54,19 +58,27 @@ impl App {
         certificate: Arc<Certificate>,
         stopping: Stopping,
     ) -> Self {
-        Self {
+        Self(Arc::new(Parts {
             store,
             passwords,
-            request_rate: Arc::new(RequestRate::new(config.requests_per_minute)),
-            config: Arc::new(config),
-            rate_limiter: Arc::default(),
+            request_rate: RequestRate::new(config.requests_per_minute),
+            config,
+            rate_limiter: RateLimiter::default(),
             quotas: Arc::default(),
             idempotent_in_progress: Arc::default(),
-            read_log: Arc::default(),
-            refusal_log: Arc::default(),
-            clone_detector: Arc::default(),
+            read_log: ReadLog::default(),
+            refusal_log: RefusalLog::default(),
+            clone_detector: CloneDetector::default(),
             certificate,
             stopping,
-        }
+        }))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
     }
 }

@@ -1,7 +1,7 @@
 //! The append: a change and its audit events, chained and signed. When it returns, they are durable.
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::change::{Change, Lane, PayloadHash};
+use carepost_protocol::change::{Change, Lane, Link, PayloadHash};
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Act, Action, Permit};
@@ -12,7 +12,6 @@ use serde::Serialize;
 
 use super::drafts::drop_saved;
 use super::fork::present_id;
-use super::lineage::Lineage;
 use super::{Outbox, OutboxError, schema, signed, unsigned};
 
 /// The longest form token, in bytes.
@@ -142,13 +141,14 @@ impl Outbox {
     ) -> Result<Saved, OutboxError> {
         let payload = payload(change)?;
         let lineage = self.lineage(connection)?;
-        let n = self.head_in(connection, &lineage, Lane::Care)?.0 + 1;
+        let head = self.head_in(connection, &lineage, Lane::Care)?;
+        let n = head.0 + 1;
         let record = change.document(lineage.current()?.id, n);
         let record =
             record.ok_or(OutboxError::NotUnderstood("a change of a record that it does not name"))?;
         self.link(
             connection,
-            &lineage,
+            head,
             &Fresh {
                 lane: Lane::Care,
                 payload: &payload,
@@ -167,12 +167,12 @@ impl Outbox {
         connection: &Connection,
         events: &[AuditEvent],
     ) -> Result<(), OutboxError> {
-        let lineage = self.lineage(connection)?;
+        let mut head = self.head_in(connection, &self.lineage(connection)?, Lane::Audit)?;
         for event in events {
             let payload = payload(event)?;
-            self.link(
+            head = self.link(
                 connection,
-                &lineage,
+                head,
                 &Fresh {
                     lane: Lane::Audit,
                     payload: &payload,
@@ -187,8 +187,13 @@ impl Outbox {
         Ok(())
     }
 
-    fn link(&self, connection: &Connection, lineage: &Lineage, entry: &Fresh<'_>) -> Result<(), OutboxError> {
-        let (last, previous) = self.head_in(connection, lineage, entry.lane)?;
+    /// Links an entry to its lane's last one; it is the last then.
+    fn link(
+        &self,
+        connection: &Connection,
+        (last, previous): (u64, Link),
+        entry: &Fresh<'_>,
+    ) -> Result<(u64, Link), OutboxError> {
         let n = last + 1;
         let hash = PayloadHash::of(entry.payload);
         let link = previous.next(n, &hash);
@@ -215,7 +220,7 @@ impl Outbox {
                 ":collection": entry.collection.map(Collection::name),
                 ":form": entry.form,
             })?;
-        Ok(())
+        Ok((n, link))
     }
 }
 

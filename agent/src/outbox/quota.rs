@@ -87,7 +87,8 @@ impl Outbox {
     /// A limit below what the file has already grown to means that it does not grow further.
     fn lock_within(&self, pages: u32) -> Result<MutexGuard<'_, Connected>, OutboxError> {
         let connection = self.lock();
-        connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
+        let limit = format!("PRAGMA max_page_count = {pages}");
+        connection.prepare_cached(&limit)?.query_row([], |_| Ok(()))?;
         Ok(connection)
     }
 }

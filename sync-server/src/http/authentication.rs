@@ -219,10 +219,11 @@ async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<
 /// Where a request comes from and what it calls, as its head says.
 fn client_of(parts: &Parts) -> Client {
     let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    // What can be read as text is ASCII.
     let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
     Client {
         ip: parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip()),
-        user_agent: agent.map(|agent| agent.chars().take(MAX_AGENT).collect()),
+        user_agent: agent.map(|agent| agent.get(..MAX_AGENT).unwrap_or(agent).to_owned()),
         endpoint: format!("{} {path}", parts.method),
     }
 }
@@ -238,7 +239,7 @@ fn known_key(parts: &Parts) -> Answer<PeerKey> {
 
 /// Lets a device in whose state allows the route.
 async fn device(app: &App, parts: &mut Parts, authorization: Authorization) -> Answer<()> {
-    let (key, client) = (known_key(parts)?, client_of(parts));
+    let key = known_key(parts)?;
     // On every request: a resumed TLS session is not verified again, and states change.
     let known = app.store.system().device_by_key(*key.sha256()).await?;
     let scope = known.as_ref().and_then(DeviceIdentity::scope);
@@ -250,7 +251,7 @@ async fn device(app: &App, parts: &mut Parts, authorization: Authorization) -> A
                 (Some(identity), None) => of_state(identity.state()),
                 (Some(_), Some(_)) => nameless(),
             };
-            keep_device_refusal(app, &client, known.as_ref(), Some(&why)).await?;
+            keep_device_refusal(app, &client_of(parts), known.as_ref(), Some(&why)).await?;
             return Err(why);
         }
     };
@@ -260,7 +261,7 @@ async fn device(app: &App, parts: &mut Parts, authorization: Authorization) -> A
     if authorization == Authorization::ActiveDevice
         && let Err(why) = device.may_read()
     {
-        keep_device_refusal(app, &client, Some(&device.identity), Some(&why)).await?;
+        keep_device_refusal(app, &client_of(parts), Some(&device.identity), Some(&why)).await?;
         return Err(why);
     }
     parts.extensions.insert(Asker::Device(device.identity.device(), device.identity.organization()));

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, on};
-use axum::{Extension, Router};
 use carepost_protocol::role::Action;
 use http::StatusCode;
 use http::header::ALLOW;
@@ -21,7 +21,7 @@ use crate::http::api::{
 use crate::http::authentication::authenticate;
 use crate::http::condition;
 use crate::http::idempotency;
-use crate::http::openapi::{Description, openapi};
+use crate::http::openapi::openapi;
 use crate::http::parameters;
 use crate::http::problem::{finish, of_panic};
 use crate::http::route::{Authorization, Listener, Route};
@@ -122,12 +122,11 @@ routes! {
 pub fn router(app: &App, listener: Listener) -> Router {
     let mut router = Router::new();
     let mut methods: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    let described = Description::of(ROUTES);
     for route in ROUTES.iter().filter(|route| route.listener == listener) {
         // Every method of the table is one that axum can filter by.
         let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { continue };
         methods.entry(route.path).or_default().extend(route.methods());
-        router = with(router, route.path, guarded(app, &described, route, (route.handler)(filter)));
+        router = with(router, route.path, guarded(app, route, (route.handler)(filter)));
     }
     for (path, methods) in methods {
         let allow = format!("{}, OPTIONS", methods.join(", "));
@@ -137,7 +136,6 @@ pub fn router(app: &App, listener: Listener) -> Router {
     let router = router
         .fallback(async || Refusal::not_found())
         .with_state(app.clone())
-        .layer(Extension(described))
         .layer(CatchPanicLayer::custom(of_panic))
         .layer(from_fn(finish));
     // The slug has to leave the path before the path is looked up.
@@ -145,19 +143,14 @@ pub fn router(app: &App, listener: Listener) -> Router {
 }
 
 /// What a handler stands behind. Devices have their own manners, which their wire protocol says.
-fn guarded(
-    app: &App,
-    described: &Description,
-    route: &'static Route,
-    handler: MethodRouter<App>,
-) -> MethodRouter<App> {
+fn guarded(app: &App, route: &'static Route, handler: MethodRouter<App>) -> MethodRouter<App> {
     let polite = match route.listener {
         Listener::Devices => handler,
         Listener::People => {
             let shows = route.edits(ROUTES);
             let shows: Option<MethodRouter> =
                 shows.map(|it| (it.handler)(MethodFilter::GET).with_state(app.clone()));
-            let taken = parameters::taken(described, route);
+            let taken = parameters::taken(route);
             handler
                 .route_layer(from_fn_with_state((app.clone(), route), idempotency::layer))
                 .route_layer(from_fn_with_state(shows, condition::layer))

@@ -23,6 +23,7 @@ use crate::feed::{Listener, Wake};
 use crate::http::authentication::Device;
 use crate::http::extract::Params;
 use crate::quota::{Kind, Turn};
+use crate::stopping::Stopping;
 use crate::store::{AgainRequest, Page, PageRequest, StoreError};
 
 /// zstd's level for what goes down: level 3 halves level 1's bytes on charting data at little cost.
@@ -87,6 +88,7 @@ struct Pages {
     at_head: bool,
     until: Until,
     packer: Packer,
+    stopping: Stopping,
     _turn: Turn,
 }
 
@@ -160,8 +162,18 @@ impl Pages {
             view_changes: device.identity.view_changes(),
         });
         let packer = Packer { zstd, catching_up: None };
-        let app = app.clone();
-        let pages = Self { app, device, listener, cursor, again, at_head: false, until, packer, _turn: turn };
+        let pages = Self {
+            app: app.clone(),
+            device,
+            listener,
+            cursor,
+            again,
+            at_head: false,
+            until,
+            packer,
+            stopping: app.stopping.clone(),
+            _turn: turn,
+        };
         let stands = pages.device.facility.check_sync_position(&pages.device.identity, position).await;
         stands.map_err(|fault| pages.refusal(fault))?;
         match cursor {
@@ -204,7 +216,7 @@ impl Pages {
                 Wake::Moved => Some(None),
                 Wake::Refused => None,
             },
-            () = self.app.stopping.wait() => None,
+            () = self.stopping.wait() => None,
             () = tokio::time::sleep(patience) => {
                 if !self.is_still_active().await {
                     return None;

@@ -84,10 +84,11 @@ impl Server {
         Self { app, router, organization: organization.id, registry, _directory: directory }
     }
 
-    /// The same, with nothing but what its store and its configuration have.
-    fn started_anew(self) -> Self {
-        let App { store, passwords, config, certificate, stopping, .. } = self.app;
-        let app = App::new(store, passwords, Arc::unwrap_or_clone(config), certificate, stopping);
+    /// The same under a configuration, with nothing but what its store has.
+    fn started_anew(self, config: Config) -> Self {
+        let (store, passwords) = (self.app.store.clone(), self.app.passwords.clone());
+        let (certificate, stopping) = (Arc::clone(&self.app.certificate), self.app.stopping.clone());
+        let app = App::new(store, passwords, config, certificate, stopping);
         Self { router: router(&app, Listener::People), app, ..self }
     }
 

@@ -12,9 +12,8 @@ use super::manners::{Office, routes};
 use super::pushes::push_from;
 use super::quarantine::Kiosk;
 use super::*;
-use crate::http::openapi::Description;
+use crate::http::openapi::DESCRIPTION;
 use crate::http::route::{Parameter, Route};
-use crate::http::routes::ROUTES;
 
 /// An office that has two of everything that there is a list of.
 struct Scene {
@@ -164,7 +163,7 @@ async fn sorted(office: &Office, token: &str, route: &Route, path: &str) {
     let words = told.body["errors"][0]["detail"].as_str().unwrap();
     let keys = words.strip_prefix("give ").and_then(|rest| rest.split_once("; ")).unwrap().0;
     let keys: Vec<&str> = keys.trim_start_matches("one of ").split(", ").collect();
-    let described = Description::of(ROUTES).operation(route).to_string();
+    let described = DESCRIPTION.operation(route).to_string();
     for key in &keys {
         assert!(described.contains(&format!("`{key}`")) || described.contains(&format!("`-{key}`")), "{key}");
         let onward = pages(office, token, path, 1, &format!("&sort={key}")).await;

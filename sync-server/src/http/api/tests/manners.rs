@@ -11,10 +11,9 @@ use http::{HeaderMap, HeaderName, Method};
 use super::pushes::push_from;
 use super::quarantine::Kiosk;
 use super::*;
-use crate::http::openapi::Description;
+use crate::http::openapi::DESCRIPTION;
 use crate::http::route::{Authorization, Parameter, Route};
 use crate::http::routes::ROUTES;
-use crate::request_rate::RequestRate;
 
 pub(super) const NOBODY: &str = "0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42";
 
@@ -145,8 +144,8 @@ async fn every_route_refuses_a_parameter_that_it_does_not_know_and_answers_head_
 
 #[tokio::test]
 async fn a_body_is_taken_packed_by_gzip_and_zstd_and_no_other() {
-    let (office, described) = (Office::new().await, Description::of(ROUTES));
-    for route in allowed().filter(|route| described.operation(route).get("requestBody").is_some()) {
+    let office = Office::new().await;
+    for route in allowed().filter(|route| DESCRIPTION.operation(route).get("requestBody").is_some()) {
         for encoding in ["br", "gzip, zstd"] {
             let told =
                 office.ask(&route.method, &nowhere(route), &[(CONTENT_ENCODING, encoding)], b"{}").await;
@@ -399,7 +398,7 @@ async fn an_edit_without_a_version_that_crosses_anothers_is_kept_in_a_review() {
     assert_eq!(others(&office, "15").await, 200);
     assert_eq!(office.ask(&Method::HEAD, &path, &[], b"").await.status, 200, "which shows nobody anything");
     // A server that is started anew knows who has seen what.
-    office.server = office.server.started_anew();
+    office.server = office.server.started_anew(Config::default());
     assert_eq!(office.put(&path, &[], &json!({"room": "16"})).await.body["room"], "16");
     let found = office.get(&reviews).await.body;
     assert_eq!(
@@ -413,10 +412,8 @@ async fn an_edit_without_a_version_that_crosses_anothers_is_kept_in_a_review() {
 
 #[tokio::test]
 async fn one_who_asks_faster_than_the_configuration_allows_waits_and_nobody_else_does() {
-    let mut server = Server::new().await;
     let config = Config::parse("requests_per_minute = 2", "server.toml", Vec::new()).unwrap();
-    server.app.request_rate = Arc::new(RequestRate::new(config.requests_per_minute));
-    server.router = router(&server.app, Listener::People);
+    let server = Server::new().await.started_anew(config);
     let facility = server.facility().await;
     let token = server.token(server.user("carla", Role::OrgAdmin, facility).await).await;
     let other = server.token(server.user("olaf", Role::OrgAdmin, facility).await).await;
@@ -438,9 +435,8 @@ async fn one_who_asks_faster_than_the_configuration_allows_waits_and_nobody_else
 
 #[tokio::test]
 async fn the_description_of_the_api_tells_its_manners() {
-    let description = Description::of(ROUTES);
     for route in routes() {
-        let described = description.operation(route);
+        let described = DESCRIPTION.operation(route);
         let named = |name: &str| {
             described["parameters"].as_array().into_iter().flatten().any(|it| it["name"] == name)
         };

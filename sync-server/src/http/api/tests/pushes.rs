@@ -19,9 +19,8 @@ const BATCH: u64 = 200;
 
 /// A server that gives room for one batch at once, and a device of it.
 async fn narrow() -> (Server, Kiosk) {
-    let mut server = Server::new().await;
     let sync = Sync { max_documents: 4_000, entries_per_hour: 1, changes_per_hour: 1_000, ..Sync::default() };
-    server.app.config = Arc::new(Config { sync, ..Config::default() });
+    let server = Server::new().await.started_anew(Config { sync, ..Config::default() });
     let kiosk = Kiosk::new(&server).await;
     (server, kiosk)
 }

@@ -293,7 +293,7 @@ async fn it_is_written_down_when_what_rests_on_a_device_is_exposed_and_when_it_i
 
 #[tokio::test]
 async fn a_facility_near_its_devices_budget_shows_what_to_do() {
-    let mut server = Server::new().await;
+    let server = Server::new().await;
     let facility = server.facility().await;
     let token = server.token(server.user("carla", Role::FacilityAdmin, facility).await).await;
     let shown = async |server: &Server, path: &str| {
@@ -309,8 +309,7 @@ async fn a_facility_near_its_devices_budget_shows_what_to_do() {
     assert!(documents >= 2, "itself and Carla: {roomy}");
     let mut config = Config::default();
     config.sync.max_documents = documents;
-    server.app.config = Arc::new(config);
-    server.router = router(&server.app, Listener::People);
+    let server = server.started_anew(config);
     let narrow = shown(&server, &path).await;
     assert!(narrow["warning"].as_str().unwrap().contains("record-days"), "{narrow}");
     assert_eq!(shown(&server, "/api/v1/facilities").await["items"][0], narrow);
