@@ -100,7 +100,9 @@ fn write(
     before: Vec<Copy>,
 ) -> Result<AtHead, MirrorError> {
     let mut copies = before.clone();
-    let news = write_documents(connection, page, &mut copies, end)?;
+    // Nobody is but in bad times.
+    let is_any_revoked = revoked::is_any(connection)?;
+    let news = write_documents(connection, page, &mut copies, end, is_any_revoked)?;
     state::advance(connection, end)?;
     if end.reaches_head() {
         window::drop_archived(connection, &mut copies, end.archived)?;
@@ -118,7 +120,7 @@ fn write(
     for copy in copies.iter().filter(|copy| !before.contains(copy)) {
         copies::save(connection, copy)?;
     }
-    if end.reaches_head() {
+    if end.reaches_head() && is_any_revoked {
         revoked::forget_told(connection, &copies, end.cursor)?;
     }
     Ok(at_head)
@@ -131,15 +133,14 @@ fn write_documents(
     page: &Page,
     copies: &mut [Copy],
     end: &PageEnd,
+    lifts: bool,
 ) -> Result<bool, MirrorError> {
     let came = end.server_time.as_millis();
     let mut put_new = connection.prepare_cached(schema::PUT_NEW)?;
     let mut put_over = connection.prepare_cached(schema::PUT_OVER)?;
     let mut held = connection.prepare_cached(schema::HELD)?;
     let mut remove = connection.prepare_cached(schema::REMOVE)?;
-    // Both are empty but in bad times.
     let mut passed = Passed::open(connection, page)?;
-    let lifts = revoked::is_any(connection)?;
     for document in page.documents() {
         // Every collection is registered when the file is opened.
         let Some(copy) = copies.iter_mut().find(|copy| copy.collection == document.collection) else {
