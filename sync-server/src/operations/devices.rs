@@ -41,9 +41,11 @@ pub struct RegisterDevice {
 pub struct UpdateDevice {
     /// Its name.
     #[serde(default, alias = "deviceName", deserialize_with = "given")]
+    #[schema(value_type = String)]
     pub device_name: Option<String>,
     /// What kind of device it is.
     #[serde(default, alias = "deviceType", deserialize_with = "given")]
+    #[schema(value_type = DeviceType)]
     pub device_type: Option<DeviceType>,
     /// How much of a resident it is sent; null is as the facility says. The device makes its copy anew.
     #[serde(default, alias = "phiMode")]

@@ -68,9 +68,11 @@ pub struct CreateFacility {
 pub struct UpdateFacility {
     /// Its name.
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String)]
     pub name: Option<String>,
     /// What care it gives.
     #[serde(default, alias = "facilityType", deserialize_with = "given")]
+    #[schema(value_type = FacilityType)]
     pub facility_type: Option<FacilityType>,
     /// Licensed beds.
     #[serde(default, alias = "licensedBeds")]
@@ -78,6 +80,7 @@ pub struct UpdateFacility {
     pub licensed_beds: Merge<u32>,
     /// How many residents it has.
     #[serde(default, alias = "currentCensus", deserialize_with = "given")]
+    #[schema(value_type = u32)]
     pub current_census: Option<u32>,
     /// There are more residents than licensed beds: it is so, and no slip.
     #[serde(default, alias = "overCapacity")]
@@ -88,9 +91,11 @@ pub struct UpdateFacility {
     pub phone: Merge<String>,
     /// How much of a resident its devices are sent. Those concerned make their copies anew.
     #[serde(default, alias = "phiMode", deserialize_with = "given")]
+    #[schema(value_type = PhiMode)]
     pub phi_mode: Option<PhiMode>,
     /// Whether its devices are sent anything only while they are encrypted.
     #[serde(default, alias = "requireEncryption", deserialize_with = "given")]
+    #[schema(value_type = bool)]
     pub require_encryption: Option<bool>,
     /// For how many days records stay on its devices, 7 to 3650; null is as the server says.
     #[serde(default, alias = "recordDays")]
@@ -106,6 +111,7 @@ pub struct UpdateFacility {
     pub address: Merge<Address>,
     /// The measures that it charts in; what was charted before is shown in them too.
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Units)]
     pub units: Option<Units>,
 }
 

@@ -135,6 +135,7 @@ pub struct FirstAdmin {
 pub struct UpdateOrganization {
     /// Its name.
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String)]
     pub name: Option<String>,
     /// What kind of operator it is.
     #[serde(
@@ -144,6 +145,7 @@ pub struct UpdateOrganization {
         alias = "organizationType",
         deserialize_with = "given"
     )]
+    #[schema(value_type = OrganizationType)]
     pub organization_type: Option<OrganizationType>,
     /// Its National Provider Identifier.
     #[serde(default)]

@@ -72,6 +72,7 @@ pub struct UpdatePatient {
     /// Whether the patient is in care now. True of one who was said to be the same person as another
     /// (`replaced_by`) parts them: both are persons of their own again.
     #[serde(default, alias = "isActive", deserialize_with = "given")]
+    #[schema(value_type = bool)]
     pub is_active: Option<bool>,
     /// The fields whose new values are unlikely and right, such as the `date_of_birth` of a child.
     #[serde(default)]

@@ -50,6 +50,7 @@ pub struct CreateUser {
 pub struct UpdateUser {
     /// The name to sign in with, unique in the organization.
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String)]
     pub username: Option<String>,
     /// The home facility.
     #[serde(default, alias = "facilityId")]
@@ -61,9 +62,11 @@ pub struct UpdateUser {
     pub email: Merge<String>,
     /// The name people see.
     #[serde(default, alias = "displayName", deserialize_with = "given")]
+    #[schema(value_type = String)]
     pub display_name: Option<String>,
     /// What the user may do.
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Role)]
     pub role: Option<Role>,
     /// The employer's number for the user.
     #[serde(default, alias = "employeeId")]
@@ -71,9 +74,11 @@ pub struct UpdateUser {
     pub employee_id: Merge<String>,
     /// How long an idle session lasts, in minutes.
     #[serde(default, alias = "sessionTimeoutMinutes", deserialize_with = "given")]
+    #[schema(value_type = u32)]
     pub session_timeout_minutes: Option<u32>,
     /// Whether the user may sign in at all (S1-73).
     #[serde(default, alias = "isActive", deserialize_with = "given")]
+    #[schema(value_type = bool)]
     pub is_active: Option<bool>,
 }
 

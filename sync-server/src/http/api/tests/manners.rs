@@ -224,11 +224,13 @@ async fn every_edit_leaves_what_is_absent_and_removes_what_is_null_or_refuses_th
         let body = &document["paths"][route.path]["put"]["requestBody"]["content"]["application/json"];
         let schema = body["schema"]["$ref"].as_str().unwrap().trim_start_matches('#');
         let members = document.pointer(schema).unwrap()["properties"].as_object().unwrap();
-        for member in members.keys() {
+        for (member, described) in members {
             let told = office.put(&path, &[], &json!({member: null})).await;
             let is_removed = told.status == 200 && told.body.get(member) == Some(&Value::Null);
             let is_refused = (told.status, told.field()) == (422, member.as_str());
             assert!(is_removed || is_refused, "{} {member}: {}", route.operation, told.text);
+            let says_null = described.to_string().contains(r#""null""#);
+            assert_eq!(says_null, is_removed, "{} {member} is described: {described}", route.operation);
         }
     }
 }
