@@ -37,6 +37,8 @@ async fn the_last_administrator_who_can_sign_in_neither_switches_herself_off_nor
     ensure!(admin.call(Method::PUT, &password, Some(&json!({"password": PASSWORD}))).await?.status == 204);
     admin.put(&path, &json!({"display_name": "Still here"})).await?;
     admin.put(&path, &json!({"is_active": false})).await?;
+    ensure!(admin.call(Method::GET, &path, None).await?.status == 401, "her session has ended");
+    ensure!(scene.server.api()?.sign_in(Some("golden-years"), "admin", PASSWORD).await.is_err());
     let olga = scene.server.api()?.sign_in(Some("golden-years"), "olga", PASSWORD).await?;
     olga.put(&path, &json!({"is_active": true})).await?;
 
