@@ -257,6 +257,9 @@ async fn odd_but_honest_input_is_taken_and_the_dishonest_named() -> Result<()> {
     admin.put(&pin, &json!({"pin": "７３０１９４"})).await?;
     let password = format!("/api/v1/users/{}/password", nora.id);
     names(&admin.call(Method::PUT, &password, Some(&json!({"password": "short"}))).await?, "password");
+    // Whoever signs in is known in capitals and from any keyboard.
+    admin.put(&password, &json!({"password": "a cafe\u{301} at the corner"})).await?;
+    server.api()?.sign_in(Some(" GOLDEN–Years"), "Nora.QUIST", "a café at the corner").await?;
 
     // An organization in part: address and contact as far as they are known, and a doubtful NPI.
     let root = server.root().await?;
