@@ -99,17 +99,17 @@ async fn what_was_typed_just_before_the_form_went_is_kept_whatever_took_it_away(
     hall.tap(&omar.uid).await?;
     page.sees(&[&omar.name, "Enter your PIN"]).await?;
     hall.enter_pin(&omar.pin).await?;
-    page.sees(&[&omar.name, "Lock"]).await?;
+    page.sees(&[&omar.name, name]).await?;
     hall.tap(&scene.nora.uid).await?;
     is_back("93").await?;
     // A save that is refused, and what is typed after it.
     types("710").await?;
     page.touch_words("Save").await?;
-    page.sees(&["Not saved yet"]).await?;
+    page.sees(&["cannot be above 400"]).await?;
     locks().await?;
     is_back("710").await?;
     page.touch_words("Save").await?;
-    page.sees(&["Not saved yet"]).await?;
+    page.sees(&["cannot be above 400"]).await?;
     types("94").await?;
     locks().await?;
     is_back("94").await?;
