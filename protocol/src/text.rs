@@ -5,6 +5,7 @@
 //! What is stored is in NFC, without what nobody can see; what is compared is a form of it that is stored
 //! nowhere as the text itself.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use icu_normalizer::properties::CanonicalCombiningClassMapBorrowed;
@@ -91,7 +92,7 @@ fn finish(taken: &str, given: &str, most: usize) -> Result<String, TextError> {
     if given.contains(['\u{202d}', '\u{202e}']) {
         return Err(TextError::Override);
     }
-    let taken = Composing::new_nfc().normalize(taken).into_owned();
+    let taken = composed(taken).into_owned();
     let can_be_seen = taken.chars().any(|c| !c.is_whitespace() && !is_invisible(c));
     let is_blank = given.chars().all(|c| c.is_whitespace() || c.is_control());
     if !can_be_seen && !is_blank {
@@ -102,6 +103,12 @@ fn finish(taken: &str, given: &str, most: usize) -> Result<String, TextError> {
         return Err(TextError::TooLong(length, most));
     }
     Ok(taken)
+}
+
+/// A text in NFC, and otherwise as it is: a password so, which is the same from every keyboard.
+#[must_use]
+pub fn composed(text: &str) -> Cow<'_, str> {
+    Composing::new_nfc().normalize(text)
 }
 
 /// A count as it is read in the United States.

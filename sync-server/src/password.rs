@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carepost_protocol::hex::hex;
+use carepost_protocol::text::composed;
 use carepost_protocol::verifier;
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
 use crate::clock;
 pub use turns::Caller;
@@ -38,8 +40,10 @@ const PENALTY: Duration = Duration::from_secs(1);
 
 /// The shortest password, in characters.
 pub const MIN_PASSWORD: usize = 12;
-/// The longest password or PIN, in bytes: hashing must not become a way to burn the server's time.
-pub const MAX_SECRET_BYTES: usize = 256;
+/// The longest password, in characters: hashing must not become a way to burn the server's time.
+pub const MAX_PASSWORD: usize = 256;
+/// What is said of a longer one.
+pub const TOO_LONG: &str = "a password has at most 256 characters";
 
 /// Hashes and checks passwords and PINs.
 #[derive(Clone)]
@@ -84,7 +88,10 @@ impl Passwords {
         let is_known = verifier.is_some();
         let verifier = verifier.unwrap_or_else(|| self.decoy.to_string());
         let check = move |turn: Turn| {
-            let matches = verifier::is_secret(&verifier, secret.expose_secret())? && is_known;
+            let (given, typed) = (secret.expose_secret(), typed(secret.expose_secret()));
+            let is_it = |secret: &str| verifier::is_secret(&verifier, secret);
+            // One from before passwords were composed is known as it was given.
+            let matches = (is_it(&typed)? || typed.as_str() != given && is_it(given)?) && is_known;
             if is_suspect && !matches {
                 turn.rest(PENALTY);
             }
@@ -111,7 +118,13 @@ impl Passwords {
 /// # Errors
 /// [`PasswordError::Argon2`].
 pub fn hash_now(secret: &str) -> Result<String, PasswordError> {
-    Ok(verifier::of_secret(secret, clock::random())?)
+    Ok(verifier::of_secret(&typed(secret), clock::random())?)
+}
+
+/// How many characters a password has.
+#[must_use]
+pub fn length(password: &str) -> usize {
+    typed(password).chars().count()
 }
 
 /// Checks a new password.
@@ -119,17 +132,22 @@ pub fn hash_now(secret: &str) -> Result<String, PasswordError> {
 /// # Errors
 /// What is wrong with it, for whoever chose it.
 pub fn check_password(password: &str) -> Result<(), &'static str> {
-    if password.chars().count() < MIN_PASSWORD {
+    if length(password) < MIN_PASSWORD {
         return Err("a password has at least 12 characters; a sentence is easy to remember");
     }
-    if password.len() > MAX_SECRET_BYTES {
-        return Err("a password has at most 256 bytes");
+    if length(password) > MAX_PASSWORD {
+        return Err(TOO_LONG);
     }
     let first = password.chars().next();
     if password.chars().all(|c| Some(c) == first) {
         return Err("a password has more than one different character");
     }
     Ok(())
+}
+
+/// A secret as it is hashed: an accent that is a character of its own is one with its letter.
+fn typed(secret: &str) -> Zeroizing<String> {
+    Zeroizing::new(composed(secret).into_owned())
 }
 
 #[cfg(test)]
@@ -142,6 +160,28 @@ mod tests {
         assert!(check_password(&"a".repeat(20)).is_err());
         assert!(check_password(&"ab".repeat(200)).is_err());
         assert_eq!(check_password("correct horse battery"), Ok(()));
+        // By characters, whatever they are made of.
+        assert_eq!(check_password(&"日本".repeat(128)), Ok(()));
+        assert_eq!(check_password(&"日本e\u{301}".repeat(86)), Err(TOO_LONG));
+        assert!(check_password("e\u{301}a".repeat(5).as_str()).is_err(), "ten");
+    }
+
+    #[tokio::test]
+    async fn a_password_is_the_same_from_every_keyboard() {
+        let (passwords, here) = (Passwords::new().unwrap(), Caller::Stranger(None));
+        let [composed, parted] = ["café au lait chaud", "cafe\u{301} au lait chaud"];
+        let before = verifier::of_secret(parted, [7; 16]).unwrap();
+        let verify = |secret: &str, verifier: &String| {
+            passwords.verify(here, false, secret.into(), Some(verifier.clone()))
+        };
+        for set in [composed, parted] {
+            let verifier = passwords.hash(here, set.into()).await.unwrap();
+            for typed in [composed, parted] {
+                assert!(verify(typed, &verifier).await.unwrap(), "{set:?} {typed:?}");
+            }
+            assert!(!verify("cafe au lait chaud", &verifier).await.unwrap());
+        }
+        assert!(verify(parted, &before).await.unwrap(), "one that was set before opens as it did");
     }
 
     #[tokio::test]

@@ -119,6 +119,8 @@ async fn injections(server: &Server, admin: &Api) -> Result<()> {
         }
         let answer = admin.call(Method::GET, &format!("/api/v1/users?facility_id={nasty}"), None).await?;
         names(&answer, "facility_id");
+        let answer = admin.call(Method::GET, &format!("/api/v1/users?sort={nasty}"), None).await?;
+        names(&answer, "sort");
         let answer = admin.call(Method::GET, &format!("/api/v1/users?{nasty}=1"), None).await?;
         assert_eq!(answer.status, 422, "{}", answer.text);
     }
@@ -255,6 +257,9 @@ async fn odd_but_honest_input_is_taken_and_the_dishonest_named() -> Result<()> {
     admin.put(&pin, &json!({"pin": "７３０１９４"})).await?;
     let password = format!("/api/v1/users/{}/password", nora.id);
     names(&admin.call(Method::PUT, &password, Some(&json!({"password": "short"}))).await?, "password");
+    // Whoever signs in is known in capitals and from any keyboard.
+    admin.put(&password, &json!({"password": "a cafe\u{301} at the corner"})).await?;
+    server.api()?.sign_in(Some(" GOLDEN–Years"), "Nora.QUIST", "a café at the corner").await?;
 
     // An organization in part: address and contact as far as they are known, and a doubtful NPI.
     let root = server.root().await?;
@@ -264,9 +269,16 @@ async fn odd_but_honest_input_is_taken_and_the_dishonest_named() -> Result<()> {
     assert_eq!(made["address"], partial["address"]);
     assert_eq!(made["contact"], partial["contact"]);
     assert_eq!(made["warnings"][0]["field"], "npi", "{made}");
-    let better = json!({"name": "Better Care", "npi": "1234567893"});
+    // And in whole, with the name that others give the contact.
+    let address = json!({"street": "1 Main Street", "city": "Springfield", "state": "IL", "zip": "62701",
+        "country": "US"});
+    let contact = json!({"phone": "+1 555 0100", "email": "care@example.test"});
+    let better = json!({"name": "Better Care", "slug": "better-care", "type": "CLINIC", "npi": "1234567893",
+        "address": address, "contactInfo": contact});
     let better = root.post("/api/v1/organizations", &better).await?;
     assert_eq!(better.get("warnings"), None, "{better}");
+    let registered = [&better["slug"], &better["type"], &better["address"], &better["contact"]];
+    assert_eq!(registered, [&json!("better-care"), &json!("CLINIC"), &address, &contact], "{better}");
     let bad = json!({"name": "Bad Care", "npi": "12345"});
     names(&root.call(Method::POST, "/api/v1/organizations", Some(&bad)).await?, "npi");
     let bad = json!({"name": "Bad Care", "slug": "' OR 1=1 --"});

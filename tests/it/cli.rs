@@ -301,7 +301,7 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     terminal.does(&["sign-in", "root"]).await?;
     let listed = terminal.does(&["--organization", "Golden Years", "facility", "list"]).await?;
     assert!(listed.to_string().contains("Riverside"), "{listed}");
-    terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
+    terminal.does(&["sign-in", "admin", "--of", "Golden-Years"]).await?;
     let refuses = async |words: &[&str], code: i32, said: &[&str]| -> Result<()> {
         let (ended, _, error) = terminal.types(words).await?;
         anyhow::ensure!(ended == code, "{words:?} ended with {ended}: {error}");

@@ -132,8 +132,9 @@ async fn a_renewed_certificate_is_shown_a_broken_one_is_not_and_one_that_ends_is
     let health = answers(&server, &first).await?;
     ensure!(health.get("warning").is_none(), "{health}");
     let names = ["localhost", "127.0.0.1"];
-    let second = renew(&server, &names, 60)?;
-    answers(&server, &second).await?;
+    let second = renew(&server, &names, 32)?;
+    let health = answers(&server, &second).await?;
+    ensure!(health.get("warning").is_none(), "more than 30 days are left: {health}");
     ensure!(Api::new(&server.people, &first)?.get("/api/v1/health").await.is_err());
 
     // A chain whose key is another's, and what is no certificate at all.
@@ -143,15 +144,23 @@ async fn a_renewed_certificate_is_shown_a_broken_one_is_not_and_one_that_ends_is
     says(&server, "the certificate that was read before stays", 2).await?;
     answers(&server, &second).await?;
 
-    let third = renew(&server, &names, 10)?;
+    let third = renew(&server, &names, 29)?;
     let pid = server.pid().context("it runs")?.to_string();
-    ensure!(std::process::Command::new("kill").args(["-HUP", &pid]).status()?.success());
+    let reload = || std::process::Command::new("kill").args(["-HUP", &pid]).status();
+    ensure!(reload()?.success());
     let health = answers(&server, &third).await?;
     ensure!(
         health["warning"].as_str().is_some_and(|words| words.contains("certificate ends at 20")),
         "{health}"
     );
     says(&server, "the server's certificate ends at 20", 1).await?;
+    // At the signal also where no file has changed, and the unit sends it.
+    let read = "the certificate was read again";
+    let times = server.log().matches(read).count();
+    ensure!(reload()?.success());
+    says(&server, read, times + 1).await?;
+    let unit = include_str!("../../systemd/carepost-server.service");
+    ensure!(unit.contains("\nExecReload=/bin/kill -HUP $MAINPID\n"), "{unit}");
     let kiosk = Kiosk::hang(&folder.path().join("hall"), "hall", &server, None, Badges::None, "").await?;
     let (_, said) = kiosk.command(&["doctor"]).await?;
     ensure!(said.contains("note  expiry") && said.contains("its certificate is trusted"), "{said}");

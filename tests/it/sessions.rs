@@ -1,12 +1,26 @@
 //! The screen locks by itself, shows nothing behind the lock, and opens again for its nurse.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use carepost_tests::browser::Browser;
 use carepost_tests::children::until;
 use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
+use carepost_tests::world::Nurse;
 use serde_json::json;
 
 const SHORT: &str = "[session]\nscreen_lock = 5\nscreen_warning = 2\npin_grace = 20";
+
+/// From here on a page hears of no pause in typing, after which it would keep a draft: all was typed just now.
+const NO_PAUSE: &str = "
+    const later = window.setTimeout;
+    const isPause = wait => wait >= 300 && wait <= 1000;
+    window.setTimeout = (act, wait, ...more) => isPause(wait) ? 1e9 : later(act, wait, ...more)";
+
+/// Presses the undo of a lock, where it is offered still.
+const UNDO: &str = "
+    const undo = document.querySelector('[action=\"/lock/undo\"] button');
+    undo?.click();
+    return undo !== null";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_untouched_screen_locks_hides_everything_and_resumes() -> Result<()> {
@@ -49,6 +63,72 @@ async fn an_untouched_screen_locks_hides_everything_and_resumes() -> Result<()> 
     hall.says(&["Nora Quist", "Lock"]).await?;
     assert!(hall.get(&form_path).await?.html.contains("Half a thought"));
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_typed_just_before_the_form_went_is_kept_whatever_took_it_away() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let omar = scene.facility.nurse("Omar Reyes", "rn", "371640", "04A1B2C3D4E5F7").await?;
+    let (name, id) = scene.resident()?;
+    let hall = scene.kiosk("hall").await?;
+    let page = Browser::open(1280, 800).await?;
+    page.goto(&hall.address()).await?;
+    hall.sign_in(&scene.nora).await?;
+    page.sees(&[name]).await?;
+    page.goto(&format!("{}/residents/{id}/chart/vitals", hall.address())).await?;
+    let types = async |pulse: &str| -> Result<()> {
+        page.script(NO_PAUSE).await?;
+        page.fill("[name=pulse]", pulse).await
+    };
+    let locks = async || -> Result<()> {
+        page.touch(".lock").await?;
+        page.sees(&["Tap your badge"]).await.map(drop)
+    };
+    let is_back = async |pulse: &str| comes_back_to(&page, &hall, &scene.nora, pulse).await;
+
+    types("91").await?;
+    locks().await?;
+    is_back("91").await?;
+    // Her own tap, which she takes back.
+    types("92").await?;
+    hall.tap(&scene.nora.uid).await?;
+    page.sees(&["Tap your badge"]).await?;
+    is_back("92").await?;
+    // Somebody else's, who works in between.
+    types("93").await?;
+    hall.tap(&omar.uid).await?;
+    page.sees(&[&omar.name, "Enter your PIN"]).await?;
+    hall.enter_pin(&omar.pin).await?;
+    page.sees(&[&omar.name, name]).await?;
+    hall.tap(&scene.nora.uid).await?;
+    is_back("93").await?;
+    // A save that is refused, and what is typed after it.
+    types("710").await?;
+    page.touch_words("Save").await?;
+    page.sees(&["cannot be above 400"]).await?;
+    locks().await?;
+    is_back("710").await?;
+    page.touch_words("Save").await?;
+    page.sees(&["cannot be above 400"]).await?;
+    types("94").await?;
+    locks().await?;
+    is_back("94").await?;
+    page.close().await
+}
+
+/// Her badge, or the undo of her lock, opens the screen on her form as she left it.
+async fn comes_back_to(page: &Browser, hall: &Kiosk, nurse: &Nurse, pulse: &str) -> Result<()> {
+    until(&format!("her form with {pulse}"), PATIENCE, || async {
+        let text = page.text().await?;
+        // A tap too soon after the last is none.
+        if page.script(UNDO).await? == json!(false) && text.contains("Tap your badge") {
+            hall.tap(&nurse.uid).await?;
+        }
+        let held = page.script("return document.querySelector('[name=pulse]')?.value").await?;
+        ensure!(held == json!(pulse) && text.contains("You began this earlier"), "{held}: {text}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,7 +80,7 @@ impl Mirror {
             let mut workflows: Vec<Workflow> = self.reading(|reader| {
                 all(reader, Collection::Workflows, SQL, params![number, WorkflowId::LAST.as_bytes()])
             })?;
-            workflows.sort_by(|a, b| (&a.label, &a.key).cmp(&(&b.label, &b.key)));
+            workflows.sort_by_cached_key(|form| (sort_key(&form.label), form.key.clone()));
             Ok(workflows.into_iter().map(Arc::new).collect())
         })
     }

@@ -36,7 +36,7 @@ pub(super) struct Init {
     #[arg(long, value_name = "NAME")]
     admin_name: Option<String>,
     #[command(flatten)]
-    password: people::PasswordFrom,
+    password: people::NewPasswordFrom,
 }
 
 /// A name or an address as a certificate bears it, and nothing else: what it bears wrongly, nobody reaches.

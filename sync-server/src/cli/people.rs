@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use carepost_host::files;
+use carepost_protocol::text::fold;
 use clap::{ArgGroup, Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
@@ -116,11 +117,12 @@ pub(super) async fn sign_out(client: &Client) -> anyhow::Result<Output> {
 
 /// A slug, and no name: whoever is not signed in is not told which organizations there are.
 fn slug(text: &str) -> Result<String, String> {
+    let slug = fold(text);
     let may_be = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if !text.is_empty() && text.chars().all(may_be) {
-        return Ok(text.to_owned());
+    if !slug.is_empty() && slug.chars().all(may_be) {
+        return Ok(slug);
     }
-    Err("give the organization's slug, in lower case and without blanks, such as golden-years".to_owned())
+    Err("give the organization's slug, without blanks, such as golden-years".to_owned())
 }
 
 #[derive(Debug, Subcommand)]

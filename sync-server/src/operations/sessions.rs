@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::id::SessionId;
+use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::ProblemKind;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -15,7 +16,7 @@ use crate::app::App;
 use crate::audit::Client;
 use crate::clock;
 use crate::error::{Answer, FieldErrors, Refusal};
-use crate::password::{Caller, MAX_SECRET_BYTES};
+use crate::password::{Caller, MAX_PASSWORD, TOO_LONG, length};
 use crate::rate_limit::Limit;
 use crate::refusal_log::Principal;
 use crate::store::{Credentials, IdempotentRequest, Login, NewSession, Organization, StoreError};
@@ -66,10 +67,9 @@ pub async fn sign_in(
     let mut faults = FieldErrors::default();
     faults.text("username", &mut asked.username, 100);
     faults.maybe_text("organization", asked.organization.as_mut(), 100);
-    let length = asked.password.expose_secret().len();
-    faults.unless(length <= MAX_SECRET_BYTES, "password", "a password has at most 256 bytes");
+    faults.unless(length(asked.password.expose_secret()) <= MAX_PASSWORD, "password", TOO_LONG);
     faults.check()?;
-    let place = place(app, claim, asked.organization).await?;
+    let place = place(app, claim, asked.organization.as_deref().map(fold)).await?;
     let attempt = Attempt::new(app, client, &asked.username, place);
     let known = attempt.check(asked.password).await?;
     attempt.begin(known, request).await

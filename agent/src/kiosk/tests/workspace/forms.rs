@@ -84,6 +84,21 @@ fn asks_for(sheet: &Sheet, key: &str) -> bool {
 }
 
 #[tokio::test]
+async fn forms_are_offered_in_the_order_in_which_people_look_for_them() {
+    let device = Device::new();
+    for (n, label) in [(1, "Ängste"), (2, "Bath"), (3, "round 9"), (4, "Round 10"), (5, "Zoster")] {
+        let id = WorkflowId::from_bytes([40 + n; 16]);
+        let form = Workflow { id, key: format!("form_{n}"), label: label.to_owned(), ..every_type() };
+        device.bring(100 + u64::from(n), Collection::Workflows, id, &form);
+    }
+    device.sign_in(ANNA);
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    let places = ["form_1", "form_2", "form_3", "form_4", "vitals", "form_5"]
+        .map(|key| page.find(&format!("id=\"chart-{key}\"")).unwrap_or_else(|| panic!("no {key}: {page}")));
+    assert!(places.is_sorted(), "{places:?}: {page}");
+}
+
+#[tokio::test]
 async fn an_entry_keeps_the_words_and_marks_of_the_version_that_it_was_charted_in() {
     let device = Device::of_first();
     let mut corrected = record(32, ANNA, "2026-05-01T14:20:00Z", 73, Some(31));

@@ -157,7 +157,10 @@ async fn what_may_have_been_saved_and_was_is_taken_as_saved_when_it_is_sent_agai
     let sheet = device.form(4).await;
     device.break_disk(true);
     let uncertain = device.send(&sheet, ANSWERS).await;
-    says(&uncertain.body, &["It is not certain that this was saved"]);
+    says(
+        &uncertain.body,
+        &["It is not certain that this was saved", "Press save again; it is never saved twice"],
+    );
     device.break_disk(false);
     // As if it had reached the disk all the same.
     let tokens = [&sheet.token, &other.token];

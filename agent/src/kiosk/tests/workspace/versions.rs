@@ -1,7 +1,9 @@
 //! One entry was corrected again and again: its page stays one that a kiosk can draw, and loses nothing.
 
-use carepost_protocol::record::RecordDocument;
+use carepost_protocol::id::ReviewId;
+use carepost_protocol::record::{RecordDocument, ReviewDocument, ReviewKind};
 use carepost_protocol::time::ClockQuality;
+use carepost_protocol::wire::push::RejectionCode;
 
 use super::*;
 
@@ -126,14 +128,52 @@ async fn sixty_entries_are_reached_and_so_is_what_comes_after_the_longest_page()
     assert!(rest.contains("72 bpm") && !rest.contains("Show more entries"), "{rest}");
 }
 
-#[test]
-fn a_list_of_what_needs_somebody_ends_nowhere_in_silence() {
-    let mut found = Vec::new();
-    let mut after = Some(0);
-    while let Some(next) = after {
-        let part = Part::of((0..120).collect(), next);
-        found.extend(part.items);
-        after = part.next;
+/// A list from its first page on, as far as each says that there is more.
+async fn whole(device: &Device, path: &str) -> String {
+    let (mut pages, mut next) = (String::new(), Some(path.to_owned()));
+    while let Some(path) = next {
+        let page = device.shown(&path).await;
+        next = page.contains("Show more").then(|| link(&page, "Show more"));
+        pages.push_str(&page);
     }
-    assert_eq!(found, (0..120).collect::<Vec<_>>());
+    pages
+}
+
+#[tokio::test]
+async fn a_list_of_what_needs_somebody_ends_nowhere_in_silence() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    for n in 0..120 {
+        let sheet = device.form(4).await;
+        let sent = device.send(&sheet, &format!("{ANSWERS}&notes=number+{n}.")).await;
+        assert_eq!(sent.status, StatusCode::SEE_OTHER, "{}", sent.body);
+    }
+    device.settle(&(1..=120).map(|n| (n, RejectionCode::BreaksSchema)).collect::<Vec<_>>());
+    let mut page = Page::default();
+    for n in 1..=120 {
+        let review = ReviewDocument {
+            id: ReviewId::from_bytes([n; 16]),
+            kind: ReviewKind::Duplicate,
+            patient_id: patient(4),
+            collection: Collection::Patients,
+            record: patient(4).into(),
+            fields: Vec::new(),
+            others: vec![patient(2).into()],
+            more: 0,
+            opened_at: at("2026-05-01T14:12:00Z"),
+            resolved: None,
+        };
+        put(&mut page, Collection::Reviews, review.id, &review);
+    }
+    let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, at("2026-05-01T14:12:00Z"));
+    device.workspace.mirror().apply(&page, &end).unwrap();
+
+    let mut refused = numbers(&whole(&device, "/attention").await);
+    refused.sort_unstable();
+    assert_eq!(refused, (0..120).collect::<Vec<_>>(), "each once");
+    let asked = whole(&device, "/reviews").await;
+    for n in 1..=120 {
+        let action = format!(r#"action="/reviews/{}""#, ReviewId::from_bytes([n; 16]));
+        assert_eq!(asked.matches(&action).count(), 1, "{action}");
+    }
 }
