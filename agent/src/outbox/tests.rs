@@ -64,6 +64,8 @@ fn open_at(path: &Path, key: u8, device: u8, device_key: &Arc<DeviceKey>) -> Res
         device_key: Arc::clone(device_key),
         max_mib: 1,
         now: at(0),
+        is_begun: false,
+        runs: true,
     })
 }
 
