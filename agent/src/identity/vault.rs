@@ -394,7 +394,8 @@ pub fn is_held(directory: &Path) -> bool {
 /// Without its salt, what is sealed here is lost. A new salt would hide that behind "damaged".
 fn refuse_new_salt_for_old_secrets(directory: &Path) -> Result<(), VaultError> {
     let salt = directory.join(SALT_FILE);
-    let has_secrets = || [DEVICE_KEY, MIRROR_KEY, OUTBOX_KEY].iter().any(|name| directory.join(name).exists());
+    let has_secrets =
+        || [DEVICE_KEY, MIRROR_KEY, OUTBOX_KEY].iter().any(|name| directory.join(name).exists());
     if !salt.exists() && (has_secrets() || inventory::is_enrolled(directory)) {
         return Err(SealError::NoSalt { path: salt }.into());
     }
