@@ -284,7 +284,8 @@ impl Connected {
         if is_gone(&sidecar(&self.path, "-wal")) || (0..2).any(is_sound) {
             self.fold();
         } else {
-            tracing::error!(path = %self.path.display(), "damaged: what is written from now on stays in the -wal beside it");
+            let path = self.path.display();
+            tracing::error!(%path, "damaged: what is written from now on stays in the -wal beside it");
         }
     }
 
@@ -304,7 +305,7 @@ impl Connected {
 
     fn is_given_up(&self) -> bool {
         let status = self.pragma_query_value(None, "cipher_status", |row| row.get::<_, String>(0));
-        status.map_or(true, |status| status != "1")
+        !status.is_ok_and(|status| status == "1")
     }
 
     fn folds(&self) -> bool {

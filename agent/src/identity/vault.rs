@@ -145,7 +145,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::InUse`] while another agent has it; [`SealError::OtherHardware`] when it was
-    /// copied from another device.
+    /// copied from another device; [`VaultError::Missing`] when what was begun in it is gone.
     pub fn open(
         directory: &Path,
         factors: &Factors,
@@ -405,7 +405,7 @@ fn refuse_new_salt_for_old_secrets(directory: &Path) -> Result<(), VaultError> {
 /// Those files of a device that hold what is nowhere else, as far as they are there: one whose keys do not open waits
 /// for each of them, so that nothing is begun while somebody puts them back.
 pub fn irreplaceable(directory: &Path) -> Vec<PathBuf> {
-    let names = ENROLLED.into_iter().chain([SALT_FILE, INVENTORY, OUTBOX]);
+    let names = ENROLLED.into_iter().chain([SALT_FILE, OUTBOX]);
     names.map(|name| directory.join(name)).filter(|path| !is_gone(path)).collect()
 }
 

@@ -193,8 +193,8 @@ impl Outbox {
     /// Opens the outbox, or begins one under a new incarnation.
     ///
     /// # Errors
-    /// [`OutboxError::Open`] when it does not open, or was begun and is gone: unlike the mirror it is never set aside or
-    /// begun anew unasked. [`OutboxError::OtherDevice`] when it is another registration's.
+    /// [`OutboxError::Open`] when it does not open, or was begun and is gone: unlike the mirror it is never set aside
+    /// or begun anew unasked. [`OutboxError::OtherDevice`] when it is another registration's.
     pub fn open(opening: OutboxOpening<'_>) -> Result<Self, OutboxError> {
         // SQLite would also remove what lies beside it.
         if opening.is_begun && sqlite::is_gone(opening.path) {

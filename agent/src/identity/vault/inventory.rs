@@ -48,7 +48,8 @@ pub(super) fn gone(directory: &Path, begun: &Inventory) -> Option<PathBuf> {
     needed.find(|path| is_gone(path))
 }
 
-/// What was begun, by what is there: a device that has one of these was let in, and the mirror is made after the outbox.
+/// What was begun, by what is there: a device that has one of these was let in, and the mirror is made after the
+/// outbox.
 fn found(directory: &Path) -> Inventory {
     let is_there = |path: &PathBuf| !is_gone(path);
     let outbox = directory.join(OUTBOX);
