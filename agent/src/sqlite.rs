@@ -105,7 +105,7 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// It is gone, and what was last written into it waits beside it.
+    /// One was begun, and is gone.
     #[error(
         "{path}: missing or empty: put the file back (what was last written into an outbox.db may be in {path}-wal)"
     )]
@@ -157,7 +157,8 @@ pub enum OpenError {
     },
 }
 
-/// Opens a file for writing, makes it if it is not there, and brings its schema up to date.
+/// Opens a file for writing, makes it if it is not there, and brings its schema up to date. Its WAL is folded into it
+/// only from [`Connected::fold`] on.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -255,8 +256,7 @@ impl Connected {
     /// read, if only once. Not in the middle of a transaction. Where the file does not open, the
     /// connection stays as it is, and says so when it is used.
     pub fn revive(&mut self) {
-        let status = self.connection.pragma_query_value(None, "cipher_status", |row| row.get::<_, String>(0));
-        if status.is_ok_and(|status| status == "1") {
+        if !self.is_given_up() {
             return;
         }
         let opening = Opening {
@@ -268,13 +268,51 @@ impl Connected {
         };
         match connect(&opening, self.mode) {
             Ok(connection) => {
-                if self.mode.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
-                    fold(&connection, &self.path, &self.key);
-                }
+                let folded = self.folds();
                 self.connection = connection;
+                if folded {
+                    self.fold_if_sound();
+                }
             }
             Err(error) => tracing::error!(%error, "a file that could not be read does not open again"),
         }
+    }
+
+    /// The same as [`fold`](Self::fold) where the file is sound, which is looked at if there is a WAL: what lies beside
+    /// a damaged one is left as it is, for whoever puts the file back.
+    pub fn fold_if_sound(&self) {
+        // SQLCipher gives up a connection that finds damage, and takes a page for damaged that was not read just once.
+        let is_sound = |_| look(&self.path, Some(&self.key)).and_then(|beside| check(&beside)).is_ok();
+        // After a clean end there is no WAL, and nothing to lose.
+        if is_gone(&sidecar(&self.path, "-wal")) || (0..2).any(is_sound) {
+            self.fold();
+        } else {
+            let path = self.path.display();
+            tracing::error!(%path, "damaged: what is written from now on stays in the -wal beside it");
+        }
+    }
+
+    /// Folds the WAL into the file, now and from now on, by the page count and at the end. Frames that an earlier
+    /// process wrote and could not sync may be in the system's memory only; one behind them would be lost with them.
+    /// Folding them back writes them again, and the WAL begins anew. A disk too full for it is no error.
+    pub fn fold(&self) {
+        // Folding the WAL back syncs the disk twice: not in the middle of a first pull.
+        let at_pages = match self.durability {
+            Durability::PowerCut => 1_000,
+            Durability::ProcessCrash => 4_000,
+        };
+        let _ = self.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+        let _ = self.query_row(&format!("PRAGMA wal_autocheckpoint = {at_pages}"), [], |_| Ok(()));
+        let _ = self.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()));
+    }
+
+    fn is_given_up(&self) -> bool {
+        let status = self.pragma_query_value(None, "cipher_status", |row| row.get::<_, String>(0));
+        !status.is_ok_and(|status| status == "1")
+    }
+
+    fn folds(&self) -> bool {
+        matches!(self.db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE), Ok(false))
     }
 }
 
@@ -282,7 +320,9 @@ impl Drop for Connected {
     /// Folds the WAL into the file, as far as nobody reads what is in it: what is left to the closing
     /// itself stays undone when two processes, such as the agent and its command line, close side by side.
     fn drop(&mut self) {
-        if matches!(self.db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE), Ok(false)) {
+        if self.is_given_up() {
+            let _ = self.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        } else if self.folds() {
             let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         }
     }
@@ -338,6 +378,7 @@ fn connect(opening: &Opening<'_>, mode: OpenFlags) -> Result<Connection, OpenErr
 
 fn configure(connection: &Connection, opening: &Opening<'_>) -> rusqlite::Result<()> {
     // Closing would fold the WAL into a file that does not open, and remove it: whoever puts the file back needs it.
+    // Nor is it folded in by its length, until somebody who knows the file lets it be.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     sqlcipher::give_key(connection, opening.key.as_bytes())?;
     connection.busy_timeout(BUSY)?;
@@ -353,31 +394,16 @@ fn configure(connection: &Connection, opening: &Opening<'_>) -> rusqlite::Result
     connection.pragma_update(None, "cache_size", -i64::from(opening.cache_kib))?;
     if !connection.is_readonly("main")? {
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-        // Folding the WAL back syncs the disk twice: not in the middle of a first pull.
-        let (synchronous, fold_at_pages) = match opening.durability {
-            Durability::PowerCut => ("FULL", 1_000),
-            Durability::ProcessCrash => ("NORMAL", 4_000),
+        let synchronous = match opening.durability {
+            Durability::PowerCut => "FULL",
+            Durability::ProcessCrash => "NORMAL",
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
-        connection.query_row(&format!("PRAGMA wal_autocheckpoint = {fold_at_pages}"), [], |_| Ok(()))?;
+        connection.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))?;
         // After a large page the WAL is cut back to this many bytes rather than kept at its largest.
         connection.query_row("PRAGMA journal_size_limit = 4194304", [], |_| Ok(()))?;
     }
     Ok(())
-}
-
-/// Lets the WAL of a file that is sound be folded into it, from now on: what lies beside a damaged one is left as it is.
-/// Frames that an earlier process wrote and could
-/// not sync may be in the system's memory only; one behind them would be lost with them. Folding them back writes them
-/// again, and the WAL begins anew. A disk too full for it opens all the same.
-fn fold(connection: &Connection, path: &Path, key: &FileKey) {
-    // After a clean end there is no WAL, and nothing to lose. SQLCipher gives up a connection that finds damage.
-    let is_sound = || look(path, Some(key)).and_then(|beside| check(&beside)).is_ok();
-    if !is_gone(&sidecar(path, "-wal")) && !is_sound() {
-        return;
-    }
-    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
-    let _ = connection.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()));
 }
 
 fn migrate(connection: &mut Connection, opening: &Opening<'_>) -> Result<(), OpenError> {
@@ -391,7 +417,6 @@ fn migrate(connection: &mut Connection, opening: &Opening<'_>) -> Result<(), Ope
     if let Some(version) = changed(connection, opening.migrations).map_err(classified)? {
         return Err(OpenError::ChangedMigration { path: opening.path.to_owned(), version });
     }
-    fold(connection, opening.path, opening.key);
     for number in found + 1..=known {
         apply(connection, number, opening.migrations).map_err(classified)?;
     }

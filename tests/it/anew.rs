@@ -104,6 +104,12 @@ async fn a_deactivated_device_says_only_that_and_enrolls_anew_by_one_button_with
         run("carepost-agent", &["--config", &config, "queue", "export", "1"], &state).await?;
     assert!(out.contains("Never sent"), "{out}{error}");
     assert!(!aside.join("mirror.db").exists(), "what the server can give again is not kept");
+    std::fs::remove_file(aside.join("outbox.key"))?;
+    let (code, said) = hall.command(&["doctor"]).await?;
+    assert!(
+        code == 5 && said.contains("outbox.key is missing") && !said.contains("all of it was sent"),
+        "{said}"
+    );
     Ok(())
 }
 

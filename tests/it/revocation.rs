@@ -72,6 +72,8 @@ fn outbox_of(kiosk: &Kiosk) -> Result<Outbox> {
         device_key: Arc::clone(vault.device_key()),
         max_mib: 1,
         now: grant.server_time,
+        is_begun: false,
+        runs: true,
     })?)
 }
 

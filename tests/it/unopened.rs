@@ -123,11 +123,75 @@ async fn a_kiosk_whose_keys_are_damaged_says_so_keeps_others_out_and_goes_on_onc
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kiosk_whose_outbox_is_gone_begins_no_other_and_says_so_until_it_is_put_back() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let (name, id) = scene.resident()?;
+    let mut hall = scene.kiosk("hall").await?;
+    hall.sign_in(&scene.nora).await?;
+    hall.link.cut();
+    hall.says(&["You can keep charting"]).await?;
+    hall.chart(name, "vitals", &vitals("Charted before it was gone")).await?;
+    hall.stop().await?;
+    let (outbox, aside) = (hall.folder.join("state/outbox.db"), hall.folder.join("outbox.db"));
+    ensure!(!outbox.with_extension("db-wal").exists(), "nothing else tells that there was one");
+    std::fs::rename(&outbox, &aside)?;
+    let why = format!("{}: missing or empty: put the file back", outbox.display());
+    for (command, expected) in [(&["doctor"][..], 5), (&["queue", "list"], 1)] {
+        let (code, said) = hall.command(command).await?;
+        ensure!(code == expected && said.contains(&why), "{command:?} {code}: {said}");
+    }
+
+    hall.start().await?;
+    hall.says(&PAGE).await?;
+    hall.says(&[&why, "Call +1 555 0100"]).await?;
+    commands_say(&hall, &why).await?;
+    hall.link.restore();
+    until("the office to hear why", PATIENCE, || async {
+        let device = scene.facility.device("hall").await?;
+        let said = device["cannot_save"].as_str().unwrap_or_default();
+        if said.contains("cannot be counted") && said.contains("missing") {
+            Ok(())
+        } else {
+            bail!("{device}")
+        }
+    })
+    .await?;
+    ensure!(!outbox.exists(), "one was begun");
+    std::fs::rename(&aside, &outbox)?;
+    hall.says(&["Tap your badge"]).await?;
+    scene.has_notes(id, &["Charted before it was gone".to_owned()]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enrolled_kiosk_whose_grant_is_gone_says_so_and_goes_on_once_it_is_put_back() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let mut hall = scene.kiosk("hall").await?;
+    hall.stop().await?;
+    let (grant, aside) = (hall.folder.join("state/grant"), hall.folder.join("grant"));
+    std::fs::rename(&grant, &aside)?;
+    let why = format!("{} is missing: put it back", grant.display());
+    let (code, said) = hall.command(&["queue", "list"]).await?;
+    ensure!(code == 1 && said.contains(&why), "{code}: {said}");
+    hall.start().await?;
+    hall.says(&PAGE).await?;
+    hall.says(&[&why]).await?;
+    commands_say(&hall, &why).await?;
+    std::fs::rename(&aside, &grant)?;
+    hall.says(&["Tap your badge"]).await?;
+    hall.sign_in(&scene.nora).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_finds_what_keeps_a_kiosk_from_starting() -> Result<()> {
     let scene = Scene::new(1).await?;
     let mut hall = scene.kiosk("hall").await?;
     hall.stop().await?;
     let outbox = hall.folder.join("state/outbox.db");
+    let link = hall.folder.join("state/left-over");
+    std::os::unix::fs::symlink("nowhere", &link)?;
+    let (code, said) = hall.command(&["doctor"]).await?;
+    ensure!(said.contains("both open"), "{code}: {said}");
+    std::fs::remove_file(&link)?;
     let aside = hall.folder.join("outbox.db");
     std::fs::rename(&outbox, &aside)?;
     std::fs::create_dir(&outbox)?;

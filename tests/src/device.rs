@@ -90,6 +90,8 @@ impl Device {
             device_key: Arc::clone(&key),
             max_mib: 512,
             now: clock.now(),
+            is_begun: false,
+            runs: true,
         })?;
         Ok(Self { grant, upstream, mirror, outbox: Arc::new(outbox), clock, key, boot })
     }

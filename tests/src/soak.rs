@@ -228,6 +228,8 @@ fn fill(folder: &Path, plan: Plan, nurse: UserId, residents: &[PatientId]) -> Re
         device_key: Arc::clone(vault.device_key()),
         max_mib: 8192,
         now: clock.now(),
+        is_begun: false,
+        runs: true,
     })?;
     let actor = Actor {
         user: nurse,

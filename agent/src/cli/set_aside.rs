@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
+
 use super::finding::{Finding, Verdict, finding};
 use super::in_words;
 use super::state_copy::StateCopy;
@@ -44,8 +46,10 @@ fn unsent(config: &Config, place: &Path) -> anyhow::Result<(u64, u64)> {
     let copy = StateCopy::at(place)?;
     let looked = Config { state_dir: copy.path().to_owned(), ..config.clone() };
     let count = || {
-        let Some(opened) = StateDir::beside(&looked)? else { return Ok((0, 0)) };
-        let Some(grant) = opened.vault.grant()? else { return Ok((0, 0)) };
+        let gone =
+            "what was set aside is gone: put it back if there is a copy of it; else remove the directory";
+        let opened = StateDir::beside(&looked)?.context(gone)?;
+        let grant = opened.vault.grant()?.context(gone)?;
         let counts = opened.outbox(&grant, &looked)?.counts()?;
         Ok((counts.care + counts.rejected, counts.audit))
     };

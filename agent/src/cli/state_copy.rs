@@ -46,9 +46,15 @@ impl StateCopy {
     }
 }
 
-/// A directory stays one, and empty: in the place of a file it is what keeps the agent from opening that.
+/// A directory stays one, and empty, and a link that leads nowhere stays that: in the place of a file it is what keeps
+/// the agent from opening it.
 fn copied(from: &Path, to: &Path) -> io::Result<()> {
-    let kind = std::fs::metadata(from)?.file_type();
+    let kind = match std::fs::metadata(from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return std::os::unix::fs::symlink(std::fs::read_link(from)?, to);
+        }
+        found => found?.file_type(),
+    };
     if kind.is_dir() {
         return DirBuilder::new().mode(0o700).create(to);
     }

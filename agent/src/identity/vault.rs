@@ -7,17 +7,19 @@
 //! | `device.key` | the device key (PKCS #8), sealed |
 //! | `mirror.key`, `outbox.key` | the keys of the two encrypted files, sealed |
 //! | `outbox.recovery` | the outbox key once more, for the organization's recovery key (age) |
+//! | `inventory` | what of these, and which outbox, was begun and is never begun anew; sealed |
 //! | `grant`, `enrollment`, `clock` | what the server granted, where enrollment stands, the clock's floor; sealed |
 //! | `kiosk.cookie` | what the kiosk's browser is known by, since the device enrolled anew; sealed |
 //! | `revoked-.../` | what was made under a key that was refused for good, and what opens it |
 
 mod anew;
+mod inventory;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use carepost_protocol::hex::hex;
 use carepost_protocol::wire::enroll::Grant;
@@ -27,6 +29,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use self::inventory::{ENROLLED, INVENTORY, Inventory};
 use super::durable;
 use super::factors::Factors;
 use super::key::{DeviceKey, KeyError};
@@ -40,6 +43,7 @@ const DEVICE_KEY: &str = "device.key";
 const MIRROR_KEY: &str = "mirror.key";
 const OUTBOX_KEY: &str = "outbox.key";
 const OUTBOX: &str = "outbox.db";
+const MIRROR: &str = "mirror.db";
 const RECOVERY: &str = "outbox.recovery";
 const GRANT: &str = "grant";
 const COOKIE: &str = "kiosk.cookie";
@@ -62,10 +66,19 @@ pub enum VaultError {
         /// The file.
         name: &'static str,
     },
-    /// A key is gone while what it belongs to is there.
+    /// What was begun here is gone.
     #[error("{path} is missing: put it back if there is a copy of it; else {ANEW}")]
-    NoKey {
+    Missing {
         /// Where it should be.
+        path: PathBuf,
+    },
+    /// What was begun here is not known.
+    #[error(
+        "{path}: the sealed file is damaged: put a copy of it back if there is one; else move it away, and another is \
+         made of what is there"
+    )]
+    NoInventory {
+        /// The file.
         path: PathBuf,
     },
     /// The server gave a recovery recipient that is not an age recipient.
@@ -122,6 +135,7 @@ pub struct Vault {
     device_key: Arc<DeviceKey>,
     mirror_key: FileKey,
     outbox_key: FileKey,
+    begun: Mutex<Inventory>,
     lock: Option<File>,
 }
 
@@ -131,7 +145,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::InUse`] while another agent has it; [`SealError::OtherHardware`] when it was
-    /// copied from another device.
+    /// copied from another device; [`VaultError::Missing`] when what was begun in it is gone.
     pub fn open(
         directory: &Path,
         factors: &Factors,
@@ -168,8 +182,9 @@ impl Vault {
         factors: &Factors,
         credential: Option<&Credential>,
     ) -> Result<Option<Self>, VaultError> {
-        // While it begins anew some are aside: what is missing is its to make.
-        if [SALT_FILE, OUTBOX_KEY, DEVICE_KEY].iter().any(|name| !directory.join(name).exists()) {
+        // What an agent lacks before it is let in, or while it begins anew, is its to make.
+        let is_made = [SALT_FILE, OUTBOX_KEY, DEVICE_KEY].iter().all(|name| directory.join(name).exists());
+        if !is_made && !inventory::is_enrolled(directory) {
             return Ok(None);
         }
         Self::unsealed(directory, factors, credential, None).map(Some)
@@ -182,13 +197,30 @@ impl Vault {
         lock: Option<File>,
     ) -> Result<Self, VaultError> {
         refuse_new_salt_for_old_secrets(directory)?;
-        refuse_new_keys_for_old_files(directory)?;
         let seal = Seal::open_or_create(directory, factors, credential)?;
+        let (begun, is_new) = inventory::read(directory, &seal)?;
+        // A new one would hide that the one is gone by which the server knows the device, or that opens its outbox.
+        if let Some(path) = inventory::gone(directory, &begun) {
+            return Err(VaultError::Missing { path });
+        }
         let mirror_key = file_key(directory, &seal, MIRROR_KEY)?;
         let outbox_key = file_key(directory, &seal, OUTBOX_KEY)?;
         let device_key = Arc::new(device_key(directory, &seal)?);
-        let directory = directory.to_owned();
-        Ok(Self { directory, seal, device_key, mirror_key, outbox_key, lock })
+        let (directory, begun) = (directory.to_owned(), Mutex::new(begun));
+        let vault = Self { directory, seal, device_key, mirror_key, outbox_key, begun, lock };
+        if is_new && vault.runs() {
+            // On a full disk it is made again at the next start.
+            if let Err(error) = vault.store(INVENTORY, &*vault.begun()) {
+                tracing::error!(%error, "what was begun here is not kept yet");
+            }
+        }
+        Ok(vault)
+    }
+
+    /// Whether this process has the directory to run on, and not beside the agent that does.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// Where all of it is.
@@ -237,13 +269,41 @@ impl Vault {
     /// Where the mirror's file belongs.
     #[must_use]
     pub fn mirror_path(&self) -> PathBuf {
-        self.directory.join("mirror.db")
+        self.directory.join(MIRROR)
     }
 
     /// Where the outbox's file belongs.
     #[must_use]
     pub fn outbox_path(&self) -> PathBuf {
         self.directory.join(OUTBOX)
+    }
+
+    /// Whether an outbox was begun here.
+    #[must_use]
+    pub fn has_begun_outbox(&self) -> bool {
+        self.begun().contains(OUTBOX)
+    }
+
+    /// Keeps that an outbox was begun here: before anything is charted in it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn keep_begun_outbox(&self) -> Result<(), VaultError> {
+        self.keep_begun(&[OUTBOX])
+    }
+
+    fn keep_begun(&self, names: &[&str]) -> Result<(), VaultError> {
+        let mut begun = self.begun();
+        let all: Inventory = begun.iter().cloned().chain(names.iter().map(|it| (*it).to_owned())).collect();
+        if all != *begun && self.runs() {
+            self.store(INVENTORY, &all)?;
+            *begun = all;
+        }
+        Ok(())
+    }
+
+    fn begun(&self) -> MutexGuard<'_, Inventory> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the server granted at enrollment; none before.
@@ -267,7 +327,8 @@ impl Vault {
             return Err(VaultError::RecipientChanged);
         }
         self.wrap_outbox_key(&grant.recovery_recipient)?;
-        self.store(GRANT, grant)
+        self.store(GRANT, grant)?;
+        self.keep_begun(&ENROLLED)
     }
 
     /// Keeps a document of the agent's own.
@@ -302,10 +363,7 @@ impl Vault {
     }
 
     fn load<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>, VaultError> {
-        let Some(secret) = unseal_file(&self.directory, &self.seal, name)? else {
-            return Ok(None);
-        };
-        serde_json::from_slice(&secret).map(Some).map_err(|_| VaultError::NotUnderstood { name })
+        load(&self.directory, &self.seal, name)
     }
 
     fn write(&self, name: &str, content: &[u8]) -> Result<(), VaultError> {
@@ -336,30 +394,19 @@ pub fn is_held(directory: &Path) -> bool {
 /// Without its salt, what is sealed here is lost. A new salt would hide that behind "damaged".
 fn refuse_new_salt_for_old_secrets(directory: &Path) -> Result<(), VaultError> {
     let salt = directory.join(SALT_FILE);
-    let secrets = [DEVICE_KEY, MIRROR_KEY, OUTBOX_KEY];
-    if !salt.exists() && secrets.iter().any(|name| directory.join(name).exists()) {
+    let has_secrets =
+        || [DEVICE_KEY, MIRROR_KEY, OUTBOX_KEY].iter().any(|name| directory.join(name).exists());
+    if !salt.exists() && (has_secrets() || inventory::is_enrolled(directory)) {
         return Err(SealError::NoSalt { path: salt }.into());
     }
     Ok(())
 }
 
-/// Those files of a device that hold what is nowhere else, as far as they are there: a device that does not open waits
-/// for each of them, and begins none anew while somebody puts it back.
+/// Those files of a device that hold what is nowhere else, as far as they are there: one whose keys do not open waits
+/// for each of them, so that nothing is begun while somebody puts them back.
 pub fn irreplaceable(directory: &Path) -> Vec<PathBuf> {
-    let mut files =
-        [SALT_FILE, DEVICE_KEY, OUTBOX_KEY, OUTBOX, GRANT].map(|name| directory.join(name)).to_vec();
-    files.retain(|path| !is_gone(path));
-    files
-}
-
-/// A new key would hide that the one which opens the file, or by which the server knows the device, is gone.
-fn refuse_new_keys_for_old_files(directory: &Path) -> Result<(), VaultError> {
-    let is_there = |name: &str| directory.join(name).exists();
-    let gone = [(OUTBOX_KEY, OUTBOX), (OUTBOX_KEY, GRANT), (DEVICE_KEY, GRANT)];
-    match gone.into_iter().find(|(key, of)| !is_there(key) && is_there(of)) {
-        Some((key, _)) => Err(VaultError::NoKey { path: directory.join(key) }),
-        None => Ok(()),
-    }
+    let names = ENROLLED.into_iter().chain([SALT_FILE, OUTBOX]);
+    names.map(|name| directory.join(name)).filter(|path| !is_gone(path)).collect()
 }
 
 fn device_key(directory: &Path, seal: &Seal) -> Result<DeviceKey, VaultError> {
@@ -395,6 +442,17 @@ fn refused(path: PathBuf, source: std::io::Error) -> VaultError {
     } else {
         VaultError::Io { path, source }
     }
+}
+
+fn load<T: DeserializeOwned>(
+    directory: &Path,
+    seal: &Seal,
+    name: &'static str,
+) -> Result<Option<T>, VaultError> {
+    let Some(secret) = unseal_file(directory, seal, name)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&secret).map(Some).map_err(|_| VaultError::NotUnderstood { name })
 }
 
 fn unseal_file(directory: &Path, seal: &Seal, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {

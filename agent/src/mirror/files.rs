@@ -179,6 +179,7 @@ impl Place {
             return Ok(None);
         }
         sqlite::check(&writer)?;
+        writer.fold();
         // The check read every page; the memory goes back.
         writer.execute_batch("PRAGMA shrink_memory")?;
         let reader = self.open_reader(self.cache_kib)?;

@@ -171,6 +171,10 @@ pub struct OutboxOpening<'a> {
     pub max_mib: u32,
     /// When, for the beginning of a new incarnation.
     pub now: Timestamp,
+    /// Whether one was begun there: then none is begun in its place.
+    pub is_begun: bool,
+    /// Whether this process is the one that runs on it, and not a command beside that: it alone folds the WAL back.
+    pub runs: bool,
 }
 
 /// The device's outbox.
@@ -189,11 +193,11 @@ impl Outbox {
     /// Opens the outbox, or begins one under a new incarnation.
     ///
     /// # Errors
-    /// [`OutboxError::Open`] when it does not open: unlike the mirror it is never set aside unasked.
-    /// [`OutboxError::OtherDevice`] when it is another registration's.
+    /// [`OutboxError::Open`] when it does not open, or was begun and is gone: unlike the mirror it is never set aside
+    /// or begun anew unasked. [`OutboxError::OtherDevice`] when it is another registration's.
     pub fn open(opening: OutboxOpening<'_>) -> Result<Self, OutboxError> {
-        // SQLite would begin a file anew, and remove what lies beside it.
-        if sqlite::is_gone(opening.path) && !sqlite::is_gone(&sqlite::sidecar(opening.path, "-wal")) {
+        // SQLite would also remove what lies beside it.
+        if opening.is_begun && sqlite::is_gone(opening.path) {
             return Err(OpenError::Gone { path: opening.path.to_owned() }.into());
         }
         let connection = sqlite::open(&Opening {
@@ -211,6 +215,9 @@ impl Outbox {
             current(&connection)?.ok_or(OutboxError::NotUnderstood("the incarnation"))?;
         if bound != binding {
             return Err(OutboxError::OtherDevice { path: opening.path.to_owned() });
+        }
+        if opening.runs {
+            connection.fold_if_sound();
         }
         let seen = AtomicI64::new(data_version(&connection)?);
         Ok(Self {

@@ -52,9 +52,18 @@ impl Kiosk {
 }
 
 fn open_at(path: &Path, key: u8, device: u8, device_key: &Arc<DeviceKey>) -> Result<Outbox, OutboxError> {
-    Outbox::open(OutboxOpening {
+    Outbox::open(opening(path, &FileKey::from_bytes([key; 32]), device, device_key))
+}
+
+fn opening<'a>(
+    path: &'a Path,
+    key: &'a FileKey,
+    device: u8,
+    device_key: &Arc<DeviceKey>,
+) -> OutboxOpening<'a> {
+    OutboxOpening {
         path,
-        key: &FileKey::from_bytes([key; 32]),
+        key,
         binding: Binding {
             device: DeviceId::from_bytes([device; 16]),
             organization: OrganizationId::from_bytes([1; 16]),
@@ -64,7 +73,9 @@ fn open_at(path: &Path, key: u8, device: u8, device_key: &Arc<DeviceKey>) -> Res
         device_key: Arc::clone(device_key),
         max_mib: 1,
         now: at(0),
-    })
+        is_begun: false,
+        runs: true,
+    }
 }
 
 fn at(second: i64) -> Timestamp {

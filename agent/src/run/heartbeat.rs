@@ -176,6 +176,7 @@ pub(super) fn of_outbox(state: &StateDir, device: &Device, outbox: &Outbox) -> a
             audit: counts.audit,
             rejected: counts.rejected,
             oldest_age: counts.oldest.map(|made| state.clock.now().since(made).as_secs()),
+            unknown: false,
         },
         refused: refused.iter().filter(|it| it.lane == Lane::Care).map(|it| it.name).collect(),
         ..of_device(state, device, outbox.incarnation())
@@ -191,6 +192,7 @@ pub(super) fn of_device(state: &StateDir, device: &Device, incarnation: Incarnat
         mac_addresses: mac_addresses(&state.root),
         encrypted: encryption.is_complete(),
         encryption: Some(encryption),
+        queue: QueueState { unknown: true, ..QueueState::default() },
         ..Heartbeat::new(env!("CARGO_PKG_VERSION"), by_its_clock, device.reader(), incarnation)
     }
 }

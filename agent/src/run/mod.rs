@@ -62,12 +62,15 @@ const STATUS_TICK: Duration = Duration::from_secs(15);
 /// open are no such error: its page says so.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     log::start();
-    let mut listening = None;
+    let (mut listening, mut opened) = (None, None);
     loop {
-        match run_once(config, &mut listening)? {
+        match run_once(config, &mut listening, opened.take())? {
             After::End => break,
             After::Anew => tracing::info!("this device enrolls anew, with a new key"),
-            After::Opened => tracing::info!("what did not open opens again"),
+            After::Opened(again) => {
+                tracing::info!("what did not open opens again");
+                opened = Some(again);
+            }
         }
     }
     systemd::stopping();
@@ -75,31 +78,41 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 /// What comes after the agent ended in good order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     /// Nothing: it was told to stop.
     End,
     /// All of it once more: the revoked device is to enroll anew, and nothing has its files open then.
     Anew,
-    /// All of it once more: the state directory did not open, and does now.
-    Opened,
+    /// All of it once more, with the state directory, which did not open before.
+    Opened(Opened),
 }
 
-fn run_once(config: &Config, listening: &mut Option<StdListener>) -> anyhow::Result<After> {
+/// The state directory, opened, and how the device stands.
+type Opened = (Arc<StateDir>, State);
+
+fn run_once(
+    config: &Config,
+    listening: &mut Option<StdListener>,
+    opened: Option<Opened>,
+) -> anyhow::Result<After> {
     // One thread is enough for a kiosk; files and PINs have blocking threads, a few of them.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(8)
         .thread_keep_alive(Duration::from_secs(2))
         .build()?;
-    let ended = runtime.block_on(agent(config, listening));
+    let ended = runtime.block_on(agent(config, listening, opened));
     // A PIN check or a reader that hangs must not keep the service from stopping.
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
 }
 
-async fn agent(config: &Config, listening: &mut Option<StdListener>) -> anyhow::Result<After> {
-    let (state, enrolled) = match opened(None, config) {
+async fn agent(
+    config: &Config,
+    listening: &mut Option<StdListener>,
+    opened: Option<Opened>,
+) -> anyhow::Result<After> {
+    let (state, enrolled) = match opened.map_or_else(|| open(None, config), Ok) {
         Ok(opened) => opened,
         Err(error) if unopened::is_shown(config, &error) => {
             return unopened::until_opened(config, listening, &error).await;
@@ -129,9 +142,8 @@ async fn agent(config: &Config, listening: &mut Option<StdListener>) -> anyhow::
     .await
 }
 
-/// The state directory, opened, and how the device stands. An enrolled one whose files do not open is shown as that,
-/// and goes on from there.
-fn opened(lock: Option<File>, config: &Config) -> anyhow::Result<(Arc<StateDir>, State)> {
+/// Opens the state directory. An enrolled device whose files do not open is shown as that, and goes on from there.
+fn open(lock: Option<File>, config: &Config) -> anyhow::Result<Opened> {
     let state = Arc::new(StateDir::open_under(lock, config)?);
     let enrolled = match state.vault.grant()? {
         _ if state.is_revoked()? => State::Revoked { trouble: None },

@@ -1,10 +1,9 @@
 //! Outbox-only operation: an enrolled device whose files do not open yet, for want of room on the disk or because one
-//! is damaged.
+//! is damaged or gone.
 //!
 //! The outbox is opened first and once, the mirror as soon as it can be. Until then what waits is sent as far as it
 //! can be, and the server hears how the device is, also where not even the outbox opens; neither waits for the other.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +21,8 @@ use super::state_dir::StateDir;
 use super::sync::push::push_batch;
 use crate::config::Config;
 use crate::device::{Device, State};
-use crate::identity::vault::irreplaceable;
 use crate::outbox::{Outbox, OutboxError};
-use crate::sqlite::{OpenError, is_gone};
+use crate::sqlite::OpenError;
 use crate::upstream::Upstream;
 use crate::workspace::Workspace;
 
@@ -42,7 +40,6 @@ pub(super) async fn until_opened(
     upstream: &Upstream,
 ) -> Option<Arc<Workspace>> {
     let (mut outbox, mut told) = (None, None);
-    let files = irreplaceable(state.vault.directory());
     let mut most = MAX_CHANGES;
     let mut speak_at = state.clock.monotonic();
     // The outbox's own cannot be read, and its first heartbeat supersedes this one.
@@ -50,7 +47,7 @@ pub(super) async fn until_opened(
     // One at the most; what is under way ends with it.
     let mut speaking = JoinSet::new();
     loop {
-        match open(config, state, grant, &files, &mut outbox).await {
+        match open(config, state, grant, &mut outbox).await {
             Ok(workspace) => {
                 let workspace = Arc::new(workspace);
                 device.enter(State::Enrolled(Arc::clone(&workspace)));
@@ -114,17 +111,13 @@ async fn phone(
     read.await.ok().flatten()
 }
 
-/// Opens what is not open: not while one of the files that were there is gone.
+/// Opens what is not open.
 async fn open(
     config: &Config,
     state: &Arc<StateDir>,
     grant: &Grant,
-    files: &[PathBuf],
     outbox: &mut Option<Arc<Outbox>>,
 ) -> anyhow::Result<Workspace> {
-    if let Some(path) = files.iter().find(|path| is_gone(path)).cloned() {
-        return Err(OutboxError::from(OpenError::Gone { path }).into());
-    }
     let (of, at, by) = (grant.clone(), Arc::clone(state), config.clone());
     let open = match outbox {
         Some(open) => Arc::clone(open),

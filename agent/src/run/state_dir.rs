@@ -158,16 +158,20 @@ impl StateDir {
         Ok(Arc::new(mirror))
     }
 
-    /// The outbox alone.
+    /// The outbox alone. That it was begun is kept before anything is charted in it.
     pub(crate) fn outbox(&self, grant: &Grant, config: &Config) -> anyhow::Result<Arc<Outbox>> {
-        Ok(Arc::new(Outbox::open(OutboxOpening {
+        let outbox = Outbox::open(OutboxOpening {
             path: &self.vault.outbox_path(),
             key: self.vault.outbox_key(),
             binding: Binding::from(grant),
             device_key: Arc::clone(self.vault.device_key()),
             max_mib: config.outbox.max_mib,
             now: self.clock.now(),
-        })?))
+            is_begun: self.vault.has_begun_outbox(),
+            runs: self.vault.runs(),
+        })?;
+        self.vault.keep_begun_outbox()?;
+        Ok(Arc::new(outbox))
     }
 
     /// What of this device rests in the clear, as it is now.

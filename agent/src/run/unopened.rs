@@ -11,7 +11,7 @@ use carepost_protocol::wire::heartbeat::ReaderState;
 use tokio::task::spawn_blocking;
 
 use super::outbox_only::{OPEN_EVERY, say};
-use super::{After, KioskPage, opened};
+use super::{After, KioskPage, open};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::device::{Device, State};
@@ -53,8 +53,8 @@ pub(super) async fn until_opened(
                 continue;
             }
             let (of, under) = (config.clone(), held.as_ref().map(File::try_clone).transpose()?);
-            match spawn_blocking(move || opened(under, &of).map(drop)).await? {
-                Ok(()) => return Ok(After::Opened),
+            match spawn_blocking(move || open(under, &of)).await? {
+                Ok(opened) => return Ok(After::Opened(opened)),
                 Err(error) if is_shown(config, &error) => say(&device, error.to_string(), None, &mut told),
                 Err(error) => return Err(error),
             }

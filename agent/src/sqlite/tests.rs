@@ -60,7 +60,7 @@ fn another_key_or_a_flipped_bit_is_not_readable() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.db");
     let key = FileKey::from_bytes([7; 32]);
-    drop(open(&opening(&path, &key, &[TABLE])).unwrap());
+    open(&opening(&path, &key, &[TABLE])).unwrap().fold();
     let other = FileKey::from_bytes([8; 32]);
     assert!(matches!(open(&opening(&path, &other, &[TABLE])), Err(OpenError::NotReadable { .. })));
     let mut bytes = std::fs::read(&path).unwrap();

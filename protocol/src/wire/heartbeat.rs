@@ -310,6 +310,9 @@ pub struct QueueState {
     /// clock does not matter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_age: Option<u64>,
+    /// Nothing of it can be counted, because the outbox does not open: what was counted last stands.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
 }
 
 /// What the server answers.

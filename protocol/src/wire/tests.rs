@@ -137,7 +137,7 @@ fn snapshot_heartbeat() {
         }),
         reader: ReaderState::ServiceDown,
         incarnation: id!(IncarnationId, 2),
-        queue: QueueState { care: 12, audit: 40, rejected: 1, oldest_age: Some(240) },
+        queue: QueueState { care: 12, audit: 40, rejected: 1, oldest_age: Some(240), unknown: false },
         cursor: Some(Cursor { epoch: 1, seq: 99 }),
         active_user: Some(id!(UserId, 3)),
         mirror: MirrorState {

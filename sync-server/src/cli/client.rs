@@ -336,6 +336,7 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<Exchanged, ClientError> {
         let has_key = headers.contains_key(IDEMPOTENCY_KEY);
+        let is_sign_in = !headers.contains_key(AUTHORIZATION);
         let (mut waits, mut may_be_done) = (WAITS.into_iter().filter(|_| has_key), false);
         loop {
             let asked = self.once(&method, path, headers, body).await;
@@ -348,7 +349,15 @@ impl Client {
             };
             match waits.next().filter(|_| is_open) {
                 Some(wait) => tokio::time::sleep(wait).await,
-                None => return asked.map_err(|fault| self.not_reached(&fault, may_be_done)),
+                None => {
+                    let look = match (may_be_done, is_sign_in) {
+                        (false, _) => "",
+                        // A session whose token did not come is nobody's.
+                        (true, true) => ". Nothing came of the sign-in: repeat it",
+                        (true, false) => ". It may be done all the same: look, before you repeat it",
+                    };
+                    return asked.map_err(|fault| self.not_reached(&fault, look));
+                }
             }
         }
     }
@@ -369,9 +378,8 @@ impl Client {
         Ok((answer.status(), answer.headers().clone(), answer.bytes().await?))
     }
 
-    fn not_reached(&self, fault: &reqwest::Error, may_be_done: bool) -> ClientError {
+    fn not_reached(&self, fault: &reqwest::Error, look: &str) -> ClientError {
         let proxy = self.proxy.as_ref().map(|proxy| format!(" through the proxy {proxy} of the environment"));
-        let look = if may_be_done { ". It may be done all the same: look, before you repeat it" } else { "" };
         ClientError::NotReached(self.base.clone() + &proxy.unwrap_or_default(), why(fault) + look)
     }
 

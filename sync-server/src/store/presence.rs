@@ -13,7 +13,7 @@ use std::time::Duration;
 use carepost_protocol::hex::unhex;
 use carepost_protocol::id::DeviceId;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, UnknownTap};
+use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, QueueState, UnknownTap};
 use carepost_protocol::wire::pull::Cursor;
 
 use super::column::json;
@@ -119,6 +119,11 @@ impl Presence {
         beat.copy_trouble = beat.copy_trouble.map(|why| line(&why, MAX_WORDS));
         beat.unknown_tap = beat.unknown_tap.filter(|tap| unhex::<32>(&tap.lookup).is_some());
         self.note(scope, device, |heard| {
+            if let Some((before, at)) = heard.beat.as_ref().filter(|_| beat.queue.unknown) {
+                let oldest_age =
+                    before.queue.oldest_age.map(|age| age.saturating_add(now.since(*at).as_secs()));
+                beat.queue = QueueState { oldest_age, ..before.queue };
+            }
             heard.applied = beat.cursor.map(|cursor| (cursor, now)).or(heard.applied);
             heard.beat = Some((beat, now));
         });
@@ -171,9 +176,11 @@ impl Presence {
         let Some(heard) = self.locked().heard.get(&device.id).cloned() else { return };
         if let Some((beat, at)) = heard.beat {
             device.last_seen = Some(at);
-            device.sync.oldest_waiting = oldest_waiting(&beat, at);
-            device.sync.rejected = beat.queue.rejected;
-            device.waiting = beat.queue.care.saturating_add(beat.queue.audit);
+            if !beat.queue.unknown {
+                device.sync.oldest_waiting = oldest_waiting(&beat, at);
+                device.sync.rejected = beat.queue.rejected;
+                device.waiting = beat.queue.care.saturating_add(beat.queue.audit);
+            }
             device.clock_skew_ms = Some(clock_skew(&beat, at));
             device.agent_version = Some(beat.agent_version);
             device.mac_addresses = beat.mac_addresses;
@@ -408,8 +415,11 @@ fn write_some(tx: &Tx<'_>, some: Vec<(DeviceId, Heard)>) -> Result<Written, Stor
 fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard, head: Cursor) -> Result<(), StoreError> {
     if let Some((beat, at)) = &heard.beat {
         tx.execute(
-            "UPDATE devices SET agent_version = ?2, mac_addresses = ?3, last_seen = ?4, oldest_waiting = ?5,
-                waiting = ?6, wedged = ?7, cursor_epoch = ?8, cursor_seq = ?9, reader = ?10, encrypted = ?11,
+            "UPDATE devices SET agent_version = ?2, mac_addresses = ?3, last_seen = ?4,
+                oldest_waiting = CASE WHEN ?19 = 1 THEN oldest_waiting ELSE ?5 END,
+                waiting = CASE WHEN ?19 = 1 THEN waiting ELSE ?6 END,
+                wedged = CASE WHEN ?19 = 1 THEN wedged ELSE ?7 END,
+                cursor_epoch = ?8, cursor_seq = ?9, reader = ?10, encrypted = ?11,
                 clock_skew_ms = ?12, differs = ?13, refetches = ?14, no_progress = ?15, encryption = ?16,
                 stepped_over = ?17, cannot_save = ?18
                 WHERE id = ?1",
@@ -432,6 +442,7 @@ fn write_one(tx: &Tx<'_>, device: DeviceId, heard: &Heard, head: Cursor) -> Resu
                 beat.encryption,
                 json(&beat.mirror.stepped_over)?,
                 beat.cannot_save,
+                beat.queue.unknown,
             ],
         )?;
     }

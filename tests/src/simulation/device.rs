@@ -159,6 +159,8 @@ impl Device {
             device_key: Arc::clone(&self.enrolled.key),
             max_mib: 64,
             now: time,
+            is_begun: false,
+            runs: true,
         })?;
         let nurse = Actor {
             user: self.place.nurse,

@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 
 use carepost_protocol::time::Timestamp;
 
-use super::{DEVICE_KEY, GRANT, OUTBOX_KEY, RECOVERY, Vault, VaultError, refused};
+use super::inventory::INVENTORY;
+use super::{DEVICE_KEY, GRANT, MIRROR, OUTBOX, OUTBOX_KEY, RECOVERY, Vault, VaultError, refused};
 use crate::identity::durable;
 use crate::identity::factors::Factors;
 use crate::identity::seal::{Credential, SALT_FILE};
 
-/// What is set aside: the outbox, what opens it here and elsewhere, and whose it was.
-pub(super) const ASIDE: [&str; 7] =
-    [GRANT, "outbox.db", "outbox.db-wal", "outbox.db-shm", OUTBOX_KEY, RECOVERY, DEVICE_KEY];
+/// What is set aside: the outbox, what opens it here and elsewhere, and whose it was. The inventory goes before what it
+/// lists.
+pub(super) const ASIDE: [&str; 8] =
+    [INVENTORY, GRANT, OUTBOX, "outbox.db-wal", "outbox.db-shm", OUTBOX_KEY, RECOVERY, DEVICE_KEY];
 /// How the names of what was set aside begin; a time follows.
 const REVOKED: &str = "revoked-";
 /// Where it gathers.
 pub(super) const UNDER_WAY: &str = "revoked.new";
-/// What goes: the copy, and its key.
-const MIRROR: &str = "mirror.";
-/// The copy, with what belongs to it and what was set aside of it.
-const MIRROR_FILES: &str = "mirror.db";
+/// What goes: the copy, with what belongs to it and what was set aside of it, and its key.
+const MIRROR_AND_KEY: &str = "mirror.";
 
 impl Vault {
     /// Sets aside what was made under the refused key, in a directory of its own that opens on this hardware
@@ -48,7 +48,7 @@ impl Vault {
     /// # Errors
     /// When the disk refuses.
     pub fn remove_mirror(&self) -> Result<(), VaultError> {
-        remove(&self.directory, |name| name.starts_with(MIRROR_FILES))
+        remove(&self.directory, |name| name.starts_with(MIRROR))
             .map_err(|source| refused(self.directory.clone(), source))
     }
 }
@@ -57,7 +57,7 @@ fn set_aside(directory: &Path, now: Timestamp) -> std::io::Result<()> {
     let gathering = directory.join(UNDER_WAY);
     if !directory.join(GRANT).exists() && !gathering.exists() {
         // Nothing was ever charted under this key, or all of it is aside already.
-        return remove(directory, |name| name == DEVICE_KEY || name.starts_with(MIRROR));
+        return remove(directory, |name| name == DEVICE_KEY || name.starts_with(MIRROR_AND_KEY));
     }
     durable::directory(&gathering)?;
     if let Some(salt) = durable::read(&directory.join(SALT_FILE))? {
@@ -68,12 +68,19 @@ fn set_aside(directory: &Path, now: Timestamp) -> std::io::Result<()> {
         // What is there already is the old one; one in its place here was made since, by opening.
         if from.exists() && !to.exists() {
             std::fs::rename(from, to)?;
+            // A cut does not bring an inventory back whose files are aside.
+            File::open(directory)?.sync_all()?;
         }
     }
     File::open(&gathering)?.sync_all()?;
-    remove(directory, |name| name.starts_with(MIRROR))?;
+    remove(directory, |name| name.starts_with(MIRROR_AND_KEY))?;
     std::fs::rename(&gathering, directory.join(format!("{REVOKED}{}", now.as_millis() / 1_000)))?;
     File::open(directory)?.sync_all()
+}
+
+/// Whether it was begun, and a power cut may have come in between.
+pub(super) fn is_under_way(directory: &Path) -> bool {
+    directory.join(UNDER_WAY).exists()
 }
 
 fn remove(directory: &Path, which: impl Fn(&str) -> bool) -> std::io::Result<()> {

@@ -171,6 +171,7 @@ fn what_a_refused_device_had_is_set_aside_whole_after_a_power_cut_anywhere() {
         let recovery = age::x25519::Identity::generate();
         vault.keep_grant(&grant(&recovery)).unwrap();
         std::fs::write(vault.outbox_path(), "never sent").unwrap();
+        vault.keep_begun_outbox().unwrap();
         std::fs::write(vault.mirror_path(), "what the server has").unwrap();
         let (key, outbox) = (vault.device_key().public_key_sha256(), vault.outbox_key().clone());
         let cookie = vault.kiosk_cookie().expose_secret().to_owned();
@@ -193,28 +194,91 @@ fn what_a_refused_device_had_is_set_aside_whole_after_a_power_cut_anywhere() {
         assert!(found[0].join(RECOVERY).exists());
         let old = Vault::beside(&found[0], &factors(HERE), None).unwrap().unwrap();
         assert!(*old.outbox_key() == outbox && old.grant().unwrap().is_some(), "after {cut}");
+        assert!(old.has_begun_outbox() && !vault.has_begun_outbox(), "after {cut}");
         // Once more, as after a cut before that was written down: nothing is set aside twice.
         let vault = vault.set_aside(&factors(HERE), None, now.plus_millis(1_000)).unwrap();
         assert_eq!(aside(vault.directory()).len(), 1, "after {cut}");
     }
 }
 
-#[test]
-fn a_key_that_is_gone_is_not_made_anew_where_what_it_belongs_to_is_there() {
+/// An enrolled device's directory, with an outbox; whether its agent kept an inventory.
+fn enrolled(keeps_inventory: bool) -> (tempfile::TempDir, FileKey) {
     let state = tempfile::tempdir().unwrap();
-    let directory = state.path();
-    let vault = Vault::open(directory, &factors(HERE), None).unwrap();
+    let vault = Vault::open(state.path(), &factors(HERE), None).unwrap();
     vault.keep_grant(&grant(&age::x25519::Identity::generate())).unwrap();
     std::fs::write(vault.outbox_path(), "never sent").unwrap();
+    vault.keep_begun_outbox().unwrap();
     let outbox = vault.outbox_key().clone();
     drop(vault);
-    for name in [OUTBOX_KEY, DEVICE_KEY] {
-        let (key, aside) = (directory.join(name), directory.join("aside"));
-        std::fs::rename(&key, &aside).unwrap();
-        let error = Vault::open(directory, &factors(HERE), None).unwrap_err();
-        assert!(matches!(&error, VaultError::NoKey { path } if *path == key), "{error}");
-        assert!(!key.exists(), "{name} was made anew");
-        std::fs::rename(&aside, &key).unwrap();
+    if !keeps_inventory {
+        std::fs::remove_file(state.path().join(INVENTORY)).unwrap();
     }
-    assert!(*Vault::open(directory, &factors(HERE), None).unwrap().outbox_key() == outbox);
+    (state, outbox)
+}
+
+#[test]
+fn what_was_begun_is_not_begun_anew_in_its_place() {
+    for keeps_inventory in [true, false] {
+        let (state, outbox) = enrolled(keeps_inventory);
+        let directory = state.path();
+        for name in [OUTBOX_KEY, DEVICE_KEY, GRANT, SALT_FILE] {
+            let (path, aside) = (directory.join(name), directory.join("aside"));
+            std::fs::rename(&path, &aside).unwrap();
+            for error in [
+                Vault::open(directory, &factors(HERE), None).unwrap_err(),
+                Vault::beside(directory, &factors(HERE), None).unwrap_err(),
+            ] {
+                assert!(error.to_string().contains(&format!("{} is missing", path.display())), "{error}");
+            }
+            assert!(!path.exists(), "{name} was made anew");
+            std::fs::rename(&aside, &path).unwrap();
+        }
+        assert_eq!(directory.join(INVENTORY).exists(), keeps_inventory, "it did not open");
+        let vault = Vault::open(directory, &factors(HERE), None).unwrap();
+        assert!(*vault.outbox_key() == outbox && vault.has_begun_outbox());
+        assert!(directory.join(INVENTORY).exists(), "from now on it is kept");
+        drop(vault);
+        std::fs::remove_file(directory.join(OUTBOX)).unwrap();
+        let vault = Vault::open(directory, &factors(HERE), None).unwrap();
+        assert!(vault.has_begun_outbox(), "nobody says that it was not");
+    }
+}
+
+#[test]
+fn a_device_that_was_not_let_in_makes_what_it_lacks() {
+    let state = tempfile::tempdir().unwrap();
+    for name in [OUTBOX_KEY, DEVICE_KEY, MIRROR_KEY] {
+        let vault = Vault::open(state.path(), &factors(HERE), None).unwrap();
+        assert!(!vault.has_begun_outbox() && !state.path().join(INVENTORY).exists());
+        drop(vault);
+        std::fs::remove_file(state.path().join(name)).unwrap();
+        let beside = Vault::beside(state.path(), &factors(HERE), None);
+        assert!(name == MIRROR_KEY || beside.unwrap().is_none(), "{name} is the agent's to make");
+    }
+}
+
+#[test]
+fn without_inventory_and_outbox_the_copy_tells_that_there_was_one() {
+    for had_outbox in [true, false] {
+        let (state, _) = enrolled(false);
+        std::fs::remove_file(state.path().join(OUTBOX)).unwrap();
+        if had_outbox {
+            std::fs::write(state.path().join(MIRROR), "what the server has").unwrap();
+        }
+        let vault = Vault::open(state.path(), &factors(HERE), None).unwrap();
+        assert_eq!(vault.has_begun_outbox(), had_outbox);
+    }
+}
+
+#[test]
+fn a_damaged_inventory_is_named_and_what_is_there_makes_another() {
+    let (state, outbox) = enrolled(true);
+    let inventory = state.path().join(INVENTORY);
+    std::fs::write(&inventory, "damaged").unwrap();
+    let error = Vault::open(state.path(), &factors(HERE), None).unwrap_err();
+    assert!(matches!(&error, VaultError::NoInventory { path } if *path == inventory), "{error}");
+    assert_eq!(std::fs::read(&inventory).unwrap(), b"damaged");
+    std::fs::remove_file(&inventory).unwrap();
+    let vault = Vault::open(state.path(), &factors(HERE), None).unwrap();
+    assert!(*vault.outbox_key() == outbox && vault.has_begun_outbox());
 }

@@ -122,6 +122,8 @@ impl Device {
             device_key: Arc::new(DeviceKey::generate().unwrap()),
             max_mib: 64,
             now: clock.now(),
+            is_begun: false,
+            runs: true,
         })
         .unwrap();
         let workspace = Arc::new(Workspace::new(WorkspaceParts {

@@ -78,13 +78,15 @@ fn what_lies_beside_a_damaged_file_is_left_as_it_is() {
     std::fs::write(&path, &garbage).unwrap();
     assert!(matches!(open(), Err(OutboxError::Open(OpenError::NotReadable { .. }))));
     assert_eq!((std::fs::read(&path).unwrap(), std::fs::read(&log).unwrap()), (garbage, beside.clone()));
+    let key = FileKey::from_bytes([9; 32]);
     for empty in [true, false] {
         if empty {
             std::fs::write(&path, "").unwrap()
         } else {
             std::fs::remove_file(&path).unwrap()
         }
-        assert!(matches!(open(), Err(OutboxError::Open(OpenError::Gone { .. }))));
+        let begun = OutboxOpening { is_begun: true, ..opening(&path, &key, 1, &kiosk.device_key) };
+        assert!(matches!(Outbox::open(begun), Err(OutboxError::Open(OpenError::Gone { .. }))));
         assert_eq!(std::fs::read(&log).unwrap(), beside, "SQLite would remove it");
     }
     // Damaged further on: what can be read of it is, and the file that is put back finds all beside it.
@@ -99,4 +101,65 @@ fn what_lies_beside_a_damaged_file_is_left_as_it_is() {
     std::fs::remove_dir(&path).unwrap();
     std::fs::write(&path, &kept).unwrap();
     assert_eq!(shown(&open().unwrap(), 0).len(), 3, "put back, nothing is lost");
+}
+
+/// A file with a long entry in it, and beside it three more, as a power cut leaves them: in a directory of their own.
+fn cut() -> Kiosk {
+    let kiosk = Kiosk::new();
+    save(&kiosk.open(), &change(1, &"long ".repeat(20_000)), "long").unwrap();
+    let outbox = kiosk.open();
+    save_some(&outbox, 3);
+    let found = Kiosk { directory: tempfile::tempdir().unwrap(), device_key: Arc::clone(&kiosk.device_key) };
+    for suffix in ["", "-wal"] {
+        let [from, to] = [&kiosk, &found].map(|it| sqlite::sidecar(&it.path(), suffix));
+        std::fs::copy(from, to).unwrap();
+    }
+    found
+}
+
+fn files(kiosk: &Kiosk) -> [Vec<u8>; 2] {
+    ["", "-wal"].map(|suffix| std::fs::read(sqlite::sidecar(&kiosk.path(), suffix)).unwrap_or_default())
+}
+
+/// By how many pages in its WAL it folds that back.
+fn folds_at(outbox: &Outbox) -> i64 {
+    outbox.lock().query_row("PRAGMA wal_autocheckpoint", [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn whoever_runs_on_a_sound_file_folds_what_lies_beside_it_and_a_command_leaves_it() {
+    let found = cut();
+    let before = files(&found);
+    let key = FileKey::from_bytes([9; 32]);
+    let path = found.path();
+    let command = OutboxOpening { runs: false, ..opening(&path, &key, 1, &found.device_key) };
+    let command = Outbox::open(command).unwrap();
+    assert_eq!((shown(&command, 0).len(), folds_at(&command)), (4, 0));
+    drop(command);
+    assert!(files(&found) == before, "a command changed what it looked at");
+
+    let outbox = found.open();
+    assert_eq!((shown(&outbox, 0).len(), folds_at(&outbox)), (4, 1_000));
+    assert!(files(&found)[0] != before[0], "nothing was written again");
+    drop(outbox);
+    assert!(files(&found)[1].is_empty(), "a clean end leaves nothing beside it");
+}
+
+#[test]
+fn what_is_saved_beside_a_file_that_is_damaged_within_stays_beside_it() {
+    let found = cut();
+    let [mut file, beside] = files(&found);
+    // In the long entry, which opening does not read; whether saving comes by it does not matter.
+    let at = file.len() - 10 * 4_096 + 100;
+    file[at] ^= 1;
+    std::fs::write(found.path(), &file).unwrap();
+    for second in 10..12 {
+        let outbox = found.open();
+        assert_eq!(folds_at(&outbox), 0);
+        let _ = save(&outbox, &change(second, "after"), &format!("after {second}"));
+        assert_eq!(folds_at(&outbox), 0);
+        drop(outbox);
+        let now = files(&found);
+        assert!(now[0] == file && now[1].starts_with(&beside), "it is folded into a damaged file");
+    }
 }

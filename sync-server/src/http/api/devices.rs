@@ -396,9 +396,10 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
         }
         SyncReason::NotEncrypted => not_encrypted(device),
         SyncReason::NotHeard => {
-            // What waits is counted with audit events, and not at all where the outbox does not open.
+            // Where the outbox does not open, as many as when it did.
             let waited = match (&device.cannot_save, device.waiting) {
-                (Some(_), _) => "it could not save".to_owned(),
+                (Some(_), 0) => "it could not save".to_owned(),
+                (Some(_), count) => format!("it could not save, and {count} entries and audit events had waited on it"),
                 (None, 0) => "nothing waited on it".to_owned(),
                 (None, count) => format!("{count} entries and audit events waited on it"),
             };

@@ -383,7 +383,7 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
     let device = kiosk.identity.device();
     let beat = Heartbeat {
         encryption: Some(Encryption { exposed: vec![exposure("/dev/sd\u{7}a3"); 40] }),
-        queue: QueueState { care: 3, audit: 4, rejected: 1, oldest_age: Some(240) },
+        queue: QueueState { care: 3, audit: 4, rejected: 1, oldest_age: Some(240), unknown: false },
         mirror: MirrorState {
             differs: vec!["patients".into(), "x".repeat(65), "users\u{9b}2J".into()],
             refetches: 2,
@@ -412,6 +412,32 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
     let path = world.directory.path().join("server.db");
     let again = Store::open(&path, &key(), world.ambient.clone()).unwrap();
     assert_eq!(again.organization(&tenant.organization).device(device).await.unwrap(), fresh);
+}
+
+#[tokio::test]
+async fn a_queue_that_cannot_be_counted_stands_as_it_was_counted_last() {
+    let (world, tenant, kiosk) = World::with_kiosk().await;
+    let device = kiosk.identity.device();
+    let counted = QueueState { care: 3, audit: 4, rejected: 1, oldest_age: Some(240), unknown: false };
+    let unknown = QueueState { unknown: true, ..QueueState::default() };
+    let beat = |queue| Heartbeat { queue, ..beat(&world, &kiosk) };
+    let store = world.store.facility(&tenant.facility);
+    store.heartbeat(&kiosk.identity, &beat(counted));
+    store.heartbeat(&kiosk.identity, &beat(unknown));
+    let registry = world.store.organization(&tenant.organization);
+    let known = registry.device(device).await.unwrap();
+    assert_eq!((known.waiting, known.sync.rejected), (7, 1));
+    assert_eq!(known.sync.oldest_waiting, Some(world.now().plus_millis(-240_000)));
+    world.store.close();
+    // Where nothing of it is in memory any more as well.
+    let path = world.directory.path().join("server.db");
+    for _ in 0..2 {
+        let again = Store::open(&path, &key(), world.ambient.clone()).unwrap();
+        assert_eq!(again.organization(&tenant.organization).device(device).await.unwrap(), known);
+        again.facility(&tenant.facility).heartbeat(&kiosk.identity, &beat(unknown));
+        assert_eq!(again.organization(&tenant.organization).device(device).await.unwrap(), known);
+        again.close();
+    }
 }
 
 #[tokio::test]

@@ -51,6 +51,8 @@ impl Device {
             device_key: Arc::clone(&self.key),
             max_mib: 64,
             now: at(0),
+            is_begun: false,
+            runs: true,
         })
     }
 }
