@@ -36,8 +36,8 @@ impl Forms {
     ) -> Result<Change, NotSaved> {
         let Makes { kind, collection, record, supersedes, lives_here: _ } = prepared.makes;
         let strikes = prepared.amends == Some(Amends::StrikesOut);
-        let (recorded_at, clock_quality) = self.reader.clock.stamp();
-        let (read, base_seq) = prepared.read(answers, (recorded_at, clock_quality))?;
+        let stamp = self.reader.clock.stamp();
+        let (read, base_seq) = prepared.read(answers, stamp)?;
         let Answers { values: mut fields, doubts } = read;
         let reason = reason(&mut fields)?;
         if collection == Collection::Records && !strikes && fields.values().all(Value::is_null) {
@@ -54,24 +54,18 @@ impl Forms {
             .partition(|doubt| prepared.leaves(&fields, &doubt.field) && unasked(&doubt.field));
         let charts = collection == Collection::Records;
         let actor = prepared.writer.actor();
+        let assignment = self.reader.trail.grant().assignment_id;
         let mut change = Change {
-            actor: actor.user,
-            session: actor.session,
-            assignment: self.reader.trail.grant().assignment_id,
             kind,
-            collection,
             record,
             base_seq,
             patient: prepared.resident.as_ref().map(|resident| resident.id),
             workflow: charts.then(|| prepared.workflow.key.clone()),
             schema_version: charts.then_some(prepared.workflow.version),
-            fields,
-            confirmed: Vec::new(),
             reason,
             entered_in_error: strikes,
-            recorded_at,
-            clock_quality,
             supersedes,
+            ..Change::create((actor.user, actor.session), assignment, collection, fields, stamp)
         };
         if charts && kind == ChangeKind::Create {
             doubts.extend(self.repeated(prepared, Entry { change: &change, token })?);

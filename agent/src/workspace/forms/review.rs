@@ -53,26 +53,15 @@ impl Forms {
             ReviewKind::Amendments => Map::new(),
             ReviewKind::Unknown => return Err(Refused::NoSuchReview.into()),
         };
-        let actor = *permit.actor();
-        let (recorded_at, clock_quality) = reader.clock.stamp();
+        let actor = permit.actor();
+        let (author, assignment) = ((actor.user, actor.session), reader.trail.grant().assignment_id);
         let change = Change {
-            actor: actor.user,
-            session: actor.session,
-            assignment: reader.trail.grant().assignment_id,
             kind: ChangeKind::Patch,
-            collection: Collection::Reviews,
             record: Some(id.into()),
             base_seq: base,
             patient: Some(review.patient_id),
-            workflow: None,
-            schema_version: None,
-            fields,
-            confirmed: Vec::new(),
-            reason: None,
-            entered_in_error: false,
-            recorded_at,
-            clock_quality,
             supersedes: refused.map(|refused| refused.n),
+            ..Change::create(author, assignment, Collection::Reviews, fields, reader.clock.stamp())
         };
         let entry = Entry { change: &change, token };
         self.append(&Writer::Manage(permit), entry, &Access::closing(review.patient_id))?;
