@@ -99,6 +99,12 @@ impl Person {
         &self.session.actor
     }
 
+    /// The organization that the request is for; none where it is for the platform.
+    #[must_use]
+    pub const fn tenant(&self) -> Option<OrganizationId> {
+        self.tenant
+    }
+
     /// For whom something is hashed that the person wants.
     #[must_use]
     pub const fn caller(&self) -> Caller {
