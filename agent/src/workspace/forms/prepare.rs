@@ -101,7 +101,7 @@ pub(super) struct Makes {
 }
 
 /// What a correction does to an entry.
-#[derive(PartialEq)]
+#[derive(PartialEq, Eq)]
 pub(super) enum Amends {
     Corrects,
     StrikesOut,

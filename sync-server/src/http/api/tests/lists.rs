@@ -220,7 +220,7 @@ async fn a_page_goes_on_with_nothing_but_what_it_is_a_page_of() {
     let lists = scene.lists();
     let described = Description::of(ROUTES);
     for (route, path, token) in &lists {
-        let get = async |path: &str| scene.office.ask_as(Some(token), &Method::GET, path, &[], b"").await;
+        let get = async |path: &str| scene.office.ask_as(Some(*token), &Method::GET, path, &[], b"").await;
         let first = get(&format!("{path}?limit=1")).await.body;
         let next = first["next"].as_str().unwrap();
         // However many at once, and under each name of the API.
