@@ -5,28 +5,21 @@ use carepost_protocol::change::Lane;
 use carepost_protocol::id::RecordId;
 use carepost_protocol::time::ClockQuality;
 use carepost_protocol::wire::heartbeat::{ChangeName, QueueState, Settlement};
-use carepost_tests::api::text;
 use carepost_tests::device::Device;
-use carepost_tests::fixture;
-use carepost_tests::world::{Organization, Server, items};
+use carepost_tests::scene::Scene;
+use carepost_tests::world::items;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
-use tempfile::TempDir;
 
 use crate::cli::Terminal;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()> {
-    crate::install_provider();
-    let folder = TempDir::new()?;
-    let server = Server::start(&folder.path().join("server")).await?;
-    let organization = server.organization("Golden Years", "golden-years", "ALF_OPERATOR").await?;
-    let facility = organization.facility("Riverside", "ALF", Some(48), 40).await?;
-    let nora = facility.nurse("Nora Quist", "rn", "482915", "04A1B2C3D4E5F6").await?;
-    let residents = facility.admit(&fixture::residents("R", 1, true)).await?;
+    let scene = Scene::new(1).await?;
+    let Scene { server, facility, nora, .. } = &scene;
+    let (who, resident) = scene.resident()?;
     let device =
-        Device::enroll(&folder.path().join("kiosk"), &server, server.devices.port(), &facility, "Hall")
-            .await?;
+        Device::enroll(&scene.folder_of("kiosk"), server, server.devices.port(), facility, "Hall").await?;
     let actor = device.nurse(nora.id.parse()?);
     let charted = |patient: &str, workflow: &str| -> Result<String> {
         let fields =
@@ -38,8 +31,8 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
     };
     let mut chain = device.chain(Lane::Care);
     let nobody = RecordId::of_create(chain.incarnation, 99, device.clock.now()).to_string();
-    let entries = [charted(&residents[0], "rounds")?, charted(&nobody, "rounds")?];
-    let wire = device.wire(&server)?;
+    let entries = [charted(resident, "rounds")?, charted(&nobody, "rounds")?];
+    let wire = device.wire(server)?;
     let kind = [("content-type", "application/json")];
     let answer =
         wire.send(Method::POST, "/api/v1/sync/push", &kind, chain.batch(&entries)?.into_bytes()).await?;
@@ -50,8 +43,8 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
     );
 
     // The administrator sees both, and one to the byte.
-    let session = folder.path().join("session.json").display().to_string();
-    let terminal = Terminal { server: &server, session };
+    let session = scene.folder_of("session.json").display().to_string();
+    let terminal = Terminal { server, session };
     terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
     let listed = items(&terminal.does(&["change", "list", "Riverside"]).await?)?;
     let numbers: Vec<_> = listed.iter().filter_map(|change| change["n"].as_u64()).collect();
@@ -64,7 +57,7 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
     assert_eq!(code, 0, "{error}");
     assert_eq!(serde_json::from_str::<Value>(&shown)?["reason"]["code"], "unknown_target");
     let path = format!("/api/v1/devices/{id}/changes/{incarnation}/1");
-    let exported = organization.admin.call(Method::GET, &path, None).await?;
+    let exported = facility.organization.admin.call(Method::GET, &path, None).await?;
     assert!(exported.text.contains(&format!("\"payload\":{}", entries[0])), "{}", exported.text);
 
     // As long as nothing is put right it is refused again, and says so.
@@ -78,10 +71,10 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
     let field = json!({"key": "note", "label": "Note", "type": "string"});
     let by_hand = json!({"key": "pulse_by_hand", "label": "Pulse", "type": "number"});
     let form = json!({"key": "rounds", "label": "Rounds", "fields": [field, by_hand]});
-    organization.admin.post("/api/v1/workflows", &form).await?;
+    facility.organization.admin.post("/api/v1/workflows", &form).await?;
     let retried = terminal.does(&[&["change", "retry"], &name("1")[..]].concat()).await?;
     assert_eq!(retried["settlement"], "applied", "{retried}");
-    assert_eq!(facility.records(&residents[0]).await?.len(), 1);
+    assert_eq!(facility.records(resident).await?.len(), 1);
     let discard =
         [&["change", "discard"], &name("2")[..], &["--reason", "entered for a drill", "--yes"]].concat();
     assert_eq!(terminal.does(&discard).await?["settlement"], "discarded");
@@ -105,7 +98,7 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
     assert_eq!(told, expected);
 
     // Every look at it is written down, and so is who settled it and why.
-    let events = items(&organization.admin.get("/api/v1/audit-events?limit=1000").await?)?;
+    let events = items(&facility.organization.admin.get("/api/v1/audit-events?limit=1000").await?)?;
     let about = |action: &str| {
         let of = |event: &&Value| event["resource_type"] == "change" && event["action"] == action;
         events.iter().filter(of).cloned().collect::<Vec<_>>()
@@ -114,7 +107,7 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
     assert_eq!(about("delete")[0]["details"]["reason"], "entered for a drill");
 
     // What stands with a flag is listed in words, and shown by the same three words as what was refused.
-    let mut unset = device.vitals(&actor, residents[0].parse()?, Map::new());
+    let mut unset = device.vitals(&actor, resident.parse()?, Map::new());
     unset.workflow = Some("rounds".to_owned());
     unset.fields.insert("note".to_owned(), json!("seen again"));
     unset.clock_quality = ClockQuality::Unset;
@@ -124,8 +117,7 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
     assert_eq!(answer.body["verdicts"][0]["verdict"], "applied", "{}", answer.text);
     let (_, table, _) = terminal.types(&["change", "list", "Riverside", "--flagged"]).await?;
     let row = table.lines().nth(1).context("no row")?;
-    let name = admin_name(&organization, &residents[0]).await?;
-    for words in ["entry (rounds)", "Nora Quist", name.as_str(), "the device's clock was not set"] {
+    for words in ["entry (rounds)", "Nora Quist", who, "the device's clock was not set"] {
         assert!(row.contains(words), "no {words}: {table}");
     }
     assert!(row.contains(" CST") || row.contains(" CDT"), "in the facility's zone: {table}");
@@ -139,29 +131,24 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_a_device_whose_name_another_has_is_listed_by_its_id() -> Result<()> {
-    crate::install_provider();
-    let folder = TempDir::new()?;
-    let server = Server::start(&folder.path().join("server")).await?;
-    let organization = server.organization("Golden Years", "golden-years", "ALF_OPERATOR").await?;
-    let facility = organization.facility("Riverside", "ALF", Some(48), 40).await?;
-    let nora = facility.nurse("Nora Quist", "rn", "482915", "04A1B2C3D4E5F6").await?;
-    let residents = facility.admit(&fixture::residents("R", 1, true)).await?;
+    let scene = Scene::new(1).await?;
+    let Scene { server, facility, nora, .. } = &scene;
+    let (_, resident) = scene.resident()?;
     let hall = async |folder_name: &str| {
-        let folder = folder.path().join(folder_name);
-        Device::enroll(&folder, &server, server.devices.port(), &facility, "Hall").await
+        Device::enroll(&scene.folder_of(folder_name), server, server.devices.port(), facility, "Hall").await
     };
     let lost = hall("lost").await?;
     let fields = json!({"note": "seen"}).as_object().cloned().unwrap_or_else(Map::new);
-    let mut entry = lost.vitals(&lost.nurse(nora.id.parse()?), residents[0].parse()?, fields);
+    let mut entry = lost.vitals(&lost.nurse(nora.id.parse()?), resident.parse()?, fields);
     (entry.workflow, entry.clock_quality) = (Some("rounds".to_owned()), ClockQuality::Unset);
     let mut chain = lost.chain(Lane::Care);
     let batch = chain.batch(&[serde_json::to_string(&entry)?])?.into_bytes();
     let kind = [("content-type", "application/json")];
-    let answer = lost.wire(&server)?.send(Method::POST, "/api/v1/sync/push", &kind, batch).await?;
+    let answer = lost.wire(server)?.send(Method::POST, "/api/v1/sync/push", &kind, batch).await?;
     assert_eq!(answer.body["verdicts"][0]["verdict"], "rejected", "{}", answer.text);
 
-    let session = folder.path().join("session.json").display().to_string();
-    let terminal = Terminal { server: &server, session };
+    let session = scene.folder_of("session.json").display().to_string();
+    let terminal = Terminal { server, session };
     terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
     let row = async |words: &[&str]| -> Result<String> {
         let (_, table, error) = terminal.types(words).await?;
@@ -185,7 +172,7 @@ async fn a_change_of_a_device_whose_name_another_has_is_listed_by_its_id() -> Re
     // What was refused once and stands now is listed with what to look at, and is not asked about to be discarded.
     let field = json!({"key": "note", "label": "Note", "type": "string"});
     let form = json!({"key": "rounds", "label": "Rounds", "fields": [field]});
-    organization.admin.post("/api/v1/workflows", &form).await?;
+    facility.organization.admin.post("/api/v1/workflows", &form).await?;
     let retried = terminal.does(&[&["change", "retry"], &named[..]].concat()).await?;
     assert_eq!(retried["settlement"], "applied", "{retried}");
     let flagged = row(&["change", "list", "Riverside", "--flagged"]).await?;
@@ -197,8 +184,4 @@ async fn a_change_of_a_device_whose_name_another_has_is_listed_by_its_id() -> Re
     let (code, _, error) = terminal.types(&discard).await?;
     assert!(code == 1 && error.contains("nothing was done: it stands; strike it out"), "{error}");
     Ok(())
-}
-
-async fn admin_name(organization: &Organization, resident: &str) -> Result<String> {
-    text(&organization.admin.get(&format!("/api/v1/patients/{resident}")).await?, "name")
 }

@@ -225,13 +225,7 @@ async fn a_half_typed_day_or_time_comes_back_as_it_was_typed_and_is_never_saved_
     let rounds = json!({"key": "rounds", "label": "Rounds", "fields": fields});
     scene.facility.organization.admin.post("/api/v1/workflows", &rounds).await?;
     let kiosk = scene.kiosk("hall").await?;
-    let (name, id) = scene.resident()?;
-    let page = Browser::open(WALL.0, WALL.1).await?;
-    page.goto(&kiosk.address()).await?;
-    kiosk.sign_in(&scene.nora).await?;
-    page.sees(&[name]).await?;
-    page.touch(&format!("#r-{id}")).await?;
-    page.touch("#chart-rounds").await?;
+    let page = before_a_form(&scene, &kiosk, "rounds").await?;
     page.fill("[name=seen_at]", "05/01/2026").await?;
     page.fill("[name=next_on]", "05/").await?;
     page.sees(&["Unfinished answers are kept"]).await?;
@@ -249,7 +243,7 @@ async fn a_half_typed_day_or_time_comes_back_as_it_was_typed_and_is_never_saved_
     }
     assert_eq!(page.script("return document.querySelector('[name=_token]').value").await?, token);
     assert_eq!(page.script("return document.querySelector('[autofocus]').name").await?, json!("seen_at"));
-    assert!(scene.facility.records(id).await?.is_empty(), "it is not saved");
+    assert!(scene.facility.records(scene.resident()?.1).await?.is_empty(), "it is not saved");
     page.close().await
 }
 
@@ -257,13 +251,8 @@ async fn a_half_typed_day_or_time_comes_back_as_it_was_typed_and_is_never_saved_
 async fn an_open_form_leaves_the_screen_once_its_device_may_show_less() -> Result<()> {
     let scene = Scene::new(1).await?;
     let kiosk = scene.kiosk("hall").await?;
-    let (name, id) = scene.resident()?;
-    let page = Browser::open(WALL.0, WALL.1).await?;
-    page.goto(&kiosk.address()).await?;
-    kiosk.sign_in(&scene.nora).await?;
-    page.sees(&[name]).await?;
-    page.touch(&format!("#r-{id}")).await?;
-    page.touch("#chart-vitals").await?;
+    let (name, _) = scene.resident()?;
+    let page = before_a_form(&scene, &kiosk, "vitals").await?;
     page.fill("[name=pulse]", "71").await?;
     page.sees(&["Unfinished answers are kept"]).await?;
     let facility = format!("/api/v1/facilities/{}", scene.facility.id);
@@ -277,6 +266,18 @@ async fn an_open_form_leaves_the_screen_once_its_device_may_show_less() -> Resul
     page.touch("#continue-1").await?;
     holds(&page, "pulse", "71").await?;
     page.close().await
+}
+
+/// The wall's page, with a form for the first resident open before the nurse.
+async fn before_a_form(scene: &Scene, kiosk: &Kiosk, workflow: &str) -> Result<Browser> {
+    let (name, id) = scene.resident()?;
+    let page = Browser::open(WALL.0, WALL.1).await?;
+    page.goto(&kiosk.address()).await?;
+    kiosk.sign_in(&scene.nora).await?;
+    page.sees(&[name]).await?;
+    page.touch(&format!("#r-{id}")).await?;
+    page.touch(&format!("#chart-{workflow}")).await?;
+    Ok(page)
 }
 
 /// What is typed is kept: she comes back to it, it is listed, and she discards it.

@@ -209,14 +209,6 @@ pub struct Charted {
     pub beside: Option<Beside>,
 }
 
-impl Charted {
-    /// What became of the versions before, in a word.
-    #[must_use]
-    pub fn became(&self) -> &'static str {
-        if self.counts.iter().all(|entry| entry.is_struck) { "Struck out" } else { "Replaced" }
-    }
-}
-
 /// Corrections of one entry that were made side by side: more than one of them stands, or one beside another that
 /// strikes the entry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,6 +250,8 @@ pub struct Entry {
     pub answered: Answered,
     /// How far it has come.
     pub mark: Mark,
+    /// What became of it, in a word, where others count in its place.
+    pub became: Option<&'static str>,
 }
 
 /// What was answered in an entry, as far as that is here.
@@ -276,10 +270,10 @@ impl Entry {
         if let Answered::With(answers) = &self.answered { answers } else { &[] }
     }
 
-    /// Whether one of its answers is critical, and it is not struck out.
+    /// Whether one of its answers is critical, and it counts.
     #[must_use]
     pub fn is_critical(&self) -> bool {
-        !self.is_struck && self.answers().iter().any(|answer| answer.is_critical)
+        !self.is_struck && self.became.is_none() && self.answers().iter().any(|answer| answer.is_critical)
     }
 
     /// Whether it can be corrected here, or, where it is struck out, put back as it was before.

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::confirm::Confirm;
-use super::find::{device_id, facility_id, patients};
-use super::labels::{Labels, named};
-use super::names::{PATIENT, items, text};
+use super::find::{device_id, facility_id};
+use super::labels::{self, Labels};
+use super::names::{items, text};
 use super::value_parsers::whole;
 use super::{Output, show};
 use crate::store::Flag;
@@ -218,7 +218,7 @@ pub(super) async fn review(client: &Client, review: Review, json: bool) -> anyho
     let mut words = show::table(&thing, REVIEW);
     // Nobody is looked up whom nobody is shown.
     if !json && !items(&thing).is_empty() {
-        let patients = patients(client, items(&thing).iter().flat_map(people)).await;
+        let patients = labels::patients(client, items(&thing).iter().flat_map(people)).await;
         let rows: Vec<_> = items(&thing).iter().map(|review| row(&id, review, &patients)).collect();
         words = show::table(&client.by_clock(json!({ "items": rows })).await, REVIEW);
         words.push_str("\nDecide them at a kiosk of the facility, under \"Needs a look\".");
@@ -234,7 +234,7 @@ fn people(review: &Value) -> impl Iterator<Item = &str> {
 
 /// A review as people read it.
 fn row(facility: &str, review: &Value, patients: &[Value]) -> Value {
-    let who = |id: Option<&Value>| named(patients, id, |it| PATIENT.described(it));
+    let who = |id| labels::patient(patients, id);
     let all = |of: &str| review.get(of).and_then(Value::as_array).into_iter().flatten();
     let others = all("others").map(|id| who(Some(id))).collect::<Vec<_>>().join(", ");
     let fields = all("fields").filter_map(|it| text(it, "field")).collect::<Vec<_>>().join(", ");

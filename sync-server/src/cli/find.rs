@@ -1,7 +1,5 @@
 //! Resolving names: the ids of things, each given as such or by a name.
 
-use std::collections::BTreeSet;
-
 use anyhow::Context as _;
 use carepost_protocol::record::MAX_REPLACED;
 use carepost_protocol::text::{fold, plain};
@@ -11,9 +9,6 @@ use super::client::Client;
 use super::confirm::Confirm;
 use super::names::{DEVICE, FACILITY, NAMED, ORGANIZATION, PATIENT, USER, is_id, items, text};
 use super::show;
-
-/// How many patients are asked for by their ids at once: the most there may be.
-const IDS_AT_ONCE: usize = 100;
 
 /// An organization by slug, else by name; or by id.
 pub(super) async fn organization_id(client: &Client, name: &str) -> anyhow::Result<String> {
@@ -112,28 +107,6 @@ pub(super) async fn devices(client: &Client) -> anyhow::Result<Value> {
         devices.extend(items(&list).iter().cloned());
     }
     Ok(json!({ "items": devices }))
-}
-
-/// The patients of these ids, asked for by hundreds: whom something names is nobody who was looked at. Where they cannot
-/// be read, that is said, and they are left out: what was asked for is done.
-pub(super) async fn patients<'a>(client: &Client, ids: impl Iterator<Item = &'a str>) -> Vec<Value> {
-    let ids: Vec<&str> = ids.collect::<BTreeSet<_>>().into_iter().collect();
-    let mut patients = Vec::new();
-    for some in ids.chunks(IDS_AT_ONCE) {
-        match client.get(&format!("/api/v1/patients?ids={}", some.join(","))).await {
-            Ok(page) => patients.extend(items(&page).iter().cloned()),
-            Err(fault) => {
-                say_unread("residents", &fault);
-                break;
-            }
-        }
-    }
-    patients
-}
-
-/// Says that names could not be read: ids stand in their place.
-pub(super) fn say_unread(whose: &str, fault: &anyhow::Error) {
-    show::say_error(&format!("{whose} are shown by their ids, for their names could not be read: {fault}"));
 }
 
 /// What is an id already, or the one that is looked up.

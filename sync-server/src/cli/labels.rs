@@ -1,13 +1,19 @@
 //! Labels: what people read in place of ids. Whom a list names is looked up for all of it at once, and only what whoever
 //! is signed in may read; an id of which nothing is known stays.
 
+use std::collections::BTreeSet;
+
 use carepost_protocol::role::{Action, Role, may};
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::client::Client;
-use super::find::{devices, patients, say_unread};
+use super::find::devices;
 use super::names::{DEVICE, PATIENT, USER, items, text};
+use super::show;
+
+/// How many patients are asked for by their ids at once: the most there may be.
+const IDS_AT_ONCE: usize = 100;
 
 /// What is known of whom things name.
 #[derive(Default)]
@@ -53,7 +59,7 @@ impl Labels {
     }
 
     pub(super) fn patient(&self, id: Option<&Value>) -> String {
-        named(&self.patients, id, |it| PATIENT.described(it))
+        patient(&self.patients, id)
     }
 
     /// A user by the name that people see, and what tells those of one name apart.
@@ -82,6 +88,28 @@ impl Labels {
     }
 }
 
+/// The patients of these ids, asked for by hundreds: whom something names is nobody who was looked at. Where they cannot
+/// be read, that is said, and they are left out: what was asked for is done.
+pub(super) async fn patients<'a>(client: &Client, ids: impl Iterator<Item = &'a str>) -> Vec<Value> {
+    let ids: Vec<&str> = ids.collect::<BTreeSet<_>>().into_iter().collect();
+    let mut patients = Vec::new();
+    for some in ids.chunks(IDS_AT_ONCE) {
+        match client.get(&format!("/api/v1/patients?ids={}", some.join(","))).await {
+            Ok(page) => patients.extend(items(&page).iter().cloned()),
+            Err(fault) => {
+                say_unread("residents", &fault);
+                break;
+            }
+        }
+    }
+    patients
+}
+
+/// What a list of patients calls the one of an id, with what tells those of one name apart.
+pub(super) fn patient(list: &[Value], id: Option<&Value>) -> String {
+    named(list, id, |it| PATIENT.described(it))
+}
+
 /// A list of them, where it could be read.
 fn read(whose: &str, list: anyhow::Result<Value>) -> Value {
     list.unwrap_or_else(|fault| {
@@ -90,8 +118,13 @@ fn read(whose: &str, list: anyhow::Result<Value>) -> Value {
     })
 }
 
+/// Says that names could not be read: ids stand in their place.
+fn say_unread(whose: &str, fault: &anyhow::Error) {
+    show::say_error(&format!("{whose} are shown by their ids, for their names could not be read: {fault}"));
+}
+
 /// What a list calls the one of an id; the id where it has none.
-pub(super) fn named(list: &[Value], id: Option<&Value>, name: impl Fn(&Value) -> String) -> String {
+fn named(list: &[Value], id: Option<&Value>, name: impl Fn(&Value) -> String) -> String {
     known(list, id).map_or_else(|| id.and_then(Value::as_str).unwrap_or("-").to_owned(), name)
 }
 

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, ClientError};
 use super::confirm::Confirm;
-use super::find::{facility_id, patient_id, patients, replaced_id};
+use super::find::{facility_id, patient_id, replaced_id};
+use super::labels;
 use super::names::{PATIENT, items, text};
 use super::{Output, show};
 
@@ -264,14 +265,10 @@ async fn with_same(client: &Client, mut shown: Value, facility: Option<&str>) ->
         let of = facility.map_or_else(String::new, |id| format!("?facility_id={id}"));
         items(&client.all(&format!("/api/v1/patients{of}")).await?).to_vec()
     } else {
-        patients(client, same(&shown).iter().filter_map(Value::as_str)).await
-    };
-    let described = |id: &Value| {
-        let known = others.iter().find(|it| it.get("id") == Some(id));
-        known.map(|it| PATIENT.described(it)).or_else(|| id.as_str().map(str::to_owned))
+        labels::patients(client, same(&shown).iter().filter_map(Value::as_str)).await
     };
     let tell = |item: &mut Value| {
-        let named: Vec<String> = same(item).iter().filter_map(described).collect();
+        let named: Vec<String> = same(item).iter().map(|id| labels::patient(&others, Some(id))).collect();
         if let Some(item) = item.as_object_mut().filter(|_| !named.is_empty()) {
             item.insert(SAME.to_owned(), named.join(", ").into());
         }

@@ -29,7 +29,7 @@ use crate::http::tenant;
 use crate::operations::person::Person;
 use crate::quota::Asker;
 use crate::refusal_log::Principal;
-use crate::store::{DeviceIdentity, FacilityStore};
+use crate::store::{DeviceIdentity, Expected, FacilityStore, IdempotentRequest};
 use crate::text::line;
 use crate::tls::PeerKey;
 use crate::token;
@@ -94,8 +94,10 @@ impl Device {
 impl<S: Sync> FromRequestParts<S> for Person {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Answer<Self> {
-        // Only the authentication of a route for people puts one there.
-        parts.extensions.get::<Self>().cloned().ok_or_else(unauthenticated)
+        // Only the authentication of a route for people puts one there; the layers behind it add how it is asked.
+        let person = parts.extensions.get::<Self>().cloned().ok_or_else(unauthenticated)?;
+        let expected = parts.extensions.get::<Expected>().cloned().unwrap_or_default();
+        Ok(person.asking(expected, parts.extensions.get::<IdempotentRequest>().copied()))
     }
 }
 

@@ -13,7 +13,6 @@ use tower::ServiceExt as _;
 
 use crate::error::{Answer, Refusal};
 use crate::http::extract::MAX_JSON;
-use crate::operations::person::Person;
 use crate::store::{Expected, Version};
 
 /// The most versions that a change names.
@@ -36,9 +35,7 @@ pub async fn layer(State(shows): State<Option<MethodRouter>>, mut request: Reque
         }
         (Ok(expected), _) => expected.unwrap_or_default(),
     };
-    if let Some(person) = request.extensions_mut().remove::<Person>() {
-        request.extensions_mut().insert(person.expecting(expected));
-    }
+    request.extensions_mut().insert(expected);
     let Some(shows) = shows else { return next.run(request).await };
     let asked = (request.uri().clone(), request.extensions().clone());
     let mut response = next.run(request).await;

@@ -84,7 +84,7 @@ async fn once(app: App, route: &'static Route, request: Request, next: Next) -> 
     let mut share = app.quotas.share(Asker::of(&parts.extensions));
     let bytes = extract::read(content, MAX_JSON, &mut share).await?;
     drop(share);
-    let person = parts.extensions.remove::<Person>();
+    let person = parts.extensions.get::<Person>().cloned();
     // A person's is in whose key it is.
     let place = match &person {
         Some(_) => TenantClaim::Nothing,
@@ -100,10 +100,7 @@ async fn once(app: App, route: &'static Route, request: Request, next: Next) -> 
         }
         return Ok(response);
     }
-    match person {
-        Some(person) => drop(parts.extensions.insert(person.idempotent(asked.request))),
-        None => drop(parts.extensions.insert(asked.request)),
-    }
+    parts.extensions.insert(asked.request);
     let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
     asked.keep(&app, response).await
 }

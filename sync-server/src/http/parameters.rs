@@ -6,6 +6,7 @@ use axum::extract::{Query, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use carepost_protocol::workflow::FieldError;
+use http::Uri;
 
 use super::openapi::DESCRIPTION;
 use super::route::Route;
@@ -27,10 +28,18 @@ pub async fn layer(State(taken): State<Arc<[String]>>, request: Request, next: N
     }
 }
 
+/// What a query gives, by name.
+///
+/// # Errors
+/// `invalid` where it cannot be read.
+pub fn given(uri: &Uri) -> Answer<Vec<(String, String)>> {
+    let given = Query::try_from_uri(uri).map(|Query(given)| given);
+    given.map_err(|_| Refusal::field("query", "it cannot be read: escape it as URLs are"))
+}
+
 fn check(taken: &[String], request: &Request) -> Answer<()> {
-    let given = Query::<Vec<(String, String)>>::try_from_uri(request.uri())
-        .map_err(|_| Refusal::field("query", "it cannot be read: escape it as URLs are"))?;
-    let unknown = given.0.into_iter().map(|(name, _)| name).filter(|name| !taken.contains(name));
+    let unknown =
+        given(request.uri())?.into_iter().map(|(name, _)| name).filter(|name| !taken.contains(name));
     let words = if taken.is_empty() {
         "there is no such parameter; this endpoint takes none".to_owned()
     } else {

@@ -21,19 +21,29 @@ pub type Page<T> = Listed<T, Anchor>;
 pub type Key<T> = fn(&T) -> String;
 
 /// Which page of a list.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Which {
     /// By which of its keys, which its description names; `-` before one is from the last on.
     pub sort: Option<String>,
-    /// The next page: `next` of the one before, as it is.
+    /// The next page: `next` of the one before, as it is, with the same filters.
     pub page: Option<String>,
     /// At most so many; 200 unless given, 1,000 at most.
     pub limit: Option<usize>,
 }
 
 impl Which {
+    /// The names of what it takes in a query.
+    pub const PARAMETERS: [&str; 3] = ["sort", "page", "limit"];
+
+    /// Where a page is none of the list that is asked for.
+    #[must_use]
+    pub fn no_page() -> Refusal {
+        let words = "give `next` of the page before, as it is, for the same list and with the same filters; or begin \
+                     again without `page`";
+        Refusal::field("page", words)
+    }
+
     /// After which place, and how many, of a list that has one order.
     ///
     /// # Errors
@@ -86,9 +96,7 @@ impl Which {
         let Some(page) = self.page.as_deref() else { return Ok((None, size)) };
         let json = URL_SAFE_NO_PAD.decode(page).ok();
         let place = json.and_then(|json| serde_json::from_slice(&json).ok());
-        let place =
-            place.ok_or_else(|| Refusal::field("page", "give `next` of the page before, as it is"))?;
-        Ok((Some(place), size))
+        Ok((Some(place.ok_or_else(Self::no_page)?), size))
     }
 }
 

@@ -65,10 +65,10 @@ impl Person {
         Err(Refusal::not_found())
     }
 
-    /// The same person, whose edit is only of what is as expected.
+    /// The same person, whose edit is only of what is as expected, and whose request is done once where it is known.
     #[must_use]
-    pub fn expecting(self, expected: Expected) -> Self {
-        Self { expected, ..self }
+    pub fn asking(self, expected: Expected, idempotent: Option<IdempotentRequest>) -> Self {
+        Self { expected, idempotent, ..self }
     }
 
     /// Whether a thing is as the person saw it: for what is only asked about it. What changes it looks at that in its
@@ -78,12 +78,6 @@ impl Person {
     /// `changed`.
     pub(super) fn expects(&self, thing: &impl Versioned) -> Answer<()> {
         Ok(self.expected.check(thing)?)
-    }
-
-    /// The same person, whose request is done once.
-    #[must_use]
-    pub fn idempotent(self, request: IdempotentRequest) -> Self {
-        Self { idempotent: Some(request), ..self }
     }
 
     /// Whose request it is, with what rights and for which organization.
@@ -97,6 +91,12 @@ impl Person {
     #[must_use]
     pub const fn actor(&self) -> &Actor {
         &self.session.actor
+    }
+
+    /// The organization that the request is for; none where it is for the platform.
+    #[must_use]
+    pub const fn tenant(&self) -> Option<OrganizationId> {
+        self.tenant
     }
 
     /// For whom something is hashed that the person wants.

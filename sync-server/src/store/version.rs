@@ -69,68 +69,26 @@ impl FromStr for Version {
     }
 }
 
-impl Versioned for Organization {
-    fn version(&self) -> Version {
-        Version::of(&json!([
-            self.id,
-            self.name,
-            self.slug,
-            self.organization_type,
-            self.npi,
-            self.address,
-            self.contact
-        ]))
-    }
+/// Things that can be edited, each with what of it: its version is of these.
+macro_rules! versioned {
+    ($($thing:ty: $($field:ident),+;)+) => {
+        $(impl Versioned for $thing {
+            fn version(&self) -> Version {
+                Version::of(&json!([$(self.$field),+]))
+            }
+        })+
+    };
 }
 
-impl Versioned for Facility {
-    fn version(&self) -> Version {
-        Version::of(&json!([
-            self.id,
-            self.name,
-            self.facility_type,
-            self.licensed_beds,
-            self.current_census,
-            self.phone,
-            self.phi_mode,
-            self.require_encryption,
-            self.record_days,
-            self.time_zone,
-            self.address,
-            self.units
-        ]))
-    }
-}
-
-impl Versioned for User {
-    fn version(&self) -> Version {
-        Version::of(&json!([
-            self.id,
-            self.facility_id,
-            self.username,
-            self.email,
-            self.display_name,
-            self.role,
-            self.employee_id,
-            self.session_timeout_minutes,
-            self.is_active,
-            self.pin_exposed_at,
-            self.secrets
-        ]))
-    }
-}
-
-impl Versioned for Device {
-    fn version(&self) -> Version {
-        Version::of(&json!([
-            self.id,
-            self.name,
-            self.device_type,
-            self.phi_mode,
-            self.state,
-            self.deactivation
-        ]))
-    }
+versioned! {
+    Organization: id, name, slug, organization_type, npi, address, contact;
+    Facility: id, name, facility_type, licensed_beds, current_census, phone, phi_mode, require_encryption,
+        record_days, time_zone, address, units;
+    User: id, facility_id, username, email, display_name, role, employee_id, session_timeout_minutes,
+        is_active, pin_exposed_at, secrets;
+    Device: id, name, device_type, phi_mode, state, deactivation;
+    Badge: id, user_id, is_active;
+    KeptChange: device, incarnation, n, reason, flags, settlement, settled_at;
 }
 
 impl Versioned for Patient {
@@ -139,29 +97,9 @@ impl Versioned for Patient {
     }
 }
 
-impl Versioned for Badge {
-    fn version(&self) -> Version {
-        Version::of(&json!([self.id, self.user_id, self.is_active]))
-    }
-}
-
 impl Versioned for Workflow {
     fn version(&self) -> Version {
         Version::of(&json!(self))
-    }
-}
-
-impl Versioned for KeptChange {
-    fn version(&self) -> Version {
-        Version::of(&json!([
-            self.device,
-            self.incarnation,
-            self.n,
-            self.reason,
-            self.flags,
-            self.settlement,
-            self.settled_at
-        ]))
     }
 }
 

@@ -257,6 +257,7 @@ fn resident_page() -> ResidentPage {
                 .to_vec(),
         ),
         mark,
+        became: None,
     };
     let entry = |mark, recorded_at: &str, author: &str| Charted {
         counts: vec![version(mark, recorded_at, author)],

@@ -4,7 +4,7 @@
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::day::Today;
 use carepost_protocol::id::PatientId;
-use carepost_protocol::patient::{self, may_be_one, numbers};
+use carepost_protocol::patient::{self, may_be_one};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::Field;
@@ -43,13 +43,8 @@ impl Forms {
         answers: &Typed,
     ) -> Result<(), NotSaved> {
         let alike = match (change.kind, edited) {
-            // Of the numbers that the edit gives: about another's that stands a review asks.
-            (ChangeKind::Patch, Some(edited))
-                if numbers().any(|number| change.fields.contains_key(number.key)) =>
-            {
-                let mut given = PatientDocument { mrn: String::new(), medicare: None, ..edited.clone() };
-                given.set_all(&change.fields);
-                self.reader.with_the_number_of(permit, &given)?
+            (ChangeKind::Patch, Some(edited)) => {
+                self.reader.with_a_number_of(permit, edited, &change.fields)?
             }
             (ChangeKind::Create, _) if change.supersedes.is_none() => {
                 let mut admitted = PatientDocument::new(PatientId::from_bytes([0; 16]));

@@ -12,7 +12,7 @@ use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::workflow::{Answers, FieldError};
 use serde_json::{Map, Value};
 
-use super::prepare::{Makes, Prepared};
+use super::prepare::{Amends, Makes, Prepared};
 use super::seen::Seen;
 use super::{Forms, settled, storage};
 use crate::outbox::Entry;
@@ -34,14 +34,17 @@ impl Forms {
         answers: &Typed,
         token: &str,
     ) -> Result<Change, NotSaved> {
-        let Makes { kind, collection, record, supersedes, strikes, lives_here: _, differs } = prepared.makes;
-        let (recorded_at, clock_quality) = self.reader.clock.stamp();
-        let (read, base_seq) = prepared.read(answers, (recorded_at, clock_quality))?;
+        let Makes { kind, collection, record, supersedes, lives_here: _ } = prepared.makes;
+        let strikes = prepared.amends == Some(Amends::StrikesOut);
+        let stamp = self.reader.clock.stamp();
+        let (read, base_seq) = prepared.read(answers, stamp)?;
         let Answers { values: mut fields, doubts } = read;
         let reason = reason(&mut fields)?;
         if collection == Collection::Records && !strikes && fields.values().all(Value::is_null) {
-            return Err(nothing_filled_in(prepared.makes));
+            return Err(nothing_filled_in(prepared));
         }
+        // What was refused may be sent again as it is.
+        let differs = prepared.amends == Some(Amends::Corrects) && supersedes.is_none();
         if differs && prepared.leaves_all(&fields) {
             return Err(nothing_changed());
         }
@@ -51,24 +54,18 @@ impl Forms {
             .partition(|doubt| prepared.leaves(&fields, &doubt.field) && unasked(&doubt.field));
         let charts = collection == Collection::Records;
         let actor = prepared.writer.actor();
+        let assignment = self.reader.trail.grant().assignment_id;
         let mut change = Change {
-            actor: actor.user,
-            session: actor.session,
-            assignment: self.reader.trail.grant().assignment_id,
             kind,
-            collection,
             record,
             base_seq,
             patient: prepared.resident.as_ref().map(|resident| resident.id),
             workflow: charts.then(|| prepared.workflow.key.clone()),
             schema_version: charts.then_some(prepared.workflow.version),
-            fields,
-            confirmed: Vec::new(),
             reason,
             entered_in_error: strikes,
-            recorded_at,
-            clock_quality,
             supersedes,
+            ..Change::create((actor.user, actor.session), assignment, collection, fields, stamp)
         };
         if charts && kind == ChangeKind::Create {
             doubts.extend(self.repeated(prepared, Entry { change: &change, token })?);
@@ -183,16 +180,13 @@ impl Prepared {
     }
 }
 
-fn nothing_filled_in(makes: Makes) -> NotSaved {
-    let instead = match makes {
-        Makes { kind: ChangeKind::Amend, differs: true, .. } => {
-            "to take the entry out, go back and press Charted in error"
-        }
-        // It puts back what was struck out; nothing of that was refused before.
-        Makes { kind: ChangeKind::Amend, supersedes: None, .. } => {
+fn nothing_filled_in(prepared: &Prepared) -> NotSaved {
+    let instead = match (&prepared.amends, prepared.makes.supersedes) {
+        (Some(Amends::Corrects), None) => "to take the entry out, go back and press Charted in error",
+        (Some(Amends::PutsBack(_)), None) => {
             "answer at least one question, or go back: the entry stays struck out"
         }
-        Makes { .. } => "answer at least one question, or go back without saving",
+        (_, _) => "answer at least one question, or go back without saving",
     };
     NotSaved::NotTaken(format!("nothing is filled in: {instead}"))
 }

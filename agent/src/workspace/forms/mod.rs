@@ -29,7 +29,7 @@ use super::times::settled;
 use super::view::{CARRIED, Form, FormPage, Kept, NotOpened, OFFSET, Refused, SEEN, SessionKey, Typed};
 use crate::outbox::version_of;
 use drafts::{asked, laid_over, typed_over};
-use prepare::Prepared;
+use prepare::{Amends, Prepared};
 use seen::Seen;
 
 pub use admission::News;
@@ -172,7 +172,7 @@ impl Forms {
         let token = self.token();
         reader.trail.accessed(&actor, &access.about(prepared.resident.as_ref()), true);
         let discharged = prepared.is_about_somebody_gone();
-        let struck = prepared.makes.record.filter(|_| prepared.makes.strikes);
+        let struck = prepared.makes.record.filter(|_| prepared.amends == Some(Amends::StrikesOut));
         let strikes = match prepared.resident.as_ref().zip(struck) {
             Some((resident, record)) => {
                 reader.entry(&self.session.permits(on, Some(&access))?, resident.id, record)?
@@ -182,7 +182,10 @@ impl Forms {
         Ok(FormPage {
             discharged,
             strikes,
-            puts_back: prepared.puts_back,
+            puts_back: match prepared.amends {
+                Some(Amends::PutsBack(struck)) => Some(struck),
+                Some(Amends::Corrects | Amends::StrikesOut) | None => None,
+            },
             is_superseded: prepared.is_superseded,
             since,
             form: form.clone(),

@@ -74,8 +74,8 @@ pub(super) struct Prepared {
     pub(super) is_discharged: bool,
     /// Whether what it makes can be corrected here: the version of the form that it was charted in is here.
     pub(super) has_form: bool,
-    /// Who struck out what is put back, and why.
-    pub(super) puts_back: Option<Struck>,
+    /// What it does to the entry that it corrects.
+    pub(super) amends: Option<Amends>,
     /// Whether there is a newer version of what is charted anew.
     pub(super) is_superseded: bool,
     pub(super) makes: Makes,
@@ -96,11 +96,17 @@ pub(super) struct Makes {
     pub(super) collection: Collection,
     pub(super) record: Option<RecordId>,
     pub(super) supersedes: Option<u64>,
-    pub(super) strikes: bool,
     /// Whether a resident lives here from then on; none where that is not what it is about.
     pub(super) lives_here: Option<bool>,
-    /// Whether it has to differ from what was filled in.
-    pub(super) differs: bool,
+}
+
+/// What a correction does to an entry.
+#[derive(PartialEq, Eq)]
+pub(super) enum Amends {
+    Corrects,
+    StrikesOut,
+    /// As it was before somebody struck it out: who, and why.
+    PutsBack(Struck),
 }
 
 /// A record as it was charted, here or on its way.
@@ -214,13 +220,13 @@ impl Forms {
             self.reader.trail.refused(actor, asker.access);
             return Err(Refused::NotTheirs);
         }
-        if strikes && is_struck {
-            return Err(Refused::Struck);
-        }
-        // What was struck out is put back as it was before.
-        let differs = !strikes && !is_struck;
         let by = self.reader.name_of(author);
-        let puts_back = is_struck.then(|| Struck { by: by.clone(), reason: known.reason.clone() });
+        let amends = match (strikes, is_struck) {
+            (true, true) => return Err(Refused::Struck),
+            (true, false) => Amends::StrikesOut,
+            (false, true) => Amends::PutsBack(Struck { by: by.clone(), reason: known.reason.clone() }),
+            (false, false) => Amends::Corrects,
+        };
         let Recorded { workflow, version, values, confirmed, charted_at, .. } =
             match known.amends.filter(|_| is_struck) {
                 Some(before) => self.charted(read, patient, before)?,
@@ -231,15 +237,15 @@ impl Forms {
             return Err(Refused::NotSent);
         }
         let makes = Makes::new(ChangeKind::Amend, Collection::Records, Some(record));
-        let makes = Makes { strikes, differs, ..makes };
         let author = (!is_own).then_some(by);
         let own = forms.version(&workflow, version)?;
         let has_form = own.is_some();
         let asked =
             if strikes { Some(forms.struck_in(&workflow, version)?) } else { own.map(Arc::unwrap_or_clone) };
-        let form = with_reason(asked.ok_or(Refused::NoSuchVersion)?, strikes, is_struck);
+        let form = with_reason(asked.ok_or(Refused::NoSuchVersion)?, &amends);
         let prepared = Prepared::new(asker, writer, Some(resident), form, makes);
-        let prepared = Prepared { author, has_form, confirmed, charted_at, puts_back, ..prepared };
+        let amends = Some(amends);
+        let prepared = Prepared { author, has_form, confirmed, charted_at, amends, ..prepared };
         Ok(if strikes { prepared } else { prepared.filled(values, asker.units) })
     }
 
@@ -294,15 +300,19 @@ impl Forms {
                     Some(version) => self.reader.workflows()?.struck_in(&key, version)?,
                     None => self.reader.workflows()?.asked_in(&key, version.or(charted))?,
                 };
-                let mut makes = Makes::new(change.kind, Collection::Records, change.record);
-                let mut puts_back = None;
-                if change.kind == ChangeKind::Amend {
-                    makes.strikes = change.entered_in_error;
-                    puts_back = self.struck(read, patient, change.record.filter(|_| !makes.strikes))?;
-                    form = with_reason(form, makes.strikes, puts_back.is_some());
+                let amends = match change.record.filter(|_| change.kind == ChangeKind::Amend) {
+                    Some(_) if change.entered_in_error => Some(Amends::StrikesOut),
+                    Some(id) => {
+                        Some(self.struck(read, patient, id)?.map_or(Amends::Corrects, Amends::PutsBack))
+                    }
+                    None => None,
+                };
+                if let Some(amends) = &amends {
+                    form = with_reason(form, amends);
                 }
+                let makes = Makes::new(change.kind, Collection::Records, change.record);
                 let prepared = Prepared::new(asker, writer, Some(resident), form, makes);
-                let prepared = Prepared { puts_back, ..prepared };
+                let prepared = Prepared { amends, ..prepared };
                 let mut prepared = prepared.filled(change.fields, asker.units);
                 prepared.answers.extend(change.reason.map(|reason| (REASON.to_owned(), reason)));
                 prepared
@@ -338,12 +348,12 @@ impl Forms {
         &self,
         read: &Permit<ReadPatients>,
         patient: PatientId,
-        id: Option<RecordId>,
+        id: RecordId,
     ) -> Result<Option<Struck>, Refused> {
-        match id.map(|id| self.charted(read, patient, id)).transpose() {
+        match self.charted(read, patient, id) {
             Ok(known) => Ok(known
-                .filter(|known| known.is_struck)
-                .map(|known| Struck { by: self.reader.name_of(known.author), reason: known.reason })),
+                .is_struck
+                .then(|| Struck { by: self.reader.name_of(known.author), reason: known.reason })),
             Err(Refused::NoSuchRecord) => Ok(None),
             Err(error) => Err(error),
         }
@@ -386,7 +396,7 @@ impl Forms {
 
 impl Makes {
     const fn new(kind: ChangeKind, collection: Collection, record: Option<RecordId>) -> Self {
-        Self { kind, collection, record, supersedes: None, strikes: false, lives_here: None, differs: false }
+        Self { kind, collection, record, supersedes: None, lives_here: None }
     }
 }
 
@@ -445,7 +455,7 @@ impl Prepared {
             zone: asker.zone.clone(),
             is_discharged: false,
             has_form: true,
-            puts_back: None,
+            amends: None,
             is_superseded: false,
             makes,
         }
@@ -496,16 +506,13 @@ impl Prepared {
 }
 
 /// A form that asks for a reason as well, behind all else; when it strikes an entry out, for nothing else.
-fn with_reason(workflow: Workflow, strikes: bool, puts_back: bool) -> Workflow {
-    let label = match (strikes, puts_back) {
-        (true, _) => "Why it was charted in error",
-        (false, true) => "Why it is put back",
-        (false, false) => "Reason for the correction",
+fn with_reason(workflow: Workflow, amends: &Amends) -> Workflow {
+    let (label, (mut fields, rules)) = match amends {
+        Amends::StrikesOut => ("Why it was charted in error", (Vec::new(), Vec::new())),
+        Amends::PutsBack(_) => ("Why it is put back", (workflow.fields, workflow.rules)),
+        Amends::Corrects => ("Reason for the correction", (workflow.fields, workflow.rules)),
     };
-    let reason = Field { required: true, ..Field::new(REASON, label, FieldType::String) };
-    let (mut fields, rules) =
-        if strikes { (Vec::new(), Vec::new()) } else { (workflow.fields, workflow.rules) };
-    fields.push(reason);
+    fields.push(Field { required: true, ..Field::new(REASON, label, FieldType::String) });
     Workflow { fields, rules, ..workflow }
 }
 

@@ -2,7 +2,7 @@
 
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::id::{PatientId, ReviewId};
-use carepost_protocol::patient::{numbers, same_numbers};
+use carepost_protocol::patient::same_numbers;
 use carepost_protocol::record::{Collection, DisputedField, PatientDocument, ReviewDocument, ReviewKind};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::FieldError;
@@ -53,26 +53,15 @@ impl Forms {
             ReviewKind::Amendments => Map::new(),
             ReviewKind::Unknown => return Err(Refused::NoSuchReview.into()),
         };
-        let actor = *permit.actor();
-        let (recorded_at, clock_quality) = reader.clock.stamp();
+        let actor = permit.actor();
+        let (author, assignment) = ((actor.user, actor.session), reader.trail.grant().assignment_id);
         let change = Change {
-            actor: actor.user,
-            session: actor.session,
-            assignment: reader.trail.grant().assignment_id,
             kind: ChangeKind::Patch,
-            collection: Collection::Reviews,
             record: Some(id.into()),
             base_seq: base,
             patient: Some(review.patient_id),
-            workflow: None,
-            schema_version: None,
-            fields,
-            confirmed: Vec::new(),
-            reason: None,
-            entered_in_error: false,
-            recorded_at,
-            clock_quality,
             supersedes: refused.map(|refused| refused.n),
+            ..Change::create(author, assignment, Collection::Reviews, fields, reader.clock.stamp())
         };
         let entry = Entry { change: &change, token };
         self.append(&Writer::Manage(permit), entry, &Access::closing(review.patient_id))?;
@@ -87,13 +76,8 @@ impl Forms {
         chosen: &Map<String, Value>,
         answers: &Typed,
     ) -> Result<(), NotSaved> {
-        let is_numbered = numbers().any(|number| chosen.contains_key(number.key));
-        let Some(resident) = self.reader.resident_here(read, patient)?.filter(|_| is_numbered) else {
-            return Ok(());
-        };
-        let mut resident = PatientDocument { mrn: String::new(), medicare: None, ..resident.document };
-        resident.set_all(chosen);
-        self.are_answered(read, self.reader.with_the_number_of(read, &resident)?, answers)
+        let Some(resident) = self.reader.resident_here(read, patient)? else { return Ok(()) };
+        self.are_answered(read, self.reader.with_a_number_of(read, &resident.document, chosen)?, answers)
     }
 
     /// The answer to whether somebody is another who was asked about, who is named, or none of them: not as long as

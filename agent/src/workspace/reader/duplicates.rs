@@ -3,15 +3,31 @@
 use std::collections::BTreeMap;
 
 use carepost_protocol::id::PatientId;
-use carepost_protocol::patient::same_numbers;
+use carepost_protocol::patient::{numbers, same_numbers};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
+use serde_json::{Map, Value};
 
 use super::Reader;
 use super::residents::present_in;
 use crate::workspace::view::{Known, Refused};
 
 impl Reader {
+    /// The others who have a number that these values give a resident: about another's that stands a review asks.
+    pub(crate) fn with_a_number_of(
+        &self,
+        permit: &Permit<ReadPatients>,
+        resident: &PatientDocument,
+        values: &Map<String, Value>,
+    ) -> Result<Vec<Known>, Refused> {
+        if !numbers().any(|number| values.contains_key(number.key)) {
+            return Ok(Vec::new());
+        }
+        let mut given = PatientDocument { mrn: String::new(), medicare: None, ..resident.clone() };
+        given.set_all(values);
+        self.with_the_number_of(permit, &given)
+    }
+
     /// The others who have a number of a resident's, which is one person's, or took the place of somebody who had it.
     pub(crate) fn with_the_number_of(
         &self,

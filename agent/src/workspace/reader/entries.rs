@@ -190,6 +190,7 @@ impl Reader {
             author: self.name_of(record.recorded_by),
             recorded_at: record.recorded_at,
             mark: Mark::Sent,
+            became: None,
         })
     }
 
@@ -280,8 +281,7 @@ impl Reader {
                 shown
             };
             let counts = take(leaves);
-            let mut earlier = take(ids);
-            earlier.reverse();
+            let earlier = before(&counts, take(ids));
             let made = earlier.last().or(counts.first()).map_or(now, |entry| entry.recorded_at);
             let at = came.get(&root).copied().unwrap_or(made).min(now);
             let is_cut = cut.contains(&root);
@@ -382,12 +382,20 @@ impl Reader {
                 Progress::Acknowledged => Mark::Sent,
                 Progress::Rejected(reason) => Mark::NeedsAttention(reason),
             },
+            became: None,
         };
         // A refused correction corrects nothing.
         let amends = change.record.filter(|_| is_correction && !refused);
         let strikes = change.record.filter(|_| entry.is_struck);
         Ok(Version { amends, strikes, entry: Some(entry) })
     }
+}
+
+/// The versions before those that count, latest first, each with what became of it.
+fn before(counts: &[Entry], earlier: Vec<Entry>) -> Vec<Entry> {
+    let is_struck = counts.iter().all(|entry| entry.is_struck);
+    let became = Some(if is_struck { "Struck out" } else { "Replaced" });
+    earlier.into_iter().rev().map(|entry| Entry { became, ..entry }).collect()
 }
 
 /// Whether it is a correction of one of those.

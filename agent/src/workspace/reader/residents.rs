@@ -56,11 +56,7 @@ impl Reader {
         let edits = self.edits(permit, Collection::Patients)?;
         let joined = self.joined(permit)?;
         let known = self.mirror.all_residents(permit).map_err(storage)?;
-        let mut residents: Vec<Resident> =
-            known.into_iter().map(|document| Resident { document, mark: None }).collect();
-        lay_over(&mut residents, edits);
-        residents.iter_mut().for_each(|resident| join(&mut resident.document, &joined));
-        Ok(residents)
+        Ok(as_known_here(known, edits, &joined))
     }
 
     /// A resident, or whoever is the same person and took the resident's place.
@@ -125,12 +121,8 @@ impl Reader {
         let mut edits = self.edits(permit, Collection::Patients)?;
         edits.retain(|edit| edit.record == id.into());
         let joined = self.joined(permit)?;
-        let document = self.mirror.resident(permit, id).map_err(storage)?;
-        let mut known: Vec<Resident> =
-            document.into_iter().map(|document| Resident { document, mark: None }).collect();
-        lay_over(&mut known, edits);
-        known.iter_mut().for_each(|resident| join(&mut resident.document, &joined));
-        Ok(known.pop())
+        let known = self.mirror.resident(permit, id).map_err(storage)?;
+        Ok(as_known_here(known, edits, &joined).pop())
     }
 
     /// What waits of residents or reviews.
@@ -142,6 +134,18 @@ impl Reader {
         let seq = self.seq().map_err(storage)?;
         self.outbox.edits(permit, collection, seq).map_err(storage)
     }
+}
+
+/// Residents of the mirror as the device knows them: with the edits that wait here, and who was said here to be one.
+fn as_known_here(
+    known: impl IntoIterator<Item = PatientDocument>,
+    edits: Vec<Pending>,
+    joined: &[Joined],
+) -> Vec<Resident> {
+    let mut residents = known.into_iter().map(|document| Resident { document, mark: None }).collect();
+    lay_over(&mut residents, edits);
+    residents.iter_mut().for_each(|resident| join(&mut resident.document, joined));
+    residents
 }
 
 /// Lays edits over residents, in the order in which they were made. A refused edit is marked, and does

@@ -7,7 +7,7 @@ use carepost_protocol::wire::heartbeat::ChangeName;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::List;
+use super::{List, Paged};
 use crate::error::Answer;
 use crate::http::extract::Params;
 use crate::operations::audit_log;
@@ -17,7 +17,6 @@ use crate::store::{AuditQuery, Audited};
 
 /// Which events: all that match every given part, the last received first.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Search {
     /// About this patient.
@@ -34,12 +33,6 @@ pub struct Search {
     since: Option<Timestamp>,
     /// Received before.
     until: Option<Timestamp>,
-    /// By which of its keys, which its description names; `-` before one is from the last on.
-    sort: Option<String>,
-    /// The next page: `next` of the one before, as it is.
-    page: Option<String>,
-    /// At most so many; 200 unless given, 1,000 at most.
-    limit: Option<usize>,
 }
 
 /// An audit event with what the server says of it.
@@ -71,13 +64,13 @@ impl From<Audited> for AuditEntry {
 }
 
 /// Looks for audit events of the organization, the last received first (`-received_at`), by pages.
-#[utoipa::path(get, path = "/api/v1/audit-events", operation_id = "search_audit_events", tag = "audit", security(("session" = [])), params(Search), responses((status = 200, body = List<AuditEntry>)))]
+#[utoipa::path(get, path = "/api/v1/audit-events", operation_id = "search_audit_events", tag = "audit", security(("session" = [])), params(Search, Which), responses((status = 200, body = List<AuditEntry>)))]
 pub async fn search_audit_events(
     person: Person,
     Params(search): Params<Search>,
+    Paged(which, asked): Paged,
 ) -> Answer<axum::Json<List<AuditEntry>>> {
-    let Search { sort, page, limit, .. } = search;
-    let (after, limit) = Which { sort, page, limit }.read("-received_at")?;
+    let (after, limit) = which.read("-received_at")?;
     let query = AuditQuery {
         patient: search.patient_id,
         user: search.user_id,
@@ -89,5 +82,5 @@ pub async fn search_audit_events(
         after,
         limit,
     };
-    List::page(audit_log::search(&person, query).await?, AuditEntry::from)
+    asked.page(audit_log::search(&person, query).await?, AuditEntry::from)
 }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use super::{List, Tagged};
+use super::{List, Paged, Tagged};
 use crate::error::Answer;
-use crate::http::extract::{Id, Json, Params};
+use crate::http::extract::{Id, Json};
 use crate::operations::badges;
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
@@ -76,9 +76,9 @@ impl From<Badge> for BadgeView {
 pub async fn list_badges(
     person: Person,
     Id(user): Id<UserId>,
-    Params(which): Params<Which>,
+    Paged(which, asked): Paged,
 ) -> Answer<axum::Json<List<BadgeView>>> {
-    List::page(badges::list(&person, user, which).await?, BadgeView::from)
+    asked.page(badges::list(&person, user, which).await?, BadgeView::from)
 }
 
 /// One badge.

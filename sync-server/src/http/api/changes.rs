@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{List, Tagged};
+use super::{List, Paged, Tagged};
 use crate::error::{Answer, Refusal};
-use crate::http::extract::{Id, Json, Params};
+use crate::http::extract::{Id, Json};
 use crate::http::idempotency::Residents;
 use crate::operations::changes;
 use crate::operations::paging::Which;
@@ -182,10 +182,10 @@ impl<S: Send + Sync> FromRequestParts<S> for ChangePath {
 pub async fn list_refused_changes(
     person: Person,
     Id(facility): Id<FacilityId>,
-    Params(which): Params<Which>,
+    Paged(which, asked): Paged,
 ) -> Answer<axum::Json<List<ChangeView>>> {
     let (permit, found) = changes::refused(&person, facility, &which).await?;
-    List::page(found, |change| ChangeView::of(&permit, change))
+    asked.page(found, |change| ChangeView::of(&permit, change))
 }
 
 /// The changes of a facility's devices that stand and that somebody should look at, latest first (`-received_at`), by
@@ -194,10 +194,10 @@ pub async fn list_refused_changes(
 pub async fn list_flagged_changes(
     person: Person,
     Id(facility): Id<FacilityId>,
-    Params(which): Params<Which>,
+    Paged(which, asked): Paged,
 ) -> Answer<axum::Json<List<ChangeView>>> {
     let (permit, found) = changes::flagged(&person, facility, &which).await?;
-    List::page(found, |change| ChangeView::of(&permit, change))
+    asked.page(found, |change| ChangeView::of(&permit, change))
 }
 
 /// A change with its exact payload, whatever became of it: refused, or standing with a flag or without. A PIN's verifier

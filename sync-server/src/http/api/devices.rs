@@ -13,11 +13,11 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{List, Tagged};
+use super::{List, Paged, Tagged};
 use crate::app::App;
 use crate::clock;
 use crate::error::Answer;
-use crate::http::extract::{Id, Json, Params};
+use crate::http::extract::{Id, Json};
 use crate::operations::devices::{self, RegisterDevice, UpdateDevice, WithdrawDevice};
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
@@ -197,9 +197,9 @@ pub async fn list_devices(
     State(app): State<App>,
     person: Person,
     Id(facility): Id<FacilityId>,
-    Params(which): Params<Which>,
+    Paged(which, asked): Paged,
 ) -> Answer<axum::Json<List<DeviceView>>> {
-    List::page(devices::list(&person, facility, which).await?, |device| view(&app, device))
+    asked.page(devices::list(&person, facility, which).await?, |device| view(&app, device))
 }
 
 /// Registers a device before it is seen; it enrolls with the token, or waits in the lobby as expected.

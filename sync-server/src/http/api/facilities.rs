@@ -9,10 +9,10 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{List, Tagged};
+use super::{List, Paged, Tagged};
 use crate::app::App;
 use crate::error::Answer;
-use crate::http::extract::{Id, Json, Params};
+use crate::http::extract::{Id, Json};
 use crate::operations::facilities::{self, CreateFacility, UpdateCensus, UpdateFacility};
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
@@ -104,9 +104,9 @@ impl FacilityView {
 pub async fn list_facilities(
     State(app): State<App>,
     person: Person,
-    Params(which): Params<Which>,
+    Paged(which, asked): Paged,
 ) -> Answer<axum::Json<List<FacilityView>>> {
-    List::page(facilities::list(&person, which).await?, |facility| FacilityView::of(&app, facility))
+    asked.page(facilities::list(&person, which).await?, |facility| FacilityView::of(&app, facility))
 }
 
 /// Adds a facility.

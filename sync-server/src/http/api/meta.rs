@@ -7,11 +7,11 @@ use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::List;
+use super::{List, Paged};
 use crate::app::App;
 use crate::clock;
 use crate::error::{Answer, Refusal};
-use crate::http::extract::{Id, Params};
+use crate::http::extract::Id;
 use crate::operations::paging::{Key, Which};
 use crate::store::{SortKeys, StoreError};
 
@@ -81,10 +81,10 @@ fn explain(kind: ProblemKind) -> Explanation {
 
 /// Every kind of problem, by `status` or `title`, by pages.
 #[utoipa::path(get, path = "/problems", operation_id = "list_problems", tag = "server", params(Which), responses((status = 200, body = List<Explanation>)))]
-pub async fn list_problems(Params(which): Params<Which>) -> Answer<axum::Json<List<Explanation>>> {
+pub async fn list_problems(Paged(which, asked): Paged) -> Answer<axum::Json<List<Explanation>>> {
     let keys: &SortKeys<Key<ProblemKind>> =
         &[("status", |kind| kind.status().to_string()), ("title", |kind| sort_key(kind.title()))];
-    List::page(which.of(ProblemKind::ALL.to_vec(), |kind| kind.slug().to_owned(), keys)?, explain)
+    asked.page(which.of(ProblemKind::ALL.to_vec(), |kind| kind.slug().to_owned(), keys)?, explain)
 }
 
 /// One kind of problem.

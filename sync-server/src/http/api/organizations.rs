@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{List, Tagged};
+use super::{List, Paged, Tagged};
 use crate::error::Answer;
-use crate::http::extract::{Id, Json, Params};
+use crate::http::extract::{Id, Json};
 use crate::operations::organizations::{
     self, Address, Contact, CreateOrganization, Founded, UpdateOrganization, npi_warning,
 };
@@ -106,9 +106,9 @@ impl From<Founded> for CreatedOrganization {
 #[utoipa::path(get, path = "/api/v1/organizations", operation_id = "list_organizations", tag = "organizations", security(("session" = [])), params(Which), responses((status = 200, body = List<OrganizationView>)))]
 pub async fn list_organizations(
     person: Person,
-    Params(which): Params<Which>,
+    Paged(which, asked): Paged,
 ) -> Answer<axum::Json<List<OrganizationView>>> {
-    List::page(organizations::list(&person, which).await?, OrganizationView::from)
+    asked.page(organizations::list(&person, which).await?, OrganizationView::from)
 }
 
 /// Creates an organization, its first administrator and its recovery key in one step.

@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{List, Tagged};
+use super::{List, Paged, Tagged};
 use crate::error::{Answer, Refusal};
 use crate::http::extract::{Id, Json, Params};
 use crate::http::idempotency::Residents;
@@ -120,7 +120,6 @@ impl PatientView {
 
 /// Which patients.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct WhichPatients {
     /// Only of this facility.
@@ -132,39 +131,29 @@ pub struct WhichPatients {
     find: Option<String>,
     /// Those of these ids, up to 100 with commas between, in one page. It is given alone.
     ids: Option<String>,
-    /// By which of its keys, which its description names; `-` before one is from the last on.
-    sort: Option<String>,
-    /// The next page: `next` of the one before, as it is.
-    page: Option<String>,
-    /// At most so many; 200 unless given, 1,000 at most.
-    limit: Option<usize>,
 }
 
 /// The patients the asker sees, by `name`, by pages.
-#[utoipa::path(get, path = "/api/v1/patients", operation_id = "list_patients", tag = "patients", security(("session" = [])), params(WhichPatients), responses((status = 200, body = List<PatientView>)))]
+#[utoipa::path(get, path = "/api/v1/patients", operation_id = "list_patients", tag = "patients", security(("session" = [])), params(WhichPatients, Which), responses((status = 200, body = List<PatientView>)))]
 pub async fn list_patients(
     person: Person,
-    Params(which): Params<WhichPatients>,
+    Params(filter): Params<WhichPatients>,
+    Paged(which, asked): Paged,
 ) -> Answer<axum::Json<List<PatientView>>> {
-    let (permit, found) = match which {
-        WhichPatients {
-            ids: Some(ids),
-            facility_id: None,
-            is_active: None,
-            find: None,
-            sort: None,
-            page: None,
-            limit: None,
-        } => patients::of_ids(&person, &ids).await?,
+    let (permit, found) = match filter {
+        WhichPatients { ids: Some(ids), facility_id: None, is_active: None, find: None }
+            if which == Which::default() =>
+        {
+            patients::of_ids(&person, &ids).await?
+        }
         WhichPatients { ids: Some(_), .. } => {
             return Err(Refusal::field("ids", "give it alone, or leave it out"));
         }
-        WhichPatients { ids: None, facility_id, is_active, find, sort, page, limit } => {
-            let which = Which { sort, page, limit };
+        WhichPatients { ids: None, facility_id, is_active, find } => {
             patients::list(&person, facility_id, is_active, find, which).await?
         }
     };
-    List::page(found, |known| PatientView::of(&permit, known))
+    asked.page(found, |known| PatientView::of(&permit, known))
 }
 
 /// Admits a patient. One who may be another of the facility, in care or not, is refused (409, `known-resident`) and
@@ -215,11 +204,11 @@ pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<
 pub async fn list_records(
     person: Person,
     Id(id): Id<PatientId>,
-    Params(which): Params<Which>,
+    Paged(which, asked): Paged,
 ) -> Answer<axum::Json<List<RecordView>>> {
     let records = patients::records(&person, id, &which).await?;
     let view = |Charted { record, struck_out_by }| RecordView { record, struck_out_by };
-    List::page(records, view)
+    asked.page(records, view)
 }
 
 /// Strikes out what was charted in error: it stays, marked, and a correction at a kiosk puts it back. By the same

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{List, Tagged};
+use super::{List, Paged, Tagged};
 use crate::error::Answer;
 use crate::http::extract::{Id, Json, Params};
 use crate::operations::paging::Which;
@@ -94,27 +94,20 @@ impl From<User> for UserView {
 
 /// Which users.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct WhichUsers {
     /// Only of this facility.
     facility_id: Option<FacilityId>,
-    /// By which of its keys, which its description names; `-` before one is from the last on.
-    sort: Option<String>,
-    /// The next page: `next` of the one before, as it is.
-    page: Option<String>,
-    /// At most so many; 200 unless given, 1,000 at most.
-    limit: Option<usize>,
 }
 
 /// The users the asker sees, by `name`, by pages.
-#[utoipa::path(get, path = "/api/v1/users", operation_id = "list_users", tag = "users", security(("session" = [])), params(WhichUsers), responses((status = 200, body = List<UserView>)))]
+#[utoipa::path(get, path = "/api/v1/users", operation_id = "list_users", tag = "users", security(("session" = [])), params(WhichUsers, Which), responses((status = 200, body = List<UserView>)))]
 pub async fn list_users(
     person: Person,
-    Params(WhichUsers { facility_id, sort, page, limit }): Params<WhichUsers>,
+    Params(WhichUsers { facility_id }): Params<WhichUsers>,
+    Paged(which, asked): Paged,
 ) -> Answer<axum::Json<List<UserView>>> {
-    let found = users::list(&person, facility_id, Which { sort, page, limit }).await?;
-    List::page(found, UserView::from)
+    asked.page(users::list(&person, facility_id, which).await?, UserView::from)
 }
 
 /// Adds a user, who cannot sign in before a password or a PIN is set.

@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{List, Tagged};
+use super::{List, Paged, Tagged};
 use crate::error::Answer;
 use crate::http::extract::{Id, Json, Params};
 use crate::operations::paging::Which;
@@ -27,9 +27,9 @@ pub struct OfVersion {
 #[utoipa::path(get, path = "/api/v1/workflows", operation_id = "list_workflows", tag = "workflows", security(("session" = [])), params(Which), responses((status = 200, body = List<Workflow>)))]
 pub async fn list_workflows(
     person: Person,
-    Params(which): Params<Which>,
+    Paged(which, asked): Paged,
 ) -> Answer<axum::Json<List<Workflow>>> {
-    List::page(workflows::list(&person, which).await?, identity)
+    asked.page(workflows::list(&person, which).await?, identity)
 }
 
 /// Publishes a schema; every kiosk of the organization offers it from its next sync on.

@@ -28,7 +28,7 @@ pub(in crate::store) static LIST: SortedList<Patient> = sorted_list!(
     Patient,
     "patients",
     "(?4 IS NULL OR is_active = ?4) AND ",
-    "facility_id = ?5 AND (?4 IS NULL OR is_active = ?4) AND ",
+    "facility_id = ?5 AND ",
     |patient| *patient.id.as_bytes()
 );
 

@@ -25,51 +25,29 @@ pub(in crate::store) struct SortedList<T: 'static> {
     pub(in crate::store) id: fn(&T) -> [u8; 16],
 }
 
-/// A list of the rows of a view: what they have to be by placeholders from `?4` on, in a facility too, each with `AND`
-/// behind it, and what the id of one is.
+/// What stands behind a place, from the first on and from the last on.
+pub(in crate::store) const BEHIND: [&str; 2] = [
+    "(sort_key, id) > (?1, ?2) ORDER BY sort_key, id LIMIT ?3",
+    "(sort_key, id) < (?1, ?2) ORDER BY sort_key DESC, id DESC LIMIT ?3",
+];
+
+/// A list of the rows of a view: what they have to be by placeholders from `?4` on, what they are by the one behind those
+/// in a facility, each with `AND` behind it, and what the id of one is.
 macro_rules! sorted_list {
-    ($type:ty, $view:literal, $wanted:literal, $of_facility:literal, $id:expr) => {
-        $crate::store::rules::sorted::SortedList {
-            one: $crate::store::rules::sorted::keyed!($type, $view, "id = ?1"),
-            all: $crate::store::rules::sorted::both_ways!($type, $view, $wanted),
-            of_facility: $crate::store::rules::sorted::both_ways!($type, $view, $of_facility),
+    ($type:ty, $view:literal, $wanted:literal, $of_facility:literal, $id:expr) => {{
+        use $crate::store::row::{Stored, sql};
+        use $crate::store::rules::sorted::{BEHIND, SortedList};
+        const ROWS: &str =
+            sql!("SELECT ", <$type as Stored>::COLUMNS, ", sort_key FROM ", $view, " WHERE ", $wanted);
+        SortedList {
+            one: sql!("SELECT ", <$type as Stored>::COLUMNS, ", sort_key FROM ", $view, " WHERE id = ?1"),
+            all: [sql!(ROWS, BEHIND[0]), sql!(ROWS, BEHIND[1])],
+            of_facility: [sql!(ROWS, $of_facility, BEHIND[0]), sql!(ROWS, $of_facility, BEHIND[1])],
             id: $id,
         }
-    };
+    }};
 }
 pub(in crate::store) use sorted_list;
-
-macro_rules! both_ways {
-    ($type:ty, $view:literal, $wanted:literal) => {
-        [
-            $crate::store::rules::sorted::keyed!(
-                $type,
-                $view,
-                concat!($wanted, "(sort_key, id) > (?1, ?2) ORDER BY sort_key, id LIMIT ?3")
-            ),
-            $crate::store::rules::sorted::keyed!(
-                $type,
-                $view,
-                concat!($wanted, "(sort_key, id) < (?1, ?2) ORDER BY sort_key DESC, id DESC LIMIT ?3")
-            ),
-        ]
-    };
-}
-pub(in crate::store) use both_ways;
-
-macro_rules! keyed {
-    ($type:ty, $view:literal, $which:expr) => {
-        $crate::store::row::sql!(
-            "SELECT ",
-            <$type as $crate::store::row::Stored>::COLUMNS,
-            ", sort_key FROM ",
-            $view,
-            " WHERE ",
-            $which
-        )
-    };
-}
-pub(in crate::store) use keyed;
 
 impl<T: for<'r> FromRow<'r> + 'static> SortedList<T> {
     /// A page of those rows that the statements find by these values (`?4` and so on), of a facility where one is given

@@ -13,6 +13,7 @@ use super::pushes::push_from;
 use super::quarantine::Kiosk;
 use super::*;
 use crate::http::openapi::DESCRIPTION;
+use crate::http::parameters;
 use crate::http::route::{Parameter, Route};
 
 /// An office that has two of everything that there is a list of.
@@ -95,8 +96,31 @@ async fn chart(kiosk: &Kiosk, nurse: UserId, patient: PatientId) {
     assert_eq!((status, receipt["next_n"].as_u64()), (StatusCode::OK, Some(5)), "{receipt}");
 }
 
-fn is_list(route: &Route) -> bool {
-    ["list_", "search_"].iter().any(|verb| route.operation.starts_with(verb))
+impl Scene {
+    /// Every list, where it is, and who reads it.
+    fn lists(&self) -> Vec<(&'static Route, String, &str)> {
+        let own = |kind: Parameter| match kind {
+            Parameter::Facility => self.office.facility.to_string(),
+            Parameter::User => self.user.clone(),
+            Parameter::Patient => self.patient.clone(),
+            Parameter::Organization
+            | Parameter::Device
+            | Parameter::Enrollment
+            | Parameter::Badge
+            | Parameter::Record
+            | Parameter::Incarnation
+            | Parameter::Number
+            | Parameter::WorkflowKey
+            | Parameter::Problem => panic!("a list of {kind:?}: say here which"),
+        };
+        let is_list =
+            |route: &&Route| ["list_", "search_"].iter().any(|verb| route.operation.starts_with(verb));
+        let token = |route: &Route| match route.operation {
+            "list_organizations" => self.platform.as_str(),
+            _ => self.office.token.as_str(),
+        };
+        routes().filter(is_list).map(|route| (route, route.path_with(own), token(route))).collect()
+    }
 }
 
 /// What tells the items of a list from one another, in its order, read by pages of so many.
@@ -118,28 +142,12 @@ async fn pages(office: &Office, token: &str, path: &str, limit: usize, sort: &st
 
 #[tokio::test]
 async fn every_list_is_read_by_pages_each_item_once() {
-    let Scene { office, platform, user, patient } = scene().await;
-    let own = |kind: Parameter| match kind {
-        Parameter::Facility => office.facility.to_string(),
-        Parameter::User => user.clone(),
-        Parameter::Patient => patient.clone(),
-        Parameter::Organization
-        | Parameter::Device
-        | Parameter::Enrollment
-        | Parameter::Badge
-        | Parameter::Record
-        | Parameter::Incarnation
-        | Parameter::Number
-        | Parameter::WorkflowKey
-        | Parameter::Problem => panic!("a list of {kind:?}: say here which"),
-    };
-    for route in routes().filter(|route| is_list(route)) {
-        let path = route.path_with(own);
-        let is_platforms = route.operation == "list_organizations";
-        let token = if is_platforms { &platform } else { &office.token };
-        let whole = pages(&office, token, &path, 1_000, "").await;
+    let scene = scene().await;
+    let office = &scene.office;
+    for (route, path, token) in scene.lists() {
+        let whole = pages(office, token, &path, 1_000, "").await;
         assert!(whole.len() > 1, "{}: say above what it lists", route.operation);
-        let one_by_one = pages(&office, token, &path, 1, "").await;
+        let one_by_one = pages(office, token, &path, 1, "").await;
         // That a log is read is in the log.
         assert!(one_by_one.ends_with(&whole), "{}: {one_by_one:#?}", route.operation);
         for wrong in ["0", "1001", "5000", "abc"] {
@@ -147,7 +155,7 @@ async fn every_list_is_read_by_pages_each_item_once() {
                 office.ask_as(Some(token), &Method::GET, &format!("{path}?limit={wrong}"), &[], b"").await;
             assert_eq!((told.status, told.field()), (422, "limit"), "{path} {wrong}: {}", told.text);
         }
-        sorted(&office, token, route, &path).await;
+        sorted(office, token, route, &path).await;
         let different: BTreeSet<_> = one_by_one.iter().collect();
         assert_eq!(different.len(), one_by_one.len(), "{}", route.operation);
     }
@@ -186,6 +194,62 @@ async fn sorted(office: &Office, token: &str, route: &Route, path: &str) {
             let told = ask(&format!("limit=1&sort={other}&page={next}")).await;
             assert_eq!((told.status, told.field()), (422, "page"), "{path}: {}", told.text);
         }
+    }
+}
+
+/// What a filter of a list is given.
+fn filter(scene: &Scene, name: &str) -> String {
+    match name {
+        "facility_id" => scene.office.facility.to_string(),
+        "patient_id" => scene.patient.clone(),
+        "user_id" => scene.user.clone(),
+        "device_id" | "session_id" => PatientId::from_bytes([7; 16]).to_string(),
+        "is_active" | "open" => "true".to_owned(),
+        "find" => "e".to_owned(),
+        "source" => "server".to_owned(),
+        "since" => "2026-01-01T00:00:00Z".to_owned(),
+        "until" => "2199-01-01T00:00:00Z".to_owned(),
+        other => panic!("the filter {other}: say here what it may be"),
+    }
+}
+
+#[tokio::test]
+async fn a_page_goes_on_with_nothing_but_what_it_is_a_page_of() {
+    let scene = scene().await;
+    let lists = scene.lists();
+    let described = Description::of(ROUTES);
+    for (route, path, token) in &lists {
+        let get = async |path: &str| scene.office.ask_as(Some(*token), &Method::GET, path, &[], b"").await;
+        let first = get(&format!("{path}?limit=1")).await.body;
+        let next = first["next"].as_str().unwrap();
+        // However many at once, and under each name of the API.
+        for same in [path.clone(), path.replace("/api/v1/", "/api/")] {
+            let told = get(&format!("{same}?page={next}&limit=7")).await;
+            assert_eq!(told.status, 200, "{same}: {}", told.text);
+        }
+        let taken = parameters::taken(&described, route);
+        // What is listed by ids is one page.
+        let filters = taken.iter().filter(|name| !["sort", "page", "limit", "ids"].contains(&name.as_str()));
+        let filtered = filters.map(|name| format!("{path}?{name}={}&limit=1", filter(&scene, name)));
+        let others = lists.iter().map(|(_, other, _)| other).filter(|other| *other != path);
+        for other in filtered.chain(others.map(|other| format!("{other}?limit=1"))) {
+            let told = get(&format!("{other}&page={next}")).await;
+            // Organizations are read by others.
+            if !matches!(told.status, 403 | 404) {
+                assert_eq!((told.status, told.field()), (422, "page"), "{path}, {other}: {}", told.text);
+                assert!(told.text.contains("same filters"), "{other}: {}", told.text);
+            }
+        }
+    }
+    // A filtered list goes on with its filter, wherever that stands, and neither without nor with another.
+    let get = async |query: &str| scene.office.get(&format!("/api/v1/patients?limit=1&{query}")).await;
+    let first = get("find=sample&is_active=true").await.body;
+    let page = format!("page={}", first["next"].as_str().unwrap());
+    let told = get(&format!("is_active=true&{page}&find=sample")).await;
+    assert_eq!((told.status, &told.body["items"][0]["name"]), (200, &json!("Bea Sample")), "{}", told.text);
+    for other in ["", "find=sample&", "find=example&is_active=true&", "find=sample&is_active=false&"] {
+        let told = get(&format!("{other}{page}")).await;
+        assert_eq!((told.status, told.field()), (422, "page"), "{other}: {}", told.text);
     }
 }
 
