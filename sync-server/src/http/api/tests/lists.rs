@@ -217,7 +217,6 @@ fn filter(scene: &Scene, name: &str) -> String {
 async fn a_page_goes_on_with_nothing_but_what_it_is_a_page_of() {
     let scene = scene().await;
     let lists = scene.lists();
-    let described = Description::of(ROUTES);
     for (route, path, token) in &lists {
         let get = async |path: &str| scene.office.ask_as(Some(*token), &Method::GET, path, &[], b"").await;
         let first = get(&format!("{path}?limit=1")).await.body;
@@ -227,7 +226,7 @@ async fn a_page_goes_on_with_nothing_but_what_it_is_a_page_of() {
             let told = get(&format!("{same}?page={next}&limit=7")).await;
             assert_eq!(told.status, 200, "{same}: {}", told.text);
         }
-        let taken = parameters::taken(&described, route);
+        let taken = parameters::taken(&DESCRIPTION, route);
         // What is listed by ids is one page.
         let filters = taken.iter().filter(|name| !["sort", "page", "limit", "ids"].contains(&name.as_str()));
         let filtered = filters.map(|name| format!("{path}?{name}={}&limit=1", filter(&scene, name)));
