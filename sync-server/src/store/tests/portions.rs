@@ -1,10 +1,12 @@
 //! Work that could take long is done in portions, each a commit that is whole by itself: others write in between.
 
 use carepost_protocol::digest::Digest;
+use carepost_protocol::record::FacilityDocument;
 use carepost_protocol::wire::heartbeat::Settlement;
 
 use super::book::Book;
 use super::bounds::push_all;
+use super::stolen::documents;
 use super::*;
 use crate::feed::Wake;
 use crate::store::engine::params;
@@ -231,4 +233,42 @@ async fn a_view_is_counted_while_others_write() {
     });
     let (whole, counted) = compared.await.unwrap();
     assert_eq!(whole, counted);
+}
+
+/// What concerns every facility of an organization, or all of its forms, however many there are.
+#[tokio::test]
+async fn others_write_while_a_form_a_name_or_all_forms_reach_the_feeds() {
+    const FACILITIES: usize = 60;
+    let world = World::ticking();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let found = async |name: &str| {
+        registry.noting(event(&world)).create_facility(new_facility(name)).await.unwrap().id
+    };
+    for n in 1..FACILITIES {
+        found(&format!("House {n}")).await;
+    }
+    let publish = async |n: u32| {
+        let (key, label) = (format!("vitals_{n}"), format!("Vitals {n}"));
+        let form = Workflow { key, label, ..vitals(n.into()) };
+        registry.noting(event(&world)).publish_workflow(form).await.unwrap();
+    };
+    testing::is_answered_meanwhile(&world.store, publish(1)).await;
+    for n in 2..=60 {
+        publish(n).await;
+    }
+    testing::is_answered_meanwhile(&world.store, found("Hillside")).await;
+    let renamed = OrganizationPatch { name: Some("Beta Care".into()), ..OrganizationPatch::default() };
+    let renaming = registry.noting(event(&world)).update_organization(renamed);
+    testing::is_answered_meanwhile(&world.store, renaming).await.unwrap();
+
+    let facilities = registry.facilities().await.unwrap();
+    assert_eq!(facilities.len(), FACILITIES + 1);
+    for facility in facilities {
+        let scope = tenant.organization.enter(facility.id).unwrap();
+        let forms: Vec<(u64, Workflow)> = documents(&world, &scope, Collection::Workflows).await;
+        assert_eq!(forms.len(), 61, "{}", facility.name);
+        let own: Vec<(u64, FacilityDocument)> = documents(&world, &scope, Collection::Facilities).await;
+        assert_eq!(own.last().unwrap().1.organization_name, "Beta Care");
+    }
 }
