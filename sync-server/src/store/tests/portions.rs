@@ -41,6 +41,27 @@ async fn a_batch_that_breaks_off_between_two_portions_is_taken_up_where_it_was_l
     assert_eq!(store.records(&permit, tenant.patient, None, 10_000).await.unwrap().items.len(), 1_800);
 }
 
+/// By the store's own clock, which goes on by a millisecond here with each look at it, and so with each change.
+#[tokio::test]
+async fn no_portion_of_a_batch_takes_longer_than_fifty_milliseconds() {
+    let world = World::ticking();
+    let tenant = world.tenant("alpha").await;
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let changes: Vec<Change> = (0..900).map(|_| kiosk.vitals(&tenant, 70, now)).collect();
+    let mut left = Some(kiosk.batch(&changes).check(&kiosk.identity));
+    let mut portions = 0;
+    while let Some(batch) = left {
+        let began = world.clock.load(Ordering::SeqCst);
+        let access = AccessScope::Facility(tenant.facility);
+        let taken = world.store.write(access, move |tx| push::apply(tx, batch)).await.unwrap();
+        let took = world.clock.load(Ordering::SeqCst) - began;
+        assert!(took <= 50, "{took} ms");
+        (left, portions) = (taken.rest, portions + 1);
+    }
+    assert!(portions >= 900 / 50, "{portions}");
+}
+
 /// Each look at the clock costs a millisecond here, so that a group's time is over after some forty changes.
 #[tokio::test]
 async fn another_organizations_push_is_answered_while_a_long_one_goes_on() {
