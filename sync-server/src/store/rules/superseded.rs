@@ -28,12 +28,12 @@ macro_rules! latest_version {
 }
 pub(in crate::store) use latest_version;
 
-/// A latest version that is not in the feed of the facility whose scope this is.
+/// So many latest versions that are not in the feed of the facility whose scope this is.
 const NOT_IN_FEED: &str = concat!(
     "SELECT id, body FROM workflows AS w WHERE version = ",
     latest_version!(),
     " AND NOT EXISTS (SELECT 1 FROM documents AS d
-        WHERE d.collection = 'workflows' AND d.id = w.id AND d.body = w.body) LIMIT 1"
+        WHERE d.collection = 'workflows' AND d.id = w.id AND d.body = w.body) LIMIT ?1"
 );
 
 /// Brings superseded versions into the feed of the facility whose scope this is, where they are not in it, and takes
@@ -65,9 +65,11 @@ pub(in crate::store) fn bring(tx: &Tx<'_>) -> Result<bool, StoreError> {
         feed.put(tx, Collection::Workflows, id.as_bytes(), None, body.as_deref())?;
         moved += 1;
     }
-    while !is_enough(moved)
-        && let Some((id, body)) = tx.first::<(WorkflowId, String)>(NOT_IN_FEED, params![])?
-    {
+    let left = if is_enough(moved) { 0 } else { PORTION - moved };
+    for (id, body) in tx.all::<(WorkflowId, String)>(NOT_IN_FEED, params![left])? {
+        if is_enough(moved) {
+            break;
+        }
         feed.put(tx, Collection::Workflows, id.as_bytes(), None, Some(&body))?;
         moved += 1;
     }
