@@ -8,6 +8,9 @@ use carepost_protocol::time::ClockQuality;
 use crate::clock;
 use crate::network::client_network;
 
+/// How many events that tell counts one commit takes at most, so that other writers do not wait for long.
+pub const TOLD_AT_ONCE: usize = 250;
+
 /// Where a request came from and what it called.
 #[derive(Debug, Clone)]
 pub struct Client {

@@ -18,6 +18,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::ProblemKind;
 use serde_json::{Map, json};
 
+use crate::audit::TOLD_AT_ONCE;
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::store::SystemStore;
@@ -96,14 +97,18 @@ impl ReadLog {
 
     /// Tells what was counted and whose time is over, or all of it where the server stops.
     pub async fn tell(&self, store: &SystemStore, all: bool) {
-        let told = self.over(clock::now(), all);
-        if !told.is_empty()
-            && let Err(fault) = store.audit(told.clone()).await
-        {
-            tracing::error!(%fault, "how often things were read again could not be written down; it is told later");
-            // Under new names: it may be written all the same.
-            let again = |event| AuditEvent { id: clock::audit_id(clock::now(), clock::random()), ..event };
-            self.kept().told.extend(told.into_iter().map(again));
+        let mut told = self.over(clock::now(), all);
+        while !told.is_empty() {
+            let rest = told.split_off(told.len().min(TOLD_AT_ONCE));
+            if let Err(fault) = store.audit(told.clone()).await {
+                tracing::error!(%fault, "how often things were read again could not be written down; it is told later");
+                // Under new names: it may be written all the same.
+                let again =
+                    |event| AuditEvent { id: clock::audit_id(clock::now(), clock::random()), ..event };
+                self.kept().told.extend(told.into_iter().map(again).chain(rest));
+                return;
+            }
+            told = rest;
         }
     }
 
@@ -167,6 +172,7 @@ mod tests {
 
     use super::*;
     use crate::audit::Client;
+    use crate::testing;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_millis(1_777_622_400_000 + second * 1_000)
@@ -230,15 +236,27 @@ mod tests {
 
     #[tokio::test]
     async fn counts_that_could_not_be_written_are_told_later() {
-        let folder = tempfile::tempdir().unwrap();
-        let ambient = crate::store::Ambient::new(clock::now, clock::fill);
-        let key = crate::store::DatabaseKey::new([7; 32]);
-        let store = crate::store::Store::open(&folder.path().join("server.db"), &key, ambient).unwrap();
+        let (_folder, store) = testing::store();
         store.close();
         let kept = ReadLog::default();
         assert!(reads(&kept, 1, "a", 0) && !reads(&kept, 1, "a", 1));
         kept.tell(&store.system(), true).await;
         assert_eq!(kept.over(at(2), false).len(), 1);
+    }
+
+    /// The most counts that there may be. One write of another is answered in the midst of them.
+    #[tokio::test]
+    async fn counts_are_told_in_portions_between_which_others_write() {
+        let (_folder, store) = testing::store();
+        let (kept, system) = (ReadLog::default(), store.system());
+        for n in (0..COUNTS).chain(0..COUNTS) {
+            let read = AuditEvent { user_agent: Some(n.to_string()), ..view("a") };
+            if kept.is_new(user(1), &read, at(0)).unwrap() {
+                kept.written(user(1), &read);
+            }
+        }
+        testing::is_answered_meanwhile(&store, kept.tell(&system, true)).await;
+        assert!(kept.over(at(1), true).is_empty(), "each is told once");
     }
 
     #[test]

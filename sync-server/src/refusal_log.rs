@@ -16,6 +16,7 @@ use carepost_protocol::id::{DeviceId, OrganizationId, UserId};
 use carepost_protocol::time::Timestamp;
 use serde_json::json;
 
+use crate::audit::TOLD_AT_ONCE;
 use crate::clock;
 use crate::store::{StoreError, SystemStore};
 
@@ -130,15 +131,18 @@ impl RefusalLog {
         }
     }
 
-    async fn tell(&self, store: &SystemStore, told: Vec<Told>) -> Result<(), StoreError> {
-        if told.is_empty() {
-            return Ok(());
+    async fn tell(&self, store: &SystemStore, mut told: Vec<Told>) -> Result<(), StoreError> {
+        while !told.is_empty() {
+            let mut rest = told.split_off(told.len().min(TOLD_AT_ONCE));
+            let written = store.audit(told.iter().map(|told| told.event.clone()).collect()).await;
+            if written.is_err() {
+                told.append(&mut rest);
+                self.take_back(told);
+                return written;
+            }
+            told = rest;
         }
-        let written = store.audit(told.iter().map(|told| told.event.clone()).collect()).await;
-        if written.is_err() {
-            self.take_back(told);
-        }
-        written
+        Ok(())
     }
 
     /// Counts a refusal; gives what is to be written because of it: its event, if it is the first.
@@ -260,6 +264,7 @@ mod tests {
 
     use super::*;
     use crate::audit::Client;
+    use crate::testing;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_millis(1_777_622_400_000 + second * 1_000)
@@ -354,6 +359,21 @@ mod tests {
         let counted: u64 = counts(&told).iter().sum();
         assert_eq!(rows as u64 + counted, 5_500);
         assert!(told.iter().all(|told| told.event.user_id.is_none()), "what is of many names nobody");
+    }
+
+    /// One write of another is answered in the midst of them.
+    #[tokio::test]
+    async fn counts_of_many_are_told_in_portions_between_which_others_write() {
+        let (_folder, store) = testing::store();
+        let (refusals, system) = (RefusalLog::default(), store.system());
+        for n in (0..2_000_u32).chain(0..2_000) {
+            let network = Some(IpAddr::from(n.to_be_bytes()));
+            refusals.note(Principal::Stranger(network, None), event("a"), at(0));
+        }
+        let told = refusals.over(at(600));
+        assert_eq!((told.len(), counts(&told).iter().sum::<u64>()), (2_000, 2_000));
+        testing::is_answered_meanwhile(&store, refusals.tell(&system, told)).await.unwrap();
+        assert!(refusals.all(at(601)).is_empty(), "each is told once");
     }
 
     #[test]

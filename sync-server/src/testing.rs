@@ -4,6 +4,8 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot begin fails")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(test)]
+use std::time::Instant;
 
 use carepost_protocol::change::PayloadHash;
 use carepost_protocol::device::DeviceType;
@@ -18,7 +20,11 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::Value;
 
+#[cfg(test)]
+use crate::clock;
 use crate::scope::OrganizationScope;
+#[cfg(test)]
+use crate::store::{Ambient, DatabaseKey};
 use crate::store::{
     DeviceIdentity, NewDevice, NewFacility, NewOrganization, NewPatient, NewUser, OrganizationType,
     PresentedKey, Store, StoreError,
@@ -34,6 +40,28 @@ pub fn counted(from: u64) -> impl Fn(&mut [u8]) -> bool + Send + Sync + 'static 
         }
         true
     }
+}
+
+/// An empty store, in a folder of its own.
+#[cfg(test)]
+pub fn store() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, key) = (folder.path().join("server.db"), DatabaseKey::new([7; 32]));
+    let store = Store::open(&path, &key, Ambient::new(clock::now, clock::fill)).expect("a store");
+    (folder, store)
+}
+
+/// Waits for work that may take long; a write of somebody else's has to be answered before that is done.
+#[cfg(test)]
+pub async fn is_answered_meanwhile<T>(store: &Store, long: impl Future<Output = T>) -> T {
+    let system = store.system();
+    let other = async {
+        system.purge_idempotency_keys().await.expect("a write");
+        Instant::now()
+    };
+    let ((done, ended), answered) = tokio::join!(async { (long.await, Instant::now()) }, other);
+    assert!(answered < ended, "it waited for all of it");
+    done
 }
 
 /// The scope of an administrator of an organization, or of one facility of it.

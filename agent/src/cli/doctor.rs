@@ -19,7 +19,7 @@ use super::status::REVOKED;
 use super::{Outcome, in_words, say};
 use crate::badge::{BadgeEvent, pcsc};
 use crate::clock::Clock;
-use crate::config::{BadgeSource, Config, Mode};
+use crate::config::{BadgeSource, Config, Kiosk, Mode};
 use crate::identity::seal::Credential;
 use crate::identity::{DeviceKey, Factors, exposure, vault};
 use crate::kiosk::Owner;
@@ -35,7 +35,8 @@ const CLOCK_OFF: Duration = Duration::from_secs(120);
 /// Checks everything, and says what to do about what is wrong.
 pub(super) fn doctor(config: &Config, json: bool) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut findings = vec![mode(config), hardware(config), seal(), page(config), disk(config)];
+    let mut findings =
+        vec![mode(config), hardware(config), seal(), page(&config.kiosk, Owner::of_itself()), disk(config)];
     let (found, clock) = at_rest(config, &runtime);
     findings.extend(found);
     findings.extend(set_aside(config));
@@ -105,24 +106,24 @@ fn seal() -> Finding {
 }
 
 /// Whether the page is kept from the processes of other users, by whose each connection is and by the token of
-/// the start page.
-fn page(config: &Config) -> Finding {
-    let name = config.kiosk.browser_user.as_deref();
+/// the start page. `owner` is whose a connection of this process with itself is, where the kernel tells.
+fn page(kiosk: &Kiosk, owner: Option<u32>) -> Finding {
+    let name = kiosk.browser_user.as_deref();
     let user = match name.map(LocalUser::named).transpose() {
         Ok(user) => user,
         Err(error) => return finding("page", Verdict::Wrong, error.to_string()),
     };
-    let (who, path) = (name.unwrap_or("the agent's own user"), config.kiosk.start_page.display());
+    let (who, path) = (name.unwrap_or("the agent's own user"), kiosk.start_page.display());
     let blind = "whose a connection is cannot be told here (sock_diag)";
-    let start = start::readable_by(&config.kiosk.start_page, user);
-    let (verdict, words) = match (Owner::of_itself(), user, start) {
+    let start = start::readable_by(&kiosk.start_page, user);
+    let (verdict, words) = match (owner, user, start) {
         (Some(_), None, _) => (
             Verdict::Mind,
             format!(
                 "for {who} alone. Where the browser runs as another user: name that user in kiosk.browser_user, \
                  give {} its group with mode 2750 (tmpfiles.d/carepost.conf), restart the agent, and let the \
                  browser begin with file://{path}",
-                config.kiosk.start_page.parent().unwrap_or(Path::new("/")).display()
+                kiosk.start_page.parent().unwrap_or(Path::new("/")).display()
             ),
         ),
         (Some(_), Some(_), Ok(())) => (Verdict::Well, format!("for {who} alone, who opens file://{path}")),
@@ -382,7 +383,26 @@ fn reader_finding(state: ReaderState) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    #[test]
+    fn the_page_is_kept_from_others_by_either_of_two_ways_and_without_both_opens_for_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let kiosk = Kiosk { start_page: folder.path().join("start.html"), ..Kiosk::default() };
+        let said = |owner, expected, parts: &[&str]| {
+            let Finding { verdict, words, .. } = page(&kiosk, owner);
+            assert_eq!(verdict, expected, "{words}");
+            assert!(parts.iter().all(|part| words.contains(*part)), "{words}");
+        };
+        said(None, Verdict::Wrong, &["nobody can open it", "sock_diag", "is the agent running?"]);
+        said(Some(7), Verdict::Mind, &["for the agent's own user alone"]);
+        fs::write(&kiosk.start_page, "").unwrap();
+        fs::set_permissions(&kiosk.start_page, Permissions::from_mode(0o600)).unwrap();
+        said(None, Verdict::Mind, &["sock_diag", "alone keeps others than the agent's own user out"]);
+    }
 
     #[test]
     fn a_clock_that_is_off_is_named_with_how_far_and_what_to_do() {

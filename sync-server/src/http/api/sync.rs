@@ -139,7 +139,7 @@ pub async fn heartbeat(
     Ok(axum::Json(HeartbeatReply { server_time, state, settled, must_encrypt, revoked }))
 }
 
-/// Takes a batch of one lane's changes: one durable commit, a verdict for each.
+/// Takes a batch of one lane's changes: a verdict for each, once all of it is durable.
 #[utoipa::path(post, path = "/api/v1/sync/push", operation_id = "push", tag = "sync",
     request_body(content = Object, description = "A batch: lane, incarnation, first_n, previous, head, signature and changes; JSON, with or without Content-Encoding: zstd (one frame)"),
     responses((status = 200, body = PushReceipt), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]

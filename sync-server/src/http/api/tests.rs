@@ -30,10 +30,7 @@ use crate::http::route::Listener;
 use crate::http::routes::router;
 use crate::password::{Caller, Passwords};
 use crate::stopping::Stopping;
-use crate::store::{
-    Ambient, AuditQuery, DatabaseKey, Login, NewFacility, NewPatient, NewSession, NewUser, OrganizationStore,
-    Store,
-};
+use crate::store::{AuditQuery, Login, NewFacility, NewPatient, NewSession, NewUser, OrganizationStore};
 use crate::testing;
 use crate::tls::Tls;
 use crate::token;
@@ -64,10 +61,7 @@ fn new_user(username: &str, role: Role, facility: Option<FacilityId>, password: 
 
 impl Server {
     async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let ambient = Ambient::new(clock::now, clock::fill);
-        let store =
-            Store::open(&directory.path().join("server.db"), &DatabaseKey::new([7; 32]), ambient).unwrap();
+        let (directory, store) = testing::store();
         let passwords = Passwords::new().unwrap();
         let hash = passwords.hash(Caller::Stranger(None), SecretString::from(PASSWORD)).await.unwrap();
         let new = testing::organization("Alpha Care", "alpha");

@@ -73,7 +73,7 @@ async fn a_review_holds_the_first_ten_values_and_the_count_of_the_rest() {
     assert_eq!(registry.patient(tenant.patient).await.unwrap().room.as_deref(), Some("ward 700"));
 }
 
-/// The attack as it was played (`tests/it/flood.rs` has its whole size): admissions of one name.
+/// The attack as it was played (`tests/it/admissions.rs` has its whole size): admissions of one name.
 #[tokio::test]
 async fn namesakes_are_named_up_to_ten_and_counted() {
     const ADMITTED: u64 = 1_000;

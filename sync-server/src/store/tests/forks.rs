@@ -286,3 +286,26 @@ async fn a_device_that_forks_without_end_waits_and_what_it_charted_is_taken_in_t
     let all = pulses(&world, &tenant).await;
     assert_eq!(all.len(), 26, "{all:?}");
 }
+
+#[tokio::test]
+async fn a_device_has_a_thousand_incarnations_however_slowly_they_came() {
+    let Scene { world, tenant, kiosk, mut book } = Scene::of(&[70]).await;
+    let device = kiosk.identity.device();
+    let long_ago = move |tx: &Tx<'_>| {
+        (1..1_000_u64).try_for_each(|n| {
+            let hash = PayloadHash::of(&n.to_be_bytes());
+            let id = IncarnationId::new(Timestamp::EPOCH, hash.as_bytes()[..10].try_into().unwrap());
+            let sql = "INSERT INTO incarnations (device_id, id, first_seen_at) VALUES (?1, ?2, 0)";
+            tx.execute(sql, params![device, id]).map(drop)
+        })
+    };
+    world.store.write(AccessScope::Facility(tenant.facility), long_ago).await.unwrap();
+    world.pass(2 * 24 * 3_600);
+    let mut child = book.forked(20, 1, 0);
+    child.chart(&world, &kiosk, &tenant, &[71]);
+    let fault = child.push(&world, &kiosk, 2..=2).await.unwrap_err();
+    assert!(matches!(fault, StoreError::TooManyIncarnations { all: 1_000, today: 0 }), "{fault}");
+    book.chart(&world, &kiosk, &tenant, &[72]);
+    book.push(&world, &kiosk, 2..=2).await.unwrap();
+    assert_eq!(pulses(&world, &tenant).await, [70, 72], "the incarnation at hand goes on");
+}

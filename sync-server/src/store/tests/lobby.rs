@@ -275,6 +275,10 @@ async fn a_full_lobby_forgets_who_asks_no_more_and_lets_tokens_through() {
     assert!(!system.knows_key(key.sha256).await.unwrap());
     code_of(&world, &key, 2).await;
     assert!(system.knows_key(key.sha256).await.unwrap());
+    // A day later nobody of them asks any more: some are forgotten with each that comes.
+    world.pass(24 * 3_600 + 60);
+    code_of(&world, &fresh_key(), 3).await;
+    assert_eq!((waits(&world, 50).await, waits(&world, 5_000).await), (false, true));
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! Work that could take long is done in portions, each a commit that is whole by itself: others write in between.
 
 use carepost_protocol::digest::Digest;
+use carepost_protocol::record::FacilityDocument;
 use carepost_protocol::wire::heartbeat::Settlement;
 
 use super::book::Book;
 use super::bounds::push_all;
+use super::stolen::documents;
 use super::*;
 use crate::feed::Wake;
 use crate::store::engine::params;
@@ -37,6 +39,27 @@ async fn a_batch_that_breaks_off_between_two_portions_is_taken_up_where_it_was_l
     }
     let (store, permit) = (world.store.facility(&tenant.facility), may_read(&tenant));
     assert_eq!(store.records(&permit, tenant.patient, None, 10_000).await.unwrap().items.len(), 1_800);
+}
+
+/// By the store's own clock, which goes on by a millisecond here with each look at it, and so with each change.
+#[tokio::test]
+async fn no_portion_of_a_batch_takes_longer_than_fifty_milliseconds() {
+    let world = World::ticking();
+    let tenant = world.tenant("alpha").await;
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let changes: Vec<Change> = (0..900).map(|_| kiosk.vitals(&tenant, 70, now)).collect();
+    let mut left = Some(kiosk.batch(&changes).check(&kiosk.identity));
+    let mut portions = 0;
+    while let Some(batch) = left {
+        let began = world.clock.load(Ordering::SeqCst);
+        let access = AccessScope::Facility(tenant.facility);
+        let taken = world.store.write(access, move |tx| push::apply(tx, batch)).await.unwrap();
+        let took = world.clock.load(Ordering::SeqCst) - began;
+        assert!(took <= 50, "{took} ms");
+        (left, portions) = (taken.rest, portions + 1);
+    }
+    assert!(portions >= 900 / 50, "{portions}");
 }
 
 /// Each look at the clock costs a millisecond here, so that a group's time is over after some forty changes.
@@ -231,4 +254,42 @@ async fn a_view_is_counted_while_others_write() {
     });
     let (whole, counted) = compared.await.unwrap();
     assert_eq!(whole, counted);
+}
+
+/// What concerns every facility of an organization, or all of its forms, however many there are.
+#[tokio::test]
+async fn others_write_while_a_form_a_name_or_all_forms_reach_the_feeds() {
+    const FACILITIES: usize = 60;
+    let world = World::ticking();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let found = async |name: &str| {
+        registry.noting(event(&world)).create_facility(new_facility(name)).await.unwrap().id
+    };
+    for n in 1..FACILITIES {
+        found(&format!("House {n}")).await;
+    }
+    let publish = async |n: u32| {
+        let (key, label) = (format!("vitals_{n}"), format!("Vitals {n}"));
+        let form = Workflow { key, label, ..vitals(n.into()) };
+        registry.noting(event(&world)).publish_workflow(form).await.unwrap();
+    };
+    testing::is_answered_meanwhile(&world.store, publish(1)).await;
+    for n in 2..=60 {
+        publish(n).await;
+    }
+    testing::is_answered_meanwhile(&world.store, found("Hillside")).await;
+    let renamed = OrganizationPatch { name: Some("Beta Care".into()), ..OrganizationPatch::default() };
+    let renaming = registry.noting(event(&world)).update_organization(renamed);
+    testing::is_answered_meanwhile(&world.store, renaming).await.unwrap();
+
+    let facilities = registry.facilities().await.unwrap();
+    assert_eq!(facilities.len(), FACILITIES + 1);
+    for facility in facilities {
+        let scope = tenant.organization.enter(facility.id).unwrap();
+        let forms: Vec<(u64, Workflow)> = documents(&world, &scope, Collection::Workflows).await;
+        assert_eq!(forms.len(), 61, "{}", facility.name);
+        let own: Vec<(u64, FacilityDocument)> = documents(&world, &scope, Collection::Facilities).await;
+        assert_eq!(own.last().unwrap().1.organization_name, "Beta Care");
+    }
 }

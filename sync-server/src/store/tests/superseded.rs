@@ -124,6 +124,35 @@ async fn what_an_earlier_server_left_out_comes_when_a_device_is_heard_and_once()
     assert_eq!(forms, [(1, false), (1, false), (2, false), (2, true), (3, true)]);
 }
 
+/// Publishing goes from feed to feed, and may break off between two of them.
+#[tokio::test]
+async fn a_form_that_did_not_reach_every_feed_comes_to_the_others_behind_what_it_superseded() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    world.publish(&tenant, vitals(25.0)).await;
+    let as_before = |tx: &Tx<'_>| {
+        let sql = "SELECT id, body FROM workflows WHERE version = 1";
+        let (id, body): (WorkflowId, String) = tx.first(sql, params![])?.unwrap();
+        let mut feed = FeedEnd::open(tx)?;
+        let superseded = WorkflowId::of_version("vitals", 1);
+        feed.put(tx, Collection::Workflows, superseded.as_bytes(), None, None)?;
+        feed.put(tx, Collection::Workflows, id.as_bytes(), None, Some(&body))?;
+        feed.close(tx)
+    };
+    let access = AccessScope::Facility(tenant.facility);
+    let expected = [(1, false), (2, true)];
+    for published_again in [false, true] {
+        world.store.write(access, as_before).await.unwrap();
+        assert_eq!(world.forms(&tenant.facility).await, [(1, true)]);
+        if published_again {
+            world.publish(&tenant, vitals(25.0)).await;
+        } else {
+            assert!(!world.store.write(access, superseded::bring).await.unwrap(), "that is all");
+        }
+        assert_eq!(world.forms(&tenant.facility).await, expected);
+    }
+}
+
 #[tokio::test]
 async fn a_correction_is_judged_by_the_version_it_names_and_flagged_where_neither_that_nor_the_latest_lets() {
     let (world, tenant, mut kiosk) = World::with_kiosk().await;

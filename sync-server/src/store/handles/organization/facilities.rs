@@ -1,12 +1,15 @@
 //! The organization itself, and its facilities.
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::id::{DeviceId, FacilityId, WorkflowId};
+use carepost_protocol::id::{DeviceId, FacilityId};
 use carepost_protocol::record::{Collection, FacilityDocument};
 use carepost_protocol::text::fold;
 use serde_json::{Map, Value};
 
-use super::{Noted, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx};
+use super::{
+    Noted, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx,
+    facilities_behind,
+};
 use crate::store::column::json;
 use crate::store::engine::params;
 use crate::store::row::select;
@@ -50,8 +53,9 @@ impl Noted {
     /// # Errors
     /// [`StoreError::Changed`].
     pub async fn update_organization(self, patch: OrganizationPatch) -> Result<Organization> {
-        let expected = self.expected.clone();
-        self.write(move |tx| {
+        let (expected, registry) = (self.expected.clone(), self.registry.clone());
+        let is_renamed = patch.name.is_some();
+        let changed = self.write(move |tx| {
             let before = organization(tx)?;
             expected.check(&before)?;
             let address = merged(before.address, patch.address);
@@ -69,23 +73,35 @@ impl Noted {
                     tx.now(),
                 ],
             )?;
-            if patch.name.is_some() {
-                // Kiosks show it on their locked screen.
-                for id in tx.all("SELECT id FROM facilities", params![])? {
-                    publish(tx, &facility(tx, id)?)?;
-                }
-            }
             organization(tx)
-        })
-        .await
+        });
+        let changed = changed.await?;
+        if is_renamed {
+            // Kiosks show it on their locked screen.
+            let undone = "not every kiosk shows the organization's new name: rename it once more";
+            let tell = |tx: &Tx<'_>, after: FacilityId| {
+                facilities_behind(tx, after, |id| publish(tx, &facility(tx, id)?))
+            };
+            registry.in_portions(undone, tell).await;
+        }
+        Ok(changed)
     }
 
-    /// Adds one, with the organization's workflows in its feed.
+    /// Adds one, and brings the organization's workflows into its feed, some in each commit.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] for the name.
     pub async fn create_facility(self, new: NewFacility) -> Result<Facility> {
-        self.write(move |tx| create(tx, &new)).await
+        let registry = self.registry.clone();
+        let made = self.write(move |tx| create(tx, &new)).await?;
+        let id = made.id;
+        let bring = move |tx: &Tx<'_>, at: FacilityId| {
+            let has_more = tx.within_facility(id, superseded::bring)?;
+            Ok(has_more.then_some(at))
+        };
+        let undone = "a new facility has not every form: they come when a device of it is heard";
+        registry.in_portions(undone, bring).await;
+        Ok(registry.facility(id).await.unwrap_or(made))
     }
 
     /// Changes one, and its document.
@@ -232,13 +248,6 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
     )?;
     tx.within_facility(facility.id, FeedEnd::create)?;
     publish(tx, &facility)?;
-    let workflows: Vec<(WorkflowId, String)> = tx.all(super::workflows::LATEST, params![])?;
-    for (id, body) in workflows {
-        tx.within_facility(facility.id, |tx| {
-            put(tx, Collection::Workflows, id.as_bytes(), None, Some(&body))
-        })?;
-    }
-    while tx.within_facility(facility.id, superseded::bring)? {}
     counted(tx, facility)
 }
 

@@ -1,7 +1,7 @@
 //! The registry of one organization: facilities, devices, users and badges, patients, workflows.
 //!
 //! What devices mirror is written twice in one transaction: as a row, and as a document in the feed of
-//! the facility concerned.
+//! the facility concerned. What concerns many facilities reaches their feeds behind that, in portions.
 
 mod badges;
 mod changes;
@@ -14,9 +14,10 @@ mod withdrawal;
 mod workflows;
 
 use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::id::FacilityId;
 
 use crate::scope::OrganizationScope;
-use crate::store::engine::{AccessScope, Tx};
+use crate::store::engine::{AccessScope, Tx, params};
 use crate::store::rules::{audit, idempotency};
 use crate::store::{
     AuditPlace, AuditQuery, Audited, Expected, IdempotentRequest, Listed, Organization, OrganizationPatch,
@@ -101,6 +102,29 @@ impl OrganizationStore {
         Noted { registry: self.clone(), event, expected: Expected::Any, base_seq: None, idempotent: None }
     }
 
+    /// Does what may be much a portion at a time, each a commit of its own, so that others write in between. A portion
+    /// begins behind a facility, and gives the last that it came to where there may be more. Where that breaks off, the
+    /// log says what is undone.
+    async fn in_portions(
+        &self,
+        undone: &'static str,
+        portion: impl Fn(&Tx<'_>, FacilityId) -> Result<Option<FacilityId>> + Clone + Send + 'static,
+    ) {
+        let registry = self.clone();
+        let all = async move {
+            let mut next = Some(FacilityId::from_bytes([0; 16]));
+            while let Some(after) = next {
+                let portion = portion.clone();
+                next = registry.write(move |tx| portion(tx, after)).await.unwrap_or_else(|fault| {
+                    tracing::warn!(%fault, "{undone}");
+                    None
+                });
+            }
+        };
+        // To its end, also where whoever asked hangs up.
+        let _ = tokio::spawn(all).await;
+    }
+
     /// Writes audit events of what changed nothing, all under this organization, and under the scope's
     /// one facility where it is limited to that.
     ///
@@ -157,6 +181,23 @@ impl Noted {
         };
         registry.write(noted).await
     }
+}
+
+/// Does something for each facility that comes behind one, for as many as one commit may take. Gives the last of them,
+/// where there may be more.
+fn facilities_behind(
+    tx: &Tx<'_>,
+    after: FacilityId,
+    mut work: impl FnMut(FacilityId) -> Result<()>,
+) -> Result<Option<FacilityId>> {
+    let behind = "SELECT id FROM facilities WHERE id > ?1 ORDER BY id";
+    for facility in tx.all::<FacilityId>(behind, params![after])? {
+        work(facility)?;
+        if tx.is_spent() {
+            return Ok(Some(facility));
+        }
+    }
+    Ok(None)
 }
 
 fn append(tx: &Tx<'_>, scope: OrganizationScope, mut event: AuditEvent) -> Result<()> {

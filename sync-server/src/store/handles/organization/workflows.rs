@@ -2,19 +2,21 @@
 
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{FacilityId, WorkflowId};
-use carepost_protocol::record::Collection;
+use carepost_protocol::record::{Collection, MAX_DOCUMENT_BYTES};
 use carepost_protocol::text::fold;
 use carepost_protocol::workflow::Workflow;
 
-use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
+use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx, facilities_behind};
 use crate::store::column::json;
 use crate::store::engine::params;
-use crate::store::rules::feed_writer::put;
 use crate::store::rules::superseded::{self, latest_version};
 
 /// Id and body of the latest version of each workflow.
-pub(super) const LATEST: &str =
+const LATEST: &str =
     concat!("SELECT id, body FROM workflows AS w WHERE version = ", latest_version!(), " ORDER BY label, id");
+
+/// Key and label of the same.
+const LABELS: &str = concat!("SELECT key, label FROM workflows AS w WHERE version = ", latest_version!());
 
 impl OrganizationStore {
     /// The latest version of each workflow, by label.
@@ -50,8 +52,8 @@ impl OrganizationStore {
 }
 
 impl Noted {
-    /// Publishes a schema as the next version of its key, to every facility. The store chooses id and
-    /// version, whatever the argument says; publishing what is published already changes nothing.
+    /// Publishes a schema as the next version of its key, to every facility, some in each commit. The store chooses id
+    /// and version, whatever the argument says; publishing what is published already changes nothing.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] in a scope that is limited to one facility: a schema is everybody's;
@@ -74,13 +76,25 @@ impl Noted {
         if self.registry.scope.limit().is_some() {
             return Err(StoreError::NotFound("workflow"));
         }
-        let expected = self.expected.clone();
-        self.write(move |tx| {
+        let (expected, registry) = (self.expected.clone(), self.registry.clone());
+        let published = self.write(move |tx| {
             // Of what is not there, nobody was shown a version.
             expected.check(latest(tx, &workflow.key)?.as_ref().unwrap_or(&workflow))?;
             publish(tx, workflow, changed)
-        })
-        .await
+        });
+        let published = published.await?;
+        let key = published.key.clone();
+        let undone =
+            "not every facility has the form that was published: it comes when a device of it is heard";
+        let distribute = move |tx: &Tx<'_>, after: FacilityId| {
+            // Not the one of then: another may have been published meanwhile.
+            let Some(versions) = superseded::versions(tx, &key)? else { return Ok(None) };
+            facilities_behind(tx, after, |facility| {
+                tx.within_facility(facility, |tx| superseded::bring_these(tx, &versions))
+            })
+        };
+        registry.in_portions(undone, distribute).await;
+        Ok(published)
     }
 }
 
@@ -109,10 +123,13 @@ fn be_told_apart(tx: &Tx<'_>, workflow: &Workflow, before: Option<&Workflow>) ->
     if !workflow.enabled || before.is_some_and(|before| before.enabled && fold(&before.label) == label) {
         return Ok(());
     }
-    let forms = tx.all::<(WorkflowId, Workflow)>(LATEST, params![])?;
-    let is_taken =
-        |other: &Workflow| other.key != workflow.key && other.enabled && fold(&other.label) == label;
-    if forms.iter().any(|(_, other)| is_taken(other)) { Err(StoreError::Conflict("label")) } else { Ok(()) }
+    for (key, other) in tx.all::<(String, String)>(LABELS, params![])? {
+        let is_alike = key != workflow.key && fold(&other) == label;
+        if is_alike && latest(tx, &key)?.is_some_and(|other| other.enabled) {
+            return Err(StoreError::Conflict("label"));
+        }
+    }
+    Ok(())
 }
 
 fn publish(tx: &Tx<'_>, mut workflow: Workflow, changed: Option<u32>) -> Result<Workflow> {
@@ -136,20 +153,12 @@ fn publish(tx: &Tx<'_>, mut workflow: Workflow, changed: Option<u32>) -> Result<
         }
     }
     let body = json(&workflow)?;
+    if body.len() > MAX_DOCUMENT_BYTES {
+        return Err(StoreError::TooLarge { collection: Collection::Workflows, bytes: body.len() });
+    }
     tx.execute(
         "INSERT INTO workflows (key, version, id, label, body, published_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![workflow.key, workflow.version, workflow.id, workflow.label, body, tx.now()],
     )?;
-    // All of them in one commit: a schema is everybody's at once, and what it costs is as much as there are
-    // facilities, at the rare word of the organization's own administrator.
-    let superseded = superseded::of(tx, &workflow)?;
-    let facilities: Vec<FacilityId> = tx.all("SELECT id FROM facilities", params![])?;
-    for facility in facilities {
-        tx.within_facility(facility, |tx| {
-            // Before what takes its place: a device that hears no more than half of this has it all the same.
-            superseded::bring_these(tx, &superseded)?;
-            put(tx, Collection::Workflows, workflow.id.as_bytes(), None, Some(&body))
-        })?;
-    }
     Ok(workflow)
 }

@@ -21,7 +21,7 @@ pub(in crate::store) const MAX_WAITING: u64 = 10_000;
 /// How many of them from one network, with those that ask no more.
 pub(in crate::store) const MAX_OF_NETWORK: u64 = 200;
 /// How many leave a full lobby at once: to find out who has the most, all who wait are looked at, and the writer does
-/// not do that for each that comes.
+/// not do that for each that comes. Of those that ask no more as many are forgotten, so that nobody waits for long.
 const LEAVE_AT_ONCE: u32 = 100;
 /// How long a device that asks no more is remembered after its code ran out.
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -107,8 +107,9 @@ const CROWD: &str = "SELECT key_sha256 FROM (SELECT key_sha256, expires_at,
 /// networks that have the most, some at once, and so it is the oldest of a network that has all that one may have.
 /// Whose code was typed stays.
 fn make_room(tx: &Tx<'_>, network: &str) -> Result<()> {
-    let forgotten = tx.now().before(FORGET_AFTER);
-    tx.execute("DELETE FROM system_enrollments WHERE expires_at < ?1", params![forgotten])?;
+    let forgotten = "DELETE FROM system_enrollments WHERE key_sha256 IN (SELECT key_sha256 FROM system_enrollments
+        WHERE expires_at < ?1 ORDER BY expires_at LIMIT ?2)";
+    tx.execute(forgotten, params![tx.now().before(FORGET_AFTER), LEAVE_AT_ONCE])?;
     let of_network = tx.first::<u64>(OF_NETWORK, params![network])?;
     if of_network.unwrap_or(0) >= MAX_OF_NETWORK {
         let oldest: Option<[u8; 32]> = tx.first(OLDEST_OF_NETWORK, params![network])?;
