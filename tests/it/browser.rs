@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use carepost_tests::browser::Browser;
 use carepost_tests::children::until;
 use carepost_tests::fixture::residents;
@@ -214,6 +214,47 @@ async fn she_sees_what_is_not_as_it_seems_before_she_decides() -> Result<()> {
     album.keep_each(&page, "late").await?;
     show(&format!("/residents/{their}/discharge")).await?;
     page.sees(&["discharged already", "Open the resident's page"]).await?;
+    page.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pressed_is_not_taken_away_under_the_finger() -> Result<()> {
+    /// Has the page pressed while it is read anew, and counts how often it was.
+    const PRESSED_MEANWHILE: &str =
+        "const [ask, parse] = [window.fetch, DOMParser.prototype.parseFromString];
+        [window.read, window.pressed] = [0, document.getElementById('chart-vitals')];
+        window.fetch = async (...of) => {
+            const reply = await ask(...of);
+            dispatchEvent(new Event('pointerdown'));
+            return reply;
+        };
+        DOMParser.prototype.parseFromString = function (...of) {
+            window.read += 1;
+            return parse.apply(this, of);
+        };
+        window.letGo = () => {
+            window.fetch = ask;
+            dispatchEvent(new Event('pointerup'));
+        };";
+    let scene = Scene::new(1).await?;
+    let kiosk = scene.kiosk("hall").await?;
+    let (name, id) = scene.resident()?;
+    let page = Browser::open(WALL.0, WALL.1).await?;
+    page.goto(&kiosk.address()).await?;
+    kiosk.sign_in(&scene.nora).await?;
+    page.sees(&[name]).await?;
+    page.goto(&format!("{}/residents/{id}", kiosk.address())).await?;
+    page.sees(&["Vitals"]).await?;
+    page.script(PRESSED_MEANWHILE).await?;
+    kiosk.chart(name, "vitals", &vitals("Seen by another")).await?;
+    until("the page to be read anew", PATIENCE, || async {
+        ensure!(page.script("return window.read > 0").await? == json!(true), "it is not");
+        Ok(())
+    })
+    .await?;
+    assert_eq!(page.script("return window.pressed.isConnected").await?, json!(true), "it is gone");
+    page.script("window.letGo()").await?;
+    page.sees(&["Seen by another"]).await?;
     page.close().await
 }
 

@@ -16,11 +16,11 @@ const NO_PAUSE: &str = "
     const isPause = wait => wait >= 300 && wait <= 1000;
     window.setTimeout = (act, wait, ...more) => isPause(wait) ? 1e9 : later(act, wait, ...more)";
 
-/// Presses the undo of a lock, where it is offered still.
+/// Presses the undo of a lock, where it is offered still; whether the page waits for a badge otherwise.
 const UNDO: &str = "
     const undo = document.querySelector('[action=\"/lock/undo\"] button');
     undo?.click();
-    return undo !== null";
+    return undo === null && document.body.innerText.includes('Tap your badge')";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_untouched_screen_locks_hides_everything_and_resumes() -> Result<()> {
@@ -91,7 +91,7 @@ async fn what_was_typed_just_before_the_form_went_is_kept_whatever_took_it_away(
     is_back("91").await?;
     // Her own tap, which she takes back.
     types("92").await?;
-    hall.tap(&scene.nora.uid).await?;
+    hall.tap_until(&scene.nora.uid, &["Tap your badge"]).await?;
     page.sees(&["Tap your badge"]).await?;
     is_back("92").await?;
     // Somebody else's, who works in between.
@@ -119,11 +119,11 @@ async fn what_was_typed_just_before_the_form_went_is_kept_whatever_took_it_away(
 /// Her badge, or the undo of her lock, opens the screen on her form as she left it.
 async fn comes_back_to(page: &Browser, hall: &Kiosk, nurse: &Nurse, pulse: &str) -> Result<()> {
     until(&format!("her form with {pulse}"), PATIENCE, || async {
-        let text = page.text().await?;
         // A tap too soon after the last is none.
-        if page.script(UNDO).await? == json!(false) && text.contains("Tap your badge") {
+        if page.script(UNDO).await? == json!(true) {
             hall.tap(&nurse.uid).await?;
         }
+        let text = page.text().await?;
         let held = page.script("return document.querySelector('[name=pulse]')?.value").await?;
         ensure!(held == json!(pulse) && text.contains("You began this earlier"), "{held}: {text}");
         Ok(())

@@ -68,10 +68,13 @@ impl Mirror {
             }
             Ok((Applied::Advanced, at_head))
         });
-        // A commit that failed may have come about.
-        if Kept::is_in(page) && !matches!(written, Ok((Applied::Behind, _)))
-            || matches!(&written, Ok((_, at_head)) if at_head.swept)
-        {
+        let may_differ = match &written {
+            // A commit that failed may have come about.
+            Err(_) => true,
+            Ok((Applied::Behind, _)) => false,
+            Ok((Applied::Advanced, at_head)) => at_head.swept || Kept::is_in(page),
+        };
+        if may_differ {
             self.kept.give_up();
         }
         let (applied, at_head) = written?;

@@ -1,8 +1,9 @@
 //! The workspace of an enrolled device: all that a facility's people do at its screen, and all that they are shown.
 //!
 //! It has four parts, and each knows only those before it: `audit_trail`, `reader`, `session_host` and `forms`. Its
-//! calls touch files and never wait for the network, so async code calls them from a blocking thread. What a page asks is asked for the session that the page is made for, or was:
-//! nobody reads or writes under a name that is no longer the one on the screen.
+//! calls touch files and never wait for the network, so async code calls them from a blocking thread. What a page asks
+//! is asked for the session that the page is made for, or was: nobody reads or writes under a name that is no longer the
+//! one on the screen.
 
 mod answer;
 mod audit_trail;

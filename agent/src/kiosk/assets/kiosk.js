@@ -73,6 +73,8 @@
       const page = new DOMParser().parseFromString(await reply.text(), "text/html");
       if (gone) return undefined;
       if (reply.redirected || page.body.dataset.screen !== body.dataset.screen) return home();
+      // What was pressed meanwhile stays until it is let go: taken away, it would lead nowhere.
+      if (pressing) return later();
       body.dataset.zone = page.body.dataset.zone;
       // What this device may show has changed, and a page that keeps what is typed into it is not drawn anew.
       const shows = page.body.dataset.shows;

@@ -393,7 +393,7 @@ impl Reader {
 
 /// The versions before those that count, latest first, each with what became of it.
 fn before(counts: &[Entry], earlier: Vec<Entry>) -> Vec<Entry> {
-    let is_struck = counts.iter().all(|entry| entry.is_struck);
+    let is_struck = !counts.is_empty() && counts.iter().all(|entry| entry.is_struck);
     let became = Some(if is_struck { "Struck out" } else { "Replaced" });
     earlier.into_iter().rev().map(|entry| Entry { became, ..entry }).collect()
 }
