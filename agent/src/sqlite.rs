@@ -88,6 +88,7 @@ pub struct Connected {
     durability: Durability,
     cache_kib: u32,
     mode: OpenFlags,
+    folds: bool,
 }
 
 /// Why a file did not open.
@@ -102,14 +103,6 @@ pub enum OpenError {
     /// Something else stands in its place.
     #[error("{path}: this is no file: move it away, and put the file back if it is elsewhere")]
     NotAFile {
-        /// The file.
-        path: PathBuf,
-    },
-    /// One was begun, and is gone.
-    #[error(
-        "{path}: missing or empty: put the file back (what was last written into an outbox.db may be in {path}-wal)"
-    )]
-    Gone {
         /// The file.
         path: PathBuf,
     },
@@ -226,6 +219,19 @@ pub fn opens(path: &Path, key: Option<&FileKey>) -> rusqlite::Result<bool> {
     }
 }
 
+/// Whether a file is sound: all of it is read, through a connection of its own, and it may be large.
+///
+/// # Errors
+/// When it is not known, such as for a disk that does not read.
+pub fn is_sound(path: &Path, key: &FileKey) -> rusqlite::Result<bool> {
+    let is_damaged = || match look(path, Some(key)).and_then(|beside| check(&beside)) {
+        Err(error) if is_damage(&error) => Ok(true),
+        checked => checked.map(|()| false),
+    };
+    // SQLCipher takes a page for damaged that was not read just once.
+    Ok(!(is_damaged()? && is_damaged()?))
+}
+
 /// A connection that only reads and leaves what lies beside the file as it is; a wrong key shows.
 fn look(path: &Path, key: Option<&FileKey>) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -248,13 +254,25 @@ impl Connected {
             durability: opening.durability,
             cache_kib: opening.cache_kib,
             mode,
+            folds: false,
         })
+    }
+
+    /// Where the file is, and what opens it.
+    pub(crate) fn place(&self) -> (PathBuf, FileKey) {
+        (self.path.clone(), self.key.clone())
+    }
+
+    /// How long the WAL is.
+    pub(crate) fn wal_bytes(&self) -> u64 {
+        std::fs::metadata(sidecar(&self.path, "-wal")).map_or(0, |wal| wal.len())
     }
 
     /// Opens the file anew where SQLCipher has given the connection up: after a page that it could not
     /// decrypt it answers nothing any more, and it takes for such a page one that the disk failed to
     /// read, if only once. Not in the middle of a transaction. Where the file does not open, the
-    /// connection stays as it is, and says so when it is used.
+    /// connection stays as it is, and says so when it is used. Into one that can be had again the WAL is
+    /// folded as before; into any other not before somebody knows that it [is sound](is_sound).
     pub fn revive(&mut self) {
         if !self.is_given_up() {
             return;
@@ -268,34 +286,20 @@ impl Connected {
         };
         match connect(&opening, self.mode) {
             Ok(connection) => {
-                let folded = self.folds();
                 self.connection = connection;
-                if folded {
-                    self.fold_if_sound();
+                if std::mem::take(&mut self.folds) && self.durability == Durability::ProcessCrash {
+                    self.fold();
                 }
             }
             Err(error) => tracing::error!(%error, "a file that could not be read does not open again"),
         }
     }
 
-    /// The same as [`fold`](Self::fold) where the file is sound, which is looked at if there is a WAL: what lies beside
-    /// a damaged one is left as it is, for whoever puts the file back.
-    pub fn fold_if_sound(&self) {
-        // SQLCipher gives up a connection that finds damage, and takes a page for damaged that was not read just once.
-        let is_sound = |_| look(&self.path, Some(&self.key)).and_then(|beside| check(&beside)).is_ok();
-        // After a clean end there is no WAL, and nothing to lose.
-        if is_gone(&sidecar(&self.path, "-wal")) || (0..2).any(is_sound) {
-            self.fold();
-        } else {
-            let path = self.path.display();
-            tracing::error!(%path, "damaged: what is written from now on stays in the -wal beside it");
-        }
-    }
-
     /// Folds the WAL into the file, now and from now on, by the page count and at the end. Frames that an earlier
     /// process wrote and could not sync may be in the system's memory only; one behind them would be lost with them.
     /// Folding them back writes them again, and the WAL begins anew. A disk too full for it is no error.
-    pub fn fold(&self) {
+    pub fn fold(&mut self) {
+        self.folds = true;
         // Folding the WAL back syncs the disk twice: not in the middle of a first pull.
         let at_pages = match self.durability {
             Durability::PowerCut => 1_000,
@@ -311,8 +315,10 @@ impl Connected {
         !status.is_ok_and(|status| status == "1")
     }
 
-    fn folds(&self) -> bool {
-        matches!(self.db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE), Ok(false))
+    /// Whether the WAL is folded into the file.
+    #[must_use]
+    pub const fn folds(&self) -> bool {
+        self.folds
     }
 }
 
@@ -322,7 +328,7 @@ impl Drop for Connected {
     fn drop(&mut self) {
         if self.is_given_up() {
             let _ = self.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        } else if self.folds() {
+        } else if self.folds {
             let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         }
     }

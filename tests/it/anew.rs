@@ -110,6 +110,7 @@ async fn a_deactivated_device_says_only_that_and_enrolls_anew_by_one_button_with
         code == 5 && said.contains("outbox.key is missing") && !said.contains("all of it was sent"),
         "{said}"
     );
+    assert!(said.contains("else remove the directory once") && !said.contains("move its state"), "{said}");
     Ok(())
 }
 

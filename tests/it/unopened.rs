@@ -4,9 +4,13 @@
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
+use carepost_agent::identity::{Factors, Vault};
+use carepost_agent::sqlite::{self, Durability, Opening};
+use carepost_tests::api::text;
 use carepost_tests::children::{free_port, until};
-use carepost_tests::kiosk::{Kiosk, PATIENCE};
+use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
+use serde_json::json;
 
 /// What its page says in each of these cases.
 const PAGE: [&str; 4] = [
@@ -205,5 +209,77 @@ async fn the_doctor_finds_what_keeps_a_kiosk_from_starting() -> Result<()> {
     std::fs::remove_dir(&outbox)?;
     std::fs::rename(&aside, &outbox)?;
     hall.says(&["Tap your badge"]).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kiosk_that_cannot_begin_its_outbox_has_no_copy_before_it_can() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let hall = Kiosk::hang(&scene.folder_of("hall"), "hall", &scene.server, None, Badges::None, "").await?;
+    let code = hall.pairing_code().await?;
+    let state = hall.folder.join("state");
+    std::fs::create_dir(state.join("outbox.db"))?;
+    let admin = &scene.facility.organization.admin;
+    let (facility, kind) = (&scene.facility.id, "RASPBERRY_PI");
+    let body = json!({"code": code, "facility_id": facility, "device_name": "hall", "device_type": kind});
+    let approved = text(&admin.post("/api/v1/enrollments/approve", &body).await?, "enrollment_id")?;
+    let number = json!({"number": hall.confirmation_number().await?});
+    admin.post(&format!("/api/v1/enrollments/{approved}/confirm"), &number).await?;
+    hall.says(&PAGE).await?;
+    ensure!(!state.join("mirror.db").exists(), "it would tell that an outbox was begun");
+    std::fs::remove_dir(state.join("outbox.db"))?;
+    hall.says(&["Tap your badge"]).await?;
+    Ok(())
+}
+
+/// Where the failed PINs are in the outbox of a kiosk whose agent does not run: neither opening nor sending reads that.
+fn throttles_at(kiosk: &Kiosk) -> Result<usize> {
+    let factors = Factors::read(&kiosk.folder.join("factors"))?;
+    let vault = Vault::open(&kiosk.folder.join("state"), &factors, None)?;
+    let file = sqlite::open_reader(&Opening {
+        path: &vault.outbox_path(),
+        key: vault.outbox_key(),
+        durability: Durability::PowerCut,
+        cache_kib: 64,
+        migrations: &[],
+    })?;
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'throttles'";
+    let page: u32 = file.query_row(sql, [], |row| row.get(0))?;
+    Ok((page as usize - 1) * 4_096 + 100)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kiosk_whose_outbox_is_damaged_within_says_so_everywhere_and_sends_what_waits() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let (name, id) = scene.resident()?;
+    let mut hall = scene.kiosk("hall").await?;
+    hall.stop().await?;
+    let at = throttles_at(&hall)?;
+    hall.start().await?;
+    hall.sign_in(&scene.nora).await?;
+    hall.link.cut();
+    hall.says(&["You can keep charting"]).await?;
+    hall.chart(name, "vitals", &vitals("Charted before it was damaged")).await?;
+    hall.pull_the_plug().await?;
+    let outbox = hall.folder.join("state/outbox.db");
+    let mut damaged = std::fs::read(&outbox)?;
+    damaged[at] ^= 1;
+    std::fs::write(&outbox, &damaged)?;
+    let why = format!("{} is damaged: copy the state directory, let what waits be sent", outbox.display());
+    let (code, said) = hall.command(&["doctor"]).await?;
+    ensure!(code == 5 && said.contains(&why), "{code}: {said}");
+
+    hall.start().await?;
+    hall.says(&["This device cannot save", &why]).await?;
+    commands_say(&hall, &why).await?;
+    hall.link.restore();
+    scene.has_notes(id, &["Charted before it was damaged".to_owned()]).await?;
+    until("the office to hear why", PATIENCE, || async {
+        let device = scene.facility.device("hall").await?;
+        let said = device["cannot_save"].as_str().unwrap_or_default();
+        if said.contains("outbox.db is damaged") { Ok(()) } else { bail!("{device}") }
+    })
+    .await?;
+    ensure!(std::fs::read(&outbox)? == damaged, "something was folded into it");
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use carepost_agent_core::clock::{AHEAD, EARLIEST};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
+use carepost_protocol::wire::enroll::Grant;
 use carepost_protocol::wire::heartbeat::{Exposure, MirrorState, ReaderState};
 use serde_json::json;
 
@@ -189,32 +190,7 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, O
         _ if opened.is_revoked().unwrap_or(false) => vec![finding("enrolled", Verdict::Wrong, REVOKED)],
         Ok(Some(grant)) => {
             let enrolled = format!("{} at {}", grant.device_name, grant.facility_name);
-            let mut findings = vec![finding("enrolled", Verdict::Well, enrolled)];
-            findings.push(match opened.files(&grant, config) {
-                Ok((mirror, outbox)) => {
-                    let ready = mirror.is_complete(Collection::Records).unwrap_or(false);
-                    let counts = outbox.counts().unwrap_or_default();
-                    let MirrorState { differs, stepped_over, .. } = mirror.agreement().unwrap_or_default();
-                    let over = stepped_over.iter();
-                    let over: Vec<_> = over
-                        .map(|it| format!("{} of {} ({})", it.count, it.collection, it.reason.words()))
-                        .collect();
-                    let state = match (ready, differs.as_slice(), over.as_slice()) {
-                        (_, [_, ..], _) => format!("differs from the server's: {}", differs.join(", ")),
-                        (_, [], [_, ..]) => format!("without what it cannot take: {}", over.join(", ")),
-                        (true, [], []) => "complete".to_owned(),
-                        (false, [], []) => "still loading".to_owned(),
-                    };
-                    let words = format!(
-                        "both open; mirror {state}; {} entries wait, {} need attention",
-                        counts.care, counts.rejected
-                    );
-                    let wrong = counts.rejected > 0 || !differs.is_empty() || !over.is_empty();
-                    finding("files", if wrong { Verdict::Wrong } else { Verdict::Well }, words)
-                }
-                Err(error) => finding("files", Verdict::Wrong, in_words(&error)),
-            });
-            findings
+            vec![finding("enrolled", Verdict::Well, enrolled), files(&opened, &grant, config)]
         }
         Ok(None) => {
             let words =
@@ -224,6 +200,34 @@ fn state(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>, O
         Err(error) => vec![finding("enrolled", Verdict::Wrong, error.to_string())],
     };
     (findings, Some(opened.clock))
+}
+
+/// The mirror and the outbox of an enrolled device.
+fn files(opened: &StateDir, grant: &Grant, config: &Config) -> Finding {
+    let (mirror, outbox) = match opened.files(grant, config) {
+        Ok(files) => files,
+        Err(error) => return finding("files", Verdict::Wrong, in_words(&error)),
+    };
+    let ready = mirror.is_complete(Collection::Records).unwrap_or(false);
+    let counts = outbox.counts().unwrap_or_default();
+    let MirrorState { differs, stepped_over, .. } = mirror.agreement().unwrap_or_default();
+    let over = stepped_over.iter();
+    let over: Vec<_> =
+        over.map(|it| format!("{} of {} ({})", it.count, it.collection, it.reason.words())).collect();
+    let state = match (ready, differs.as_slice(), over.as_slice()) {
+        (_, [_, ..], _) => format!("differs from the server's: {}", differs.join(", ")),
+        (_, [], [_, ..]) => format!("without what it cannot take: {}", over.join(", ")),
+        (true, [], []) => "complete".to_owned(),
+        (false, [], []) => "still loading".to_owned(),
+    };
+    let words = format!(
+        "both open; mirror {state}; {} entries wait, {} need attention",
+        counts.care, counts.rejected
+    );
+    let trouble = outbox.trouble();
+    let is_well = trouble.is_none() && counts.rejected == 0 && differs.is_empty() && over.is_empty();
+    let words = trouble.into_iter().chain([words]).collect::<Vec<_>>().join("; ");
+    finding("files", if is_well { Verdict::Well } else { Verdict::Wrong }, words)
 }
 
 /// What of an enrolled device rests in the clear at that place, of which the configuration may name a copy.

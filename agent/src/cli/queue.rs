@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 use super::{Outcome, say, say_error};
 use crate::audit;
 use crate::config::Config;
+use crate::identity::vault::lock;
 use crate::outbox::{Exported, Outbox, Progress};
 use crate::run::StateDir;
 
@@ -72,6 +73,13 @@ pub(super) fn queue(config: &Config, command: Queue) -> anyhow::Result<Outcome> 
         return Ok(Outcome::NotEnrolled);
     };
     let outbox = opened.outbox(&grant, config)?;
+    // What a process that is gone wrote and could not sync would be lost, and with it what is written behind it. An
+    // agent that runs has folded it.
+    if !matches!(command, Queue::List { .. })
+        && let Ok(_alone) = lock(&config.state_dir)
+    {
+        outbox.fold_if_sound();
+    }
     match command {
         Queue::List { most, json } => list(&outbox, most, json),
         Queue::Retry(which) => retry(&opened, &grant, &outbox, which.numbers(&outbox)?),

@@ -8,8 +8,12 @@ use super::finding::{Finding, Verdict, finding};
 use super::in_words;
 use super::state_copy::StateCopy;
 use crate::config::Config;
+use crate::identity::seal::ANEW;
 use crate::identity::vault;
 use crate::run::StateDir;
+
+/// What is left to do where it opens no more: the device is enrolled anew already.
+const REMOVE: &str = "remove the directory once nobody needs it";
 
 /// What was not sent, directory by directory. Copies are looked at.
 pub(super) fn set_aside(config: &Config) -> Vec<Finding> {
@@ -47,11 +51,13 @@ fn unsent(config: &Config, place: &Path) -> anyhow::Result<(u64, u64)> {
     let looked = Config { state_dir: copy.path().to_owned(), ..config.clone() };
     let count = || {
         let gone =
-            "what was set aside is gone: put it back if there is a copy of it; else remove the directory";
-        let opened = StateDir::beside(&looked)?.context(gone)?;
-        let grant = opened.vault.grant()?.context(gone)?;
+            || format!("what was set aside is gone: put it back if there is a copy of it; else {REMOVE}");
+        let opened = StateDir::beside(&looked)?.with_context(gone)?;
+        let grant = opened.vault.grant()?.with_context(gone)?;
         let counts = opened.outbox(&grant, &looked)?.counts()?;
         Ok((counts.care + counts.rejected, counts.audit))
     };
-    count().map_err(|error: anyhow::Error| anyhow::anyhow!(copy.of_itself(&in_words(&error))))
+    count().map_err(|error: anyhow::Error| {
+        anyhow::anyhow!(copy.of_itself(&in_words(&error).replace(ANEW, REMOVE)))
+    })
 }

@@ -9,13 +9,13 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
-use super::seal::ANEW;
+use super::seal::{ANEW, WITH_KEY};
 
 /// Why a key could not be made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The bytes are not a P-256 private key in PKCS #8.
-    #[error("the device key on the disk is not a P-256 key: the file is damaged; {ANEW}")]
+    #[error("the device key on the disk is not a P-256 key: the file is damaged; {ANEW}; {WITH_KEY}")]
     NotAKey,
     /// The key could not be made, or its certificate not be signed.
     #[error("the device key could not be made: {0}; check the system's random source")]

@@ -26,15 +26,16 @@ pub const CREDENTIAL: &str = "device-seal";
 const SALT_HEADER: &str = "carepost-seal-1";
 const SEALED_HEADER: &[u8; 4] = b"CPS1";
 /// What is left to do where files open no more.
-pub(super) const ANEW: &str = "stop the agent, move its state directory aside and enroll the device anew; the outbox in \
-    it opens with the organization's recovery key";
+pub(crate) const ANEW: &str = "stop the agent, move its state directory aside and enroll the device anew";
+/// Besides, where the outbox is there.
+pub(super) const WITH_KEY: &str = "the outbox in it opens with the organization's recovery key";
 const CREDENTIAL_SOURCE: &str = "credential";
 
 /// Why something could not be sealed or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// The hardware is not the one that sealed it.
-    #[error("these files were sealed on other hardware ({source_name}): {ANEW}")]
+    #[error("these files were sealed on other hardware ({source_name}): {ANEW}; {WITH_KEY}")]
     OtherHardware {
         /// What the sealing key was derived from.
         source_name: String,
@@ -42,20 +43,22 @@ pub enum SealError {
     /// What the key was derived from cannot be read now.
     #[error(
         "these files were sealed with {source_name}, which cannot be read now: start the agent as its \
-         systemd unit does; if the hardware was replaced, {ANEW}"
+         systemd unit does; if the hardware was replaced, {ANEW}; {WITH_KEY}"
     )]
     SourceMissing {
         /// What the sealing key was derived from.
         source_name: String,
     },
     /// The salt is gone while sealed files are there.
-    #[error("{path} is missing or damaged: {ANEW}")]
+    #[error("{path} is missing or damaged: put a copy of it back if there is one; else {ANEW}; {WITH_KEY}")]
     NoSalt {
         /// Where it should be.
         path: PathBuf,
     },
     /// A sealed file is damaged, or another one was put in its place.
-    #[error("{name}: the sealed file is damaged: put a copy of it back if there is one; else {ANEW}")]
+    #[error(
+        "{name}: the sealed file is damaged: put a copy of it back if there is one; else {ANEW}; {WITH_KEY}"
+    )]
     Damaged {
         /// What was sealed.
         name: String,

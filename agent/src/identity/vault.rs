@@ -7,7 +7,7 @@
 //! | `device.key` | the device key (PKCS #8), sealed |
 //! | `mirror.key`, `outbox.key` | the keys of the two encrypted files, sealed |
 //! | `outbox.recovery` | the outbox key once more, for the organization's recovery key (age) |
-//! | `inventory` | what of these, and which outbox, was begun and is never begun anew; sealed |
+//! | `inventory` | that the device was let in, and whether it began an outbox: none of it is begun anew; sealed |
 //! | `grant`, `enrollment`, `clock` | what the server granted, where enrollment stands, the clock's floor; sealed |
 //! | `kiosk.cookie` | what the kiosk's browser is known by, since the device enrolled anew; sealed |
 //! | `revoked-.../` | what was made under a key that was refused for good, and what opens it |
@@ -29,12 +29,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use self::inventory::{ENROLLED, INVENTORY, Inventory};
+use self::inventory::{INVENTORY, Inventory};
 use super::durable;
 use super::factors::Factors;
 use super::key::{DeviceKey, KeyError};
-use super::seal::{ANEW, Credential, SALT_FILE, Seal, SealError};
-use crate::sqlite::{FileKey, is_gone};
+use super::seal::{ANEW, Credential, SALT_FILE, Seal, SealError, WITH_KEY};
+use crate::sqlite::FileKey;
 
 pub use anew::aside;
 
@@ -43,6 +43,7 @@ const DEVICE_KEY: &str = "device.key";
 const MIRROR_KEY: &str = "mirror.key";
 const OUTBOX_KEY: &str = "outbox.key";
 const OUTBOX: &str = "outbox.db";
+const OUTBOX_WAL: &str = "outbox.db-wal";
 const MIRROR: &str = "mirror.db";
 const RECOVERY: &str = "outbox.recovery";
 const GRANT: &str = "grant";
@@ -61,21 +62,21 @@ pub enum VaultError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// A file opened, and what it holds is not what belongs there.
-    #[error("{name}: not what this version of the agent wrote there: {ANEW}")]
+    #[error("{name}: not what this version of the agent wrote there: {ANEW}; {WITH_KEY}")]
     NotUnderstood {
         /// The file.
         name: &'static str,
     },
     /// What was begun here is gone.
-    #[error("{path} is missing: put it back if there is a copy of it; else {ANEW}")]
+    #[error("{path} is missing: put it back if there is a copy of it; else {ANEW}; {WITH_KEY}")]
     Missing {
         /// Where it should be.
         path: PathBuf,
     },
-    /// What was begun here is not known.
+    /// What was begun here is not known, and not all of it is there.
     #[error(
-        "{path}: the sealed file is damaged: put a copy of it back if there is one; else move it away, and another is \
-         made of what is there"
+        "{path}: the sealed file is damaged, and not all that it lists may be there: put a copy of it back if there is \
+         one; else move it away, and another is made of what is there"
     )]
     NoInventory {
         /// The file.
@@ -87,7 +88,7 @@ pub enum VaultError {
     /// The recovery recipient is pinned at enrollment, and another came.
     #[error(
         "the server names another recovery key than the one pinned at enrollment: ask the organization's \
-         administrator; if it was changed on purpose, {ANEW}"
+         administrator; if it was changed on purpose, {ANEW}; {WITH_KEY}"
     )]
     RecipientChanged,
     /// The outbox key could not be wrapped.
@@ -135,7 +136,7 @@ pub struct Vault {
     device_key: Arc<DeviceKey>,
     mirror_key: FileKey,
     outbox_key: FileKey,
-    begun: Mutex<Inventory>,
+    begun: Mutex<Option<Inventory>>,
     lock: Option<File>,
 }
 
@@ -187,7 +188,11 @@ impl Vault {
         if !is_made && !inventory::is_enrolled(directory) {
             return Ok(None);
         }
-        Self::unsealed(directory, factors, credential, None).map(Some)
+        match Self::unsealed(directory, factors, credential, None) {
+            // An agent has begun to set it aside meanwhile.
+            Err(VaultError::Missing { .. }) if !inventory::is_enrolled(directory) => Ok(None),
+            opened => opened.map(Some),
+        }
     }
 
     fn unsealed(
@@ -200,7 +205,7 @@ impl Vault {
         let seal = Seal::open_or_create(directory, factors, credential)?;
         let (begun, is_new) = inventory::read(directory, &seal)?;
         // A new one would hide that the one is gone by which the server knows the device, or that opens its outbox.
-        if let Some(path) = inventory::gone(directory, &begun) {
+        if let Some(path) = begun.and_then(|_| inventory::gone(directory)) {
             return Err(VaultError::Missing { path });
         }
         let mirror_key = file_key(directory, &seal, MIRROR_KEY)?;
@@ -281,7 +286,7 @@ impl Vault {
     /// Whether an outbox was begun here.
     #[must_use]
     pub fn has_begun_outbox(&self) -> bool {
-        self.begun().contains(OUTBOX)
+        self.begun().is_some_and(|begun| begun.outbox)
     }
 
     /// Keeps that an outbox was begun here: before anything is charted in it.
@@ -289,20 +294,19 @@ impl Vault {
     /// # Errors
     /// When the disk refuses.
     pub fn keep_begun_outbox(&self) -> Result<(), VaultError> {
-        self.keep_begun(&[OUTBOX])
+        self.keep_begun(Inventory { outbox: true })
     }
 
-    fn keep_begun(&self, names: &[&str]) -> Result<(), VaultError> {
+    fn keep_begun(&self, all: Inventory) -> Result<(), VaultError> {
         let mut begun = self.begun();
-        let all: Inventory = begun.iter().cloned().chain(names.iter().map(|it| (*it).to_owned())).collect();
-        if all != *begun && self.runs() {
+        if *begun != Some(all) && self.runs() {
             self.store(INVENTORY, &all)?;
-            *begun = all;
+            *begun = Some(all);
         }
         Ok(())
     }
 
-    fn begun(&self) -> MutexGuard<'_, Inventory> {
+    fn begun(&self) -> MutexGuard<'_, Option<Inventory>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -328,7 +332,7 @@ impl Vault {
         }
         self.wrap_outbox_key(&grant.recovery_recipient)?;
         self.store(GRANT, grant)?;
-        self.keep_begun(&ENROLLED)
+        self.keep_begun(Inventory { outbox: self.has_begun_outbox() })
     }
 
     /// Keeps a document of the agent's own.
@@ -400,13 +404,6 @@ fn refuse_new_salt_for_old_secrets(directory: &Path) -> Result<(), VaultError> {
         return Err(SealError::NoSalt { path: salt }.into());
     }
     Ok(())
-}
-
-/// Those files of a device that hold what is nowhere else, as far as they are there: one whose keys do not open waits
-/// for each of them, so that nothing is begun while somebody puts them back.
-pub fn irreplaceable(directory: &Path) -> Vec<PathBuf> {
-    let names = ENROLLED.into_iter().chain([SALT_FILE, OUTBOX]);
-    names.map(|name| directory.join(name)).filter(|path| !is_gone(path)).collect()
 }
 
 fn device_key(directory: &Path, seal: &Seal) -> Result<DeviceKey, VaultError> {

@@ -174,7 +174,7 @@ impl Place {
 
     /// None when the file is another facility's.
     fn open(&self) -> Result<Option<Connections>, MirrorError> {
-        let writer = sqlite::open(&self.opening(WRITER_CACHE_KIB))?;
+        let mut writer = sqlite::open(&self.opening(WRITER_CACHE_KIB))?;
         if !claim(&writer, self.facility)? {
             return Ok(None);
         }

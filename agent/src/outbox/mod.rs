@@ -52,7 +52,8 @@ use quota::Quota;
 
 use crate::identity::DeviceKey;
 use crate::identity::key::KeyError;
-use crate::sqlite::{self, Connected, Durability, FileKey, OpenError, Opening};
+use crate::identity::seal::ANEW;
+use crate::sqlite::{self, Connected, Durability, FileKey, OpenError, Opening, is_gone, sidecar};
 
 /// KiB of decrypted pages: the chain's end and its indexes, which is all that is revisited.
 const CACHE_KIB: u32 = 1024;
@@ -66,6 +67,15 @@ pub enum OutboxError {
          damaged, the organization's recovery key opens it as well"
     )]
     Open(#[from] OpenError),
+    /// One was begun, and is gone.
+    #[error(
+        "{path}: missing or empty: put the file back if there is a copy of it (what was last written into it may be in \
+         {path}-wal, which belongs to it: delete nothing there); else {ANEW}"
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file belongs to another registration of this device.
     #[error(
         "{path}: holds the entries of another registration of this device: salvage it with the \
@@ -187,18 +197,21 @@ pub struct Outbox {
     seen: AtomicI64,
     device_key: Arc<DeviceKey>,
     quota: Quota,
+    trouble: Mutex<Option<String>>,
 }
 
 impl Outbox {
     /// Opens the outbox, or begins one under a new incarnation.
     ///
     /// # Errors
-    /// [`OutboxError::Open`] when it does not open, or was begun and is gone: unlike the mirror it is never set aside
-    /// or begun anew unasked. [`OutboxError::OtherDevice`] when it is another registration's.
+    /// [`OutboxError::Open`] when it does not open, [`OutboxError::Gone`] when it was begun and is gone: unlike the
+    /// mirror it is never set aside or begun anew unasked. [`OutboxError::OtherDevice`] when it is another
+    /// registration's.
     pub fn open(opening: OutboxOpening<'_>) -> Result<Self, OutboxError> {
         // SQLite would also remove what lies beside it.
-        if opening.is_begun && sqlite::is_gone(opening.path) {
-            return Err(OpenError::Gone { path: opening.path.to_owned() }.into());
+        let is_begun = opening.is_begun || !is_gone(&sidecar(opening.path, "-wal"));
+        if is_begun && is_gone(opening.path) {
+            return Err(OutboxError::Gone { path: opening.path.to_owned() });
         }
         let connection = sqlite::open(&Opening {
             path: opening.path,
@@ -216,18 +229,57 @@ impl Outbox {
         if bound != binding {
             return Err(OutboxError::OtherDevice { path: opening.path.to_owned() });
         }
-        if opening.runs {
-            connection.fold_if_sound();
-        }
         let seen = AtomicI64::new(data_version(&connection)?);
-        Ok(Self {
+        let outbox = Self {
             connection: Mutex::new(connection),
             binding,
             incarnation: Mutex::new(incarnation),
             seen,
             device_key: opening.device_key,
             quota: Quota::of(opening.max_mib),
-        })
+            trouble: Mutex::default(),
+        };
+        if opening.runs {
+            outbox.fold_if_sound();
+        }
+        Ok(outbox)
+    }
+
+    /// Folds the WAL back, now and from now on, where the file is sound. What lies beside one that is not, or of which
+    /// that is not known, is left as it is, for whoever puts the file back; and [`trouble`](Self::trouble) says so. For
+    /// whoever runs on it, or while nobody does. All of the file may be read, and nobody who saves waits for that.
+    pub fn fold_if_sound(&self) {
+        let (path, key) = self.lock().place();
+        // After a clean end there is no WAL, and nothing to lose.
+        let is_sound =
+            if is_gone(&sidecar(&path, "-wal")) { Ok(true) } else { sqlite::is_sound(&path, &key) };
+        let path = path.display();
+        let trouble = match is_sound {
+            Ok(true) => {
+                self.lock().fold();
+                None
+            }
+            Ok(false) => Some(format!(
+                "{path} is damaged: copy the state directory, let what waits be sent, then {ANEW}"
+            )),
+            Err(error) => Some(format!("{path} cannot be read to its end ({error}): check the disk")),
+        };
+        if let Some(why) = trouble.as_ref().filter(|_| self.trouble() != trouble) {
+            tracing::error!(why, "what is saved from now on stays in the -wal beside it");
+        }
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// Whether its WAL is folded back. It is not beside whoever runs on it, nor after a page that could not be read.
+    #[must_use]
+    pub fn folds(&self) -> bool {
+        self.lock().folds()
+    }
+
+    /// What is wrong with the file, in words, though it opens and takes what is saved.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The present incarnation of this outbox.

@@ -1,7 +1,8 @@
 //! The quota: how much of the disk the outbox may take, and what gives way when it is full.
 //!
 //! There are two limits: saving stops at the first, and what the server says of entries may go a little beyond it.
-//! Otherwise a full outbox could not note a receipt, and would stay full for good.
+//! Otherwise a full outbox could not note a receipt, and would stay full for good. A WAL that cannot be folded back has
+//! the same two.
 
 use std::sync::MutexGuard;
 
@@ -15,6 +16,7 @@ use super::{Outbox, OutboxError};
 use crate::sqlite::Connected;
 
 const PAGES_A_MIB: u32 = 256;
+const PAGE_BYTES: u64 = 4096;
 /// SQLite's own limit.
 const MOST_PAGES: u32 = 0xffff_fffe;
 /// Which part is kept for receipts. They make each entry some twenty bytes longer, a refusal a few
@@ -42,8 +44,10 @@ impl Outbox {
     /// this device has.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// [`OutboxError::Full`] where it would give none, and when the file cannot be written.
     pub fn make_room(&self, mirror_seq: u64) -> Result<usize, OutboxError> {
+        // A WAL that is full gets no room by it.
+        drop(self.lock_to_save()?);
         let mut connection = self.lock_to_settle()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let lineage = self.lineage(&transaction)?;
@@ -87,6 +91,9 @@ impl Outbox {
     /// A limit below what the file has already grown to means that it does not grow further.
     fn lock_within(&self, pages: u32) -> Result<MutexGuard<'_, Connected>, OutboxError> {
         let connection = self.lock();
+        if self.trouble().is_some() && connection.wal_bytes() > u64::from(pages) * PAGE_BYTES {
+            return Err(OutboxError::Full);
+        }
         let limit = format!("PRAGMA max_page_count = {pages}");
         connection.prepare_cached(&limit)?.query_row([], |_| Ok(()))?;
         Ok(connection)

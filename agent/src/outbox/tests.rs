@@ -381,7 +381,7 @@ fn a_full_outbox_still_notes_receipts_and_then_gives_up_copies() {
 fn fill(outbox: &Outbox) -> (u64, OutboxError) {
     for n in 1.. {
         let large = change(i64::try_from(n).unwrap(), &"x".repeat(9_000));
-        if let Err(error) = save(outbox, &large, &format!("form {n}")) {
+        if let Err(error) = save(outbox, &large, &format!("filled {n}")) {
             assert!(matches!(error, OutboxError::Full), "{error}");
             return (n - 1, error);
         }

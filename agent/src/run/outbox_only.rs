@@ -92,8 +92,8 @@ pub(super) fn say(device: &Device, why: String, phone: Option<String>, told: &mu
     }
 }
 
-/// The facility's phone number, where the outbox alone does not open. On a full disk the copy is left alone: it would
-/// take the room that the outbox needs.
+/// The facility's phone number, where the outbox alone does not open. A copy that is not there is not made before the
+/// outbox, and on a full disk it is left alone: it would take the room that the outbox needs.
 async fn phone(
     config: &Config,
     state: &Arc<StateDir>,
@@ -107,7 +107,12 @@ async fn phone(
         return None;
     }
     let (of, at, by) = (grant.clone(), Arc::clone(state), config.clone());
-    let read = spawn_blocking(move || at.mirror(&of, &by).ok()?.facility().ok()??.phone.clone());
+    let read = spawn_blocking(move || {
+        if !at.vault.mirror_path().exists() {
+            return None;
+        }
+        at.mirror(&of, &by).ok()?.facility().ok()??.phone.clone()
+    });
     read.await.ok().flatten()
 }
 

@@ -1,4 +1,5 @@
-//! The outbox watch: notices what another process writes into the outbox, the command line while the agent runs.
+//! The outbox watch: notices what another process writes into the outbox, the command line while the agent runs; and
+//! looks whether a file is sound that is not folded into.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +11,30 @@ use super::sync::report::Report;
 
 /// How often the file is asked: it costs the reading of one counter.
 const EVERY: Duration = Duration::from_secs(5);
+/// How often at the most all of it is read: it may be damaged for good, or its disk may have failed once.
+const LOOK_EVERY: Duration = Duration::from_secs(600);
 
 /// Runs for as long as the task lives.
 pub(super) async fn run(shared: Shared) {
+    let mut look_at = Duration::ZERO;
     loop {
         tokio::time::sleep(EVERY).await;
-        let outbox = Arc::clone(shared.workspace.outbox());
-        let is_changed = spawn_blocking(move || outbox.changed_elsewhere()).await;
-        if matches!(is_changed, Ok(Ok(true))) {
+        let (outbox, now) = (Arc::clone(shared.workspace.outbox()), shared.clock().monotonic());
+        let may_look = now >= look_at;
+        let watched = spawn_blocking(move || {
+            let looks = may_look && !outbox.folds();
+            if looks {
+                outbox.fold_if_sound();
+            }
+            (looks, outbox.changed_elsewhere())
+        });
+        let Ok((looked, is_changed)) = watched.await else { continue };
+        if looked {
+            look_at = now + LOOK_EVERY;
+            shared.device.changed();
+            shared.news.notify_one();
+        }
+        if matches!(is_changed, Ok(true)) {
             shared.report(Report::OutboxChanged).await;
         }
     }

@@ -1,7 +1,7 @@
 //! Unopened operation: the state directory is there, and its keys or what they seal do not open, or are not this user's.
 //!
-//! The page says so and why, and it is tried again until it opens: not while a file that was there is gone, so that
-//! nothing is begun anew in the place of what somebody puts back.
+//! The page says so and why, and it is tried again until it opens. While somebody puts a file back the vault begins
+//! none in its place.
 
 use std::fs::File;
 use std::net::TcpListener as StdListener;
@@ -16,8 +16,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::device::{Device, State};
 use crate::identity::seal::SealError;
-use crate::identity::vault::{VaultError, irreplaceable, lock};
-use crate::sqlite::{OpenError, is_gone};
+use crate::identity::vault::{VaultError, lock};
 
 /// Whether the page shows why nothing opens. Where another agent has the directory, or it was copied here, or there is
 /// none, this agent has nothing to serve.
@@ -41,17 +40,12 @@ pub(super) async fn until_opened(
     let device = Arc::new(Device::new(unopened, ReaderState::None, clock));
     say(&device, error.to_string(), None, &mut told);
     let page = KioskPage::up(config, listening, &device, None)?;
-    let files = irreplaceable(&config.state_dir);
     page.until_ended(async {
         let mut held = None;
         loop {
             // Another agent is kept out meanwhile as well. The lock itself may be what does not open.
             held = held.or_else(|| lock(&config.state_dir).ok());
             tokio::time::sleep(OPEN_EVERY).await;
-            if let Some(path) = files.iter().find(|path| is_gone(path)).cloned() {
-                say(&device, OpenError::Gone { path }.to_string(), None, &mut told);
-                continue;
-            }
             let (of, under) = (config.clone(), held.as_ref().map(File::try_clone).transpose()?);
             match spawn_blocking(move || open(under, &of)).await? {
                 Ok(opened) => return Ok(After::Opened(opened)),

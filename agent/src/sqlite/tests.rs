@@ -70,6 +70,30 @@ fn another_key_or_a_flipped_bit_is_not_readable() {
 }
 
 #[test]
+fn after_a_page_that_could_not_be_read_what_can_be_had_again_is_folded_at_once() {
+    for (durability, folds) in [(Durability::PowerCut, false), (Durability::ProcessCrash, true)] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let key = FileKey::from_bytes([7; 32]);
+        let how = Opening { durability, ..opening(&path, &key, &[TABLE]) };
+        open(&how).unwrap().fold();
+        let sound = std::fs::read(&path).unwrap();
+        let mut connection = open(&how).unwrap();
+        connection.fold();
+        let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'notes'";
+        let page: u32 = connection.query_row(root, [], |row| row.get(0)).unwrap();
+        let mut damaged = sound.clone();
+        damaged[(page as usize - 1) * 4_096 + 100] ^= 1;
+        std::fs::write(&path, damaged).unwrap();
+        connection.query_row("SELECT count(*) FROM notes", [], |_| Ok(())).unwrap_err();
+        std::fs::write(&path, sound).unwrap();
+        connection.revive();
+        assert_eq!(connection.folds(), folds, "{durability:?}");
+        connection.execute("INSERT INTO notes VALUES ('a')", []).unwrap();
+    }
+}
+
+#[test]
 fn a_row_that_points_nowhere_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.db");

@@ -275,6 +275,7 @@ impl AuditTrail {
                 error @ (OutboxError::Full
                 | OutboxError::Sqlite(_)
                 | OutboxError::Open(_)
+                | OutboxError::Gone { .. }
                 | OutboxError::OtherDevice { .. }
                 | OutboxError::Receipt(_)
                 | OutboxError::NotUnderstood(_)
@@ -323,10 +324,10 @@ impl AuditTrail {
         some || refused > 0
     }
 
-    /// Why this device cannot save, in words.
+    /// Why this device cannot save, or should not, in words.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        lock(&self.state).trouble.clone()
+        self.outbox.trouble().or_else(|| lock(&self.state).trouble.clone())
     }
 
     /// Writes to the outbox; when that is full, copies of what the server has give way first.

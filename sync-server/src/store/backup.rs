@@ -16,7 +16,7 @@ use serde_json::json as object;
 
 use super::carry_over::AccessState;
 use super::engine::{self, AccessScope, Tx, params};
-use super::handles::organization::TOKEN_LIFE;
+use super::handles::organization::{TOKEN_LIFE, go_on_with_lost};
 use super::row::{row, select};
 use super::rules::{audit, sync_position};
 use super::{Ambient, DatabaseKey, StoreError};
@@ -259,7 +259,7 @@ fn mark(tx: &Tx<'_>, (scope, held): &(FacilityScope, Held)) -> std::result::Resu
     tx.within(AccessScope::Facility(*scope), |tx| tx.execute(sql, key)).map(drop)
 }
 
-/// What is put back is in the backup, so it is durable to its end.
+/// What is put back is in the backup, so it is durable to its end. What was begun for a lost device is done.
 fn raise_all(tx: &Tx<'_>, knows_the_rest: bool) -> std::result::Result<usize, StoreError> {
     let facilities = facilities(tx)?;
     for scope in &facilities {
@@ -269,6 +269,7 @@ fn raise_all(tx: &Tx<'_>, knows_the_rest: bool) -> std::result::Result<usize, St
             let raise = "UPDATE feeds SET epoch = ?1, raised_at = ?2";
             tx.execute(raise, params![epoch, tx.now()])?;
             tx.execute("UPDATE chain_heads SET durable_n = next_n - 1 WHERE next_n > 1", params![])?;
+            while go_on_with_lost(tx)? {}
             let details = object!({"epoch": epoch, "replaced_was_read": knows_the_rest});
             audit::noticed(tx, AuditEventType::Sync, "server_restored", None, details)
         })?;

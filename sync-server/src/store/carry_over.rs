@@ -10,7 +10,9 @@ use carepost_protocol::record::Collection;
 
 use super::StoreError;
 use super::engine::{AccessScope, ToValue, Tx, Value, params};
-use super::handles::organization::{parked_key, publish_badges, publish_users, rekey_badges, remove_badge};
+use super::handles::organization::{
+    parked_key, publish_badges, publish_users, rekey_badges, remove_badge, unfinished,
+};
 use super::row::{columns, sql};
 use super::rules::feed_writer::put;
 use crate::scope::OrganizationScope;
@@ -240,8 +242,17 @@ const ASSIGNMENTS: Table = Table {
 };
 
 impl AccessState {
-    /// What the database at hand knows. System access.
+    /// What the database at hand knows, as it would be once what was begun there for lost devices is done. System
+    /// access.
     pub(super) fn read(tx: &Tx<'_>) -> Result<Self> {
+        let mut state = Self::stored(tx)?;
+        for (id, registry) in &mut state.organizations {
+            tx.within(access(*id), |tx| registry.finish(tx))?;
+        }
+        Ok(state)
+    }
+
+    fn stored(tx: &Tx<'_>) -> Result<Self> {
         let organizations = "SELECT id, name FROM system_organizations";
         let (admins, sign_ins) = (ADMINS.rows(tx)?, SIGN_INS.rows(tx)?);
         let organizations = tx.all::<(OrganizationId, String)>(organizations, params![])?;
@@ -252,7 +263,7 @@ impl AccessState {
 
     /// Carries it over into the database at hand. Says what that came to, a sentence for each.
     pub(super) fn carry_over(mut self, tx: &Tx<'_>) -> Result<Vec<String>> {
-        let before = Self::read(tx)?;
+        let before = Self::stored(tx)?;
         let mut said = Vec::new();
         ADMINS.take_over(tx, &self.admins, &before.admins, &mut said)?;
         tx.execute("DELETE FROM system_sign_ins", params![])?;
@@ -263,7 +274,7 @@ impl AccessState {
                 None => said.push(format!("organization {}: the backup does not have it", registry.name)),
             }
         }
-        let after = Self::read(tx)?;
+        let after = Self::stored(tx)?;
         ADMINS.tell(&before.admins, &after.admins, &mut said);
         for (id, ours) in &before.organizations {
             let Some(after) = after.organizations.get(id) else { continue };
@@ -292,6 +303,25 @@ impl Registry {
         })
     }
 
+    fn finish(&mut self, tx: &Tx<'_>) -> Result<()> {
+        for id in self.facilities.keys() {
+            let unfinished = unfinished(tx, FacilityId::from_bytes(*id))?;
+            for (badge, lookup) in unfinished.lookups {
+                let row = self.badges.get_mut(badge.as_bytes());
+                if let Some(column) = row.and_then(|row| BADGES.of_mut(row, "lookup")) {
+                    *column = Value::Text(lookup.into());
+                }
+            }
+            for user in unfinished.pins {
+                let row = self.users.get_mut(user.as_bytes());
+                if let Some(column) = row.and_then(|row| USERS.of_mut(row, "pin_exposed_at")) {
+                    *column = Value::Integer(tx.now().as_millis());
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn carry_over(&mut self, tx: &Tx<'_>, ours: &Self, said: &mut Vec<String>) -> Result<()> {
         let gone = self.facilities.extract_if(.., |id, _| !ours.facilities.contains_key(id));
         said.extend(gone.map(|(_, row)| format!("facility {}: the backup does not have it", name(&row))));
@@ -305,7 +335,7 @@ impl Registry {
             said.push(format!("badge of {}: gone", name(row)));
         }
         BADGES.take_over(tx, &self.badges, &ours.badges, said)?;
-        apart.into_iter().try_for_each(|facility| rekey_badges(tx, facility).map(drop))?;
+        apart.into_iter().try_for_each(|facility| rekey_badges(tx, facility))?;
         // Nobody has the token of a device that was never let in any more.
         let expected = |row: &[Column]| DEVICES.of(row, "key_sha256") == Some(&Value::Null);
         let gone = self.devices.extract_if(.., |id, row| !ours.devices.contains_key(id) && expected(row));

@@ -1,7 +1,8 @@
 //! Presence: the latest heartbeats are kept in memory and written in batches about once a second. `last_seen` needs
 //! no commit of its own, and whoever reads a device sees the fresh value laid over the row. The thread that writes
 //! them also looks once a day after the feeds of facilities whose devices are heard: old tombstones are purged, old
-//! records archived, and superseded versions of forms brought in where they are not there.
+//! records archived, superseded versions of forms brought in where they are not there, and what was begun for a lost
+//! device done to its end.
 
 use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
@@ -18,7 +19,7 @@ use carepost_protocol::wire::pull::Cursor;
 
 use super::column::json;
 use super::engine::{AccessScope, Engine, Tx, params};
-use super::handles::organization::withhold_expired_pins;
+use super::handles::organization::{go_on_with_lost, withhold_expired_pins};
 use super::model::is_refused_as_exposed;
 use super::rules::feed_writer::head;
 use super::rules::{archive, budget, horizon, patient, superseded};
@@ -296,9 +297,10 @@ impl Presence {
                     }
                 }
             }
-            if let Err(error) = engine.write_blocking(AccessScope::Facility(*scope), withhold_expired_pins) {
-                tracing::warn!(%error, "PINs that were exposed for too long are still sent; tomorrow again");
-            }
+            let undone = "what a lost device held is not all replaced";
+            self.portions(engine, *scope, undone, go_on_with_lost);
+            let undone = "PINs that were exposed for too long are still sent";
+            self.portions(engine, *scope, undone, withhold_expired_pins);
             self.portions(engine, *scope, "residents with another's number are not asked about", |tx| {
                 patient::ask_about_numbers(tx, ASKED_AT_ONCE)
             });

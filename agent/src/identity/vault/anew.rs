@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use carepost_protocol::time::Timestamp;
 
 use super::inventory::INVENTORY;
-use super::{DEVICE_KEY, GRANT, MIRROR, OUTBOX, OUTBOX_KEY, RECOVERY, Vault, VaultError, refused};
+use super::{
+    DEVICE_KEY, GRANT, MIRROR, OUTBOX, OUTBOX_KEY, OUTBOX_WAL, RECOVERY, Vault, VaultError, refused,
+};
 use crate::identity::durable;
 use crate::identity::factors::Factors;
 use crate::identity::seal::{Credential, SALT_FILE};
@@ -15,7 +17,7 @@ use crate::identity::seal::{Credential, SALT_FILE};
 /// What is set aside: the outbox, what opens it here and elsewhere, and whose it was. The inventory goes before what it
 /// lists.
 pub(super) const ASIDE: [&str; 8] =
-    [INVENTORY, GRANT, OUTBOX, "outbox.db-wal", "outbox.db-shm", OUTBOX_KEY, RECOVERY, DEVICE_KEY];
+    [INVENTORY, GRANT, OUTBOX, OUTBOX_WAL, "outbox.db-shm", OUTBOX_KEY, RECOVERY, DEVICE_KEY];
 /// How the names of what was set aside begin; a time follows.
 const REVOKED: &str = "revoked-";
 /// Where it gathers.

@@ -271,14 +271,59 @@ fn without_inventory_and_outbox_the_copy_tells_that_there_was_one() {
 }
 
 #[test]
-fn a_damaged_inventory_is_named_and_what_is_there_makes_another() {
+fn a_damaged_inventory_is_made_anew_while_all_is_there_and_named_otherwise() {
     let (state, outbox) = enrolled(true);
-    let inventory = state.path().join(INVENTORY);
+    let (inventory, log) = (state.path().join(INVENTORY), state.path().join(OUTBOX_WAL));
     std::fs::write(&inventory, "damaged").unwrap();
+    std::fs::rename(state.path().join(OUTBOX), &log).unwrap();
     let error = Vault::open(state.path(), &factors(HERE), None).unwrap_err();
     assert!(matches!(&error, VaultError::NoInventory { path } if *path == inventory), "{error}");
     assert_eq!(std::fs::read(&inventory).unwrap(), b"damaged");
-    std::fs::remove_file(&inventory).unwrap();
+    std::fs::rename(&log, state.path().join(OUTBOX)).unwrap();
     let vault = Vault::open(state.path(), &factors(HERE), None).unwrap();
     assert!(*vault.outbox_key() == outbox && vault.has_begun_outbox());
+    // In a form that this build does not know.
+    vault.store(INVENTORY, &[OUTBOX]).unwrap();
+    drop(vault);
+    drop(Vault::open(state.path(), &factors(HERE), None).unwrap());
+    std::fs::remove_file(state.path().join(OUTBOX)).unwrap();
+    assert!(Vault::open(state.path(), &factors(HERE), None).unwrap().has_begun_outbox(), "it was kept");
+}
+
+#[test]
+fn an_outbox_that_is_there_was_begun_whatever_the_inventory_says() {
+    for name in [OUTBOX, OUTBOX_WAL] {
+        let state = tempfile::tempdir().unwrap();
+        let open = || Vault::open(state.path(), &factors(HERE), None).unwrap();
+        let vault = open();
+        vault.keep_grant(&grant(&age::x25519::Identity::generate())).unwrap();
+        drop(vault);
+        assert!(!open().has_begun_outbox() && state.path().join(INVENTORY).exists());
+        // The mirror alone tells nothing beside an inventory.
+        std::fs::write(state.path().join(MIRROR), "what the server has").unwrap();
+        assert!(!open().has_begun_outbox());
+        std::fs::write(state.path().join(name), "begun before that was kept").unwrap();
+        assert!(open().has_begun_outbox(), "{name}");
+        std::fs::remove_file(state.path().join(name)).unwrap();
+        assert!(open().has_begun_outbox(), "it was kept, of {name}");
+    }
+}
+
+#[test]
+fn an_outbox_that_is_there_opens_though_that_it_was_begun_cannot_be_kept() {
+    let (state, _) = enrolled(false);
+    std::fs::create_dir(state.path().join("inventory.new")).unwrap();
+    let vault = Vault::open(state.path(), &factors(HERE), None).unwrap();
+    assert!(vault.has_begun_outbox() && vault.keep_begun_outbox().is_ok());
+    assert!(!state.path().join(INVENTORY).exists());
+}
+
+#[test]
+fn beside_an_agent_that_begins_to_set_its_files_aside_none_is_missing() {
+    let (state, _) = enrolled(true);
+    let beside = || Vault::beside(state.path(), &factors(HERE), None);
+    std::fs::rename(state.path().join(GRANT), state.path().join("aside")).unwrap();
+    assert!(matches!(beside(), Err(VaultError::Missing { .. })));
+    std::fs::create_dir(state.path().join(anew::UNDER_WAY)).unwrap();
+    assert!(beside().unwrap().is_none());
 }

@@ -78,17 +78,24 @@ fn what_lies_beside_a_damaged_file_is_left_as_it_is() {
     std::fs::write(&path, &garbage).unwrap();
     assert!(matches!(open(), Err(OutboxError::Open(OpenError::NotReadable { .. }))));
     assert_eq!((std::fs::read(&path).unwrap(), std::fs::read(&log).unwrap()), (garbage, beside.clone()));
-    let key = FileKey::from_bytes([9; 32]);
     for empty in [true, false] {
         if empty {
             std::fs::write(&path, "").unwrap()
         } else {
             std::fs::remove_file(&path).unwrap()
         }
-        let begun = OutboxOpening { is_begun: true, ..opening(&path, &key, 1, &kiosk.device_key) };
-        assert!(matches!(Outbox::open(begun), Err(OutboxError::Open(OpenError::Gone { .. }))));
+        // Also where nobody kept that it was begun.
+        assert!(matches!(open(), Err(OutboxError::Gone { .. })));
         assert_eq!(std::fs::read(&log).unwrap(), beside, "SQLite would remove it");
     }
+    let aside = folder.path().join("aside");
+    std::fs::rename(&log, &aside).unwrap();
+    let key = FileKey::from_bytes([9; 32]);
+    let begun = OutboxOpening { is_begun: true, ..opening(&path, &key, 1, &kiosk.device_key) };
+    let gone = Outbox::open(begun).unwrap_err();
+    assert!(matches!(gone, OutboxError::Gone { .. }) && !path.exists());
+    assert!(gone.to_string().contains("enroll the device anew") && !gone.to_string().contains("recovery"));
+    std::fs::rename(&aside, &log).unwrap();
     // Damaged further on: what can be read of it is, and the file that is put back finds all beside it.
     let deep: Vec<u8> =
         kept.iter().enumerate().map(|(at, byte)| if at < kept.len() / 2 { *byte } else { !byte }).collect();
@@ -103,10 +110,10 @@ fn what_lies_beside_a_damaged_file_is_left_as_it_is() {
     assert_eq!(shown(&open().unwrap(), 0).len(), 3, "put back, nothing is lost");
 }
 
-/// A file with a long entry in it, and beside it three more, as a power cut leaves them: in a directory of their own.
+/// A file with an entry in it, and beside it three more, as a power cut leaves them: in a directory of their own.
 fn cut() -> Kiosk {
     let kiosk = Kiosk::new();
-    save(&kiosk.open(), &change(1, &"long ".repeat(20_000)), "long").unwrap();
+    save(&kiosk.open(), &change(1, "before"), "before").unwrap();
     let outbox = kiosk.open();
     save_some(&outbox, 3);
     let found = Kiosk { directory: tempfile::tempdir().unwrap(), device_key: Arc::clone(&kiosk.device_key) };
@@ -135,6 +142,7 @@ fn whoever_runs_on_a_sound_file_folds_what_lies_beside_it_and_a_command_leaves_i
     let command = OutboxOpening { runs: false, ..opening(&path, &key, 1, &found.device_key) };
     let command = Outbox::open(command).unwrap();
     assert_eq!((shown(&command, 0).len(), folds_at(&command)), (4, 0));
+    assert!(!command.folds() && command.trouble().is_none());
     drop(command);
     assert!(files(&found) == before, "a command changed what it looked at");
 
@@ -146,20 +154,94 @@ fn whoever_runs_on_a_sound_file_folds_what_lies_beside_it_and_a_command_leaves_i
 }
 
 #[test]
-fn what_is_saved_beside_a_file_that_is_damaged_within_stays_beside_it() {
+fn a_command_that_writes_while_nobody_runs_folds_first() {
     let found = cut();
-    let [mut file, beside] = files(&found);
-    // In the long entry, which opening does not read; whether saving comes by it does not matter.
-    let at = file.len() - 10 * 4_096 + 100;
-    file[at] ^= 1;
-    std::fs::write(found.path(), &file).unwrap();
-    for second in 10..12 {
+    let (path, key) = (found.path(), FileKey::from_bytes([9; 32]));
+    let command = OutboxOpening { runs: false, ..opening(&path, &key, 1, &found.device_key) };
+    let command = Outbox::open(command).unwrap();
+    command.fold_if_sound();
+    assert!(command.folds() && command.trouble().is_none());
+    save(&command, &change(10, "after"), "after").unwrap();
+    drop(command);
+    assert!(files(&found)[1].is_empty(), "all of it is in the file");
+    assert_eq!(shown(&found.open(), 0).len(), 5);
+}
+
+/// Damages a page that neither opening nor saving reads: that of the PIN throttles. What the file was before.
+fn damage(kiosk: &Kiosk, outbox: Outbox) -> Vec<u8> {
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'throttles'";
+    let page: u32 = outbox.lock().query_row(sql, [], |row| row.get(0)).unwrap();
+    drop(outbox);
+    let [sound, _] = files(kiosk);
+    let mut file = sound.clone();
+    file[(page as usize - 1) * 4_096 + 100] ^= 1;
+    std::fs::write(kiosk.path(), file).unwrap();
+    sound
+}
+
+/// The same as [`cut`], and the file is damaged within.
+fn cut_and_damaged() -> (Kiosk, Vec<u8>) {
+    let found = cut();
+    let (path, key) = (found.path(), FileKey::from_bytes([9; 32]));
+    let command = OutboxOpening { runs: false, ..opening(&path, &key, 1, &found.device_key) };
+    let sound = damage(&found, Outbox::open(command).unwrap());
+    (found, sound)
+}
+
+#[test]
+fn what_is_saved_beside_a_file_that_is_damaged_within_stays_beside_it_and_is_there() {
+    let (found, sound) = cut_and_damaged();
+    let [file, beside] = files(&found);
+    for n in 5..7 {
         let outbox = found.open();
-        assert_eq!(folds_at(&outbox), 0);
-        let _ = save(&outbox, &change(second, "after"), &format!("after {second}"));
-        assert_eq!(folds_at(&outbox), 0);
+        let why = outbox.trouble().unwrap();
+        assert!(why.contains("outbox.db is damaged") && why.contains("let what waits be sent"), "{why}");
+        assert_eq!((outbox.folds(), folds_at(&outbox)), (false, 0));
+        let made = change(n, "after");
+        assert_eq!(u64::try_from(n).unwrap(), save(&outbox, &made, &format!("after {n}")).unwrap().n);
         drop(outbox);
         let now = files(&found);
         assert!(now[0] == file && now[1].starts_with(&beside), "it is folded into a damaged file");
     }
+    let outbox = found.open();
+    assert_eq!(shown(&outbox, 0).len(), 6, "of what was saved something is gone");
+    // As where the disk had failed to read it.
+    std::fs::write(found.path(), &sound).unwrap();
+    outbox.fold_if_sound();
+    assert_eq!((outbox.folds(), folds_at(&outbox), outbox.trouble()), (true, 1_000, None));
+    assert_eq!(shown(&outbox, 0).len(), 6);
+}
+
+#[test]
+fn a_file_that_turns_out_damaged_is_folded_into_no_more_before_it_is_looked_at() {
+    let kiosk = Kiosk::new();
+    drop(kiosk.open());
+    let sound = damage(&kiosk, kiosk.open());
+    let outbox = kiosk.open();
+    assert!(outbox.folds(), "there was nothing to lose");
+    save_some(&outbox, 1);
+    outbox.throttle(NURSE).unwrap_err();
+    save(&outbox, &change(2, "a"), "form 2").unwrap();
+    assert!(!outbox.folds() && outbox.trouble().is_none(), "who saves waits for no look at the file");
+    outbox.fold_if_sound();
+    assert!(!outbox.folds() && outbox.trouble().is_some());
+    std::fs::write(kiosk.path(), &sound).unwrap();
+    outbox.fold_if_sound();
+    assert!(outbox.folds() && outbox.trouble().is_none());
+    assert_eq!(shown(&outbox, 0).len(), 2);
+}
+
+#[test]
+fn what_lies_beside_a_damaged_file_takes_no_more_room_than_an_outbox_may() {
+    let (found, _) = cut_and_damaged();
+    let outbox = found.open();
+    let (saved, _) = fill(&outbox);
+    let taken = files(&found)[1].len();
+    assert!(saved > 3 && taken < 1 << 20, "{saved} entries in {taken} bytes");
+    assert!(matches!(outbox.make_room(u64::MAX), Err(OutboxError::Full)), "copies would make none");
+    // What waits is sent, and that it was is noted.
+    let sent = care(&outbox).sent;
+    let all = run(sent.first_n, sent.count, Verdict::Applied, Some(1));
+    outbox.settle(&sent, &receipt(vec![all])).unwrap();
+    assert_eq!(outbox.counts().unwrap().care, 0);
 }

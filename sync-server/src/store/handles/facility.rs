@@ -14,6 +14,7 @@ use carepost_protocol::wire::older::OlderRecords;
 use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::PushReceipt;
 
+use super::organization::go_on_with_lost;
 use crate::scope::FacilityScope;
 use crate::store::engine::{AccessScope, Tx, params};
 use crate::store::listed::Listed;
@@ -100,7 +101,11 @@ impl FacilityStore {
             if let Some(page) = read.await? {
                 return Ok(page);
             }
-            self.store.write(access, move |tx| count_on(tx, asked.view)).await?;
+            let ready = move |tx: &Tx<'_>| {
+                count_on(tx, asked.view)?;
+                go_on_with_lost(tx).map(drop)
+            };
+            self.store.write(access, ready).await?;
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
-use carepost_protocol::record::Collection;
+use carepost_protocol::record::{BadgeKeysDocument, Collection};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Archived, Cursor, PageEnd};
 
@@ -113,12 +113,19 @@ pub(in crate::store) fn check_horizon(tx: &Tx<'_>, cursor: Cursor) -> Result<()>
     }
 }
 
-/// The next page of the feed; none when the view's digests have to be counted first.
+/// Whether a badge comes after a place and before the keys that it is known by: it is to be keyed anew.
+pub(in crate::store) const COMES_BEFORE_KEYS: &str = "SELECT 1 FROM documents
+    WHERE collection = 'badges' AND seq > ?1 AND seq < (
+        SELECT seq FROM documents WHERE collection = 'facilities' AND id = ?2) ORDER BY seq LIMIT 1";
+
+/// The next page of the feed; none when the view's digests have to be counted first, or badges keyed that would come
+/// before their keys: a device that stopped between the two would know nobody by them.
 pub(in crate::store) fn read(tx: &Tx<'_>, asked: &PageRequest, prover: &Prover) -> Result<Option<Page>> {
     let head = Head::read(tx, asked.view_changes)?;
     let after = asked.after.unwrap_or(Cursor { seq: 0, ..head.cursor });
     head.check(after)?;
-    if head.digested & asked.view.bit() == 0 {
+    let keys = BadgeKeysDocument::ID;
+    if head.digested & asked.view.bit() == 0 || tx.exists(COMES_BEFORE_KEYS, params![after.seq, keys])? {
         return Ok(None);
     }
     let known = digests(tx, asked.view)?;

@@ -124,6 +124,12 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
     let of_staff = revoked::LAST.into_iter().chain(revoked::SINCE);
     let of_staff = ["documents_of_users", "documents_of_badges"].into_iter().cycle().zip(of_staff);
     let access = AccessScope::Facility(tenant.facility);
+    let of_lost = [
+        ("documents_of_badges", organization::BADGES_BEFORE),
+        ("documents_of_badges", crate::store::rules::page::COMES_BEFORE_KEYS),
+        ("users_of_facility", organization::UNMARKED),
+    ];
+    let of_staff = of_staff.chain(of_lost);
     for (index, sql) in push::LOOK_UPS.into_iter().chain(of_staff).chain(organization::WITHDRAWN_BY) {
         goes_by(&world, access, index, sql).await;
     }

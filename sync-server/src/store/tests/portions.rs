@@ -1,12 +1,12 @@
 //! Work that could take long is done in portions, each a commit that is whole by itself: others write in between.
 
 use carepost_protocol::digest::Digest;
-use carepost_protocol::record::FacilityDocument;
+use carepost_protocol::record::{FacilityDocument, UserDocument};
 use carepost_protocol::wire::heartbeat::Settlement;
 
 use super::book::Book;
 use super::bounds::push_all;
-use super::stolen::documents;
+use super::stolen::{documents, keys};
 use super::*;
 use crate::feed::Wake;
 use crate::store::engine::params;
@@ -254,6 +254,59 @@ async fn a_view_is_counted_while_others_write() {
     });
     let (whole, counted) = compared.await.unwrap();
     assert_eq!(whole, counted);
+}
+
+/// The PINs that a lost device held are marked so, and seven days later taken out of the feed.
+#[tokio::test]
+async fn the_pins_of_many_are_marked_and_withheld_in_portions() {
+    const USERS: usize = 100;
+    let world = World::ticking();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let elsewhere =
+        registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    let (here, access) = (tenant.facility.facility(), AccessScope::Facility(tenant.facility));
+    let hire = move |tx: &Tx<'_>| {
+        let hired = (0..USERS).map(|n| {
+            let pin_verifier = Some("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".to_owned());
+            let new = NewUser { pin_verifier, ..new_user(&format!("nurse{n}"), Role::Rn, Some(here)) };
+            organization::insert_user(tx, &new)
+        });
+        hired.collect::<Result<Vec<_>, _>>()
+    };
+    let hired = world.store.write(AccessScope::Organization(tenant.organization), hire).await.unwrap();
+    let count = async |which: fn(&UserDocument) -> bool| {
+        let users: Vec<(u64, UserDocument)> = documents(&world, &tenant.facility, Collection::Users).await;
+        users.iter().filter(|(_, user)| which(user)).count()
+    };
+    let marked = async || count(|user| user.pin_exposed_at.is_some()).await;
+    assert_eq!(world.begin_with_lost(&tenant).await.pins, USERS as u64);
+    let (mut before, mut portions) = (0, 0);
+    while keys(&world, &tenant).await.is_empty() {
+        assert!(world.go_on_with_lost(&tenant).await);
+        let after = marked().await;
+        assert!(after - before <= 40, "{after} after {before}");
+        (before, portions) = (after, portions + 1);
+        if portions == 1 {
+            // Whoever leaves before it is her turn takes no unmarked PIN along.
+            assert!(after < USERS);
+            let left = *hired.last().unwrap();
+            let patch = UserPatch { facility_id: Some(Some(elsewhere)), ..UserPatch::default() };
+            let left = registry.noting(event(&world)).update_user(left, patch).await.unwrap();
+            assert!(left.pin_exposed_at.is_some());
+        }
+    }
+    assert!(portions > USERS / 40 && before == USERS - 1, "{before} in {portions}");
+
+    world.pass(7 * 24 * 3_600);
+    let (mut before, mut more) = (USERS - 1, true);
+    while more {
+        more = world.store.write(access, organization::withhold_expired_pins).await.unwrap();
+        let after = count(|user| user.pin_verifier.is_some()).await;
+        assert!(before - after <= 40, "{after} after {before}");
+        before = after;
+    }
+    assert_eq!((before, marked().await), (0, USERS - 1));
 }
 
 /// What concerns every facility of an organization, or all of its forms, however many there are.

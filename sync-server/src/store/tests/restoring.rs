@@ -6,7 +6,7 @@ use carepost_protocol::device::DeviceState;
 use carepost_protocol::record::{BadgeDocument, UserDocument};
 
 use super::book::noticed;
-use super::stolen::documents;
+use super::stolen::{computed, documents, keys};
 use super::*;
 
 const OLD: &str = "$argon2id$old";
@@ -456,4 +456,33 @@ async fn a_restore_that_breaks_off_leaves_what_was_there() {
     let store = Store::open(&path, &key(), real).unwrap();
     let ben = store.organization(&scene.tenant.organization).user(scene.ben).await.unwrap();
     assert!(!ben.is_active);
+}
+
+/// Either database may be one that stopped after the report of a lost device, or in the midst of what follows.
+#[tokio::test]
+async fn what_was_begun_for_a_lost_device_is_done_after_a_restore() {
+    for (in_backup, portions) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+        let mut scene = scene().await;
+        let known = scene.world.granted(&scene.stolen).await;
+        assert_eq!(scene.world.begin_with_lost(&scene.tenant).await.pins, 3);
+        for _ in 0..portions {
+            assert!(scene.world.go_on_with_lost(&scene.tenant).await);
+        }
+        if in_backup {
+            scene.back_up();
+            while scene.world.go_on_with_lost(&scene.tenant).await {}
+        }
+        scene.put_back(|_| {});
+        let (world, tenant) = (&scene.world, &scene.tenant);
+        assert!(!world.go_on_with_lost(tenant).await, "something is left to be done");
+        let (_, told) = keys(world, tenant).await.pop().unwrap();
+        assert_eq!(told.keys.len(), 1);
+        let badges: Vec<(u64, BadgeDocument)> = documents(world, &tenant.facility, Collection::Badges).await;
+        let lookups: Vec<_> = badges.into_iter().map(|(_, badge)| badge.lookup).collect();
+        for uid in [[1, 2, 3, 4], [5, 6, 7, 8]] {
+            assert!(lookups.contains(&computed(&known, &told.keys, &uid)), "{in_backup}, {portions}");
+        }
+        let staff = scene.staff(tenant.facility.facility()).await;
+        assert_eq!(staff.iter().filter(|user| user.pin_exposed_at.is_some()).count(), 3);
+    }
 }

@@ -32,12 +32,26 @@ pub(super) async fn documents<T: DeserializeOwned>(
     of.filter_map(|line| Some((line.seq.unwrap(), serde_json::from_str(line.body?.get()).ok()?))).collect()
 }
 
-async fn keys(world: &World, tenant: &Tenant) -> Vec<(u64, BadgeKeysDocument)> {
+pub(super) async fn keys(world: &World, tenant: &Tenant) -> Vec<(u64, BadgeKeysDocument)> {
     documents(world, &tenant.facility, Collection::Facilities).await
 }
 
 async fn badges(world: &World, tenant: &Tenant) -> Vec<(u64, BadgeDocument)> {
     documents(world, &tenant.facility, Collection::Badges).await
+}
+
+/// The keys and badges that a feed holds just now. Whoever pulls them has them keyed anew first.
+async fn held(world: &World, tenant: &Tenant) -> (Vec<String>, Vec<(u64, BadgeDocument)>) {
+    let read = |tx: &Tx<'_>| {
+        let sql = "SELECT body FROM documents WHERE collection = 'facilities' AND id = ?1";
+        let keys: Option<String> = tx.first(sql, params![BadgeKeysDocument::ID])?;
+        let sql = "SELECT seq, body FROM documents WHERE collection = 'badges' AND body IS NOT NULL";
+        Ok((keys, tx.all::<(u64, String)>(sql, params![])?))
+    };
+    let (keys, badges) = world.store.read(AccessScope::Facility(tenant.facility), read).await.unwrap();
+    let keys = keys.map(|body| serde_json::from_str::<BadgeKeysDocument>(&body).unwrap().keys);
+    let badges = badges.into_iter().map(|(seq, body)| (seq, serde_json::from_str(&body).unwrap()));
+    (keys.unwrap_or_default(), badges.collect())
 }
 
 async fn nurse(world: &World, tenant: &Tenant) -> UserDocument {
@@ -46,7 +60,7 @@ async fn nurse(world: &World, tenant: &Tenant) -> UserDocument {
 }
 
 /// What a device computes: HMAC under the first key, then under each that was laid over it.
-fn computed(first: &str, layers: &[String], uid: &[u8]) -> String {
+pub(super) fn computed(first: &str, layers: &[String], uid: &[u8]) -> String {
     let uid: String = uid.iter().map(|byte| format!("{byte:02X}")).collect();
     let keys = [first].into_iter().chain(layers.iter().map(String::as_str));
     keys.fold(format!("uid:{uid}"), |text, key| {
@@ -57,7 +71,7 @@ fn computed(first: &str, layers: &[String], uid: &[u8]) -> String {
 
 impl World {
     /// What a thief finds on a device: the badge key that it was granted.
-    async fn granted(&self, kiosk: &Kiosk) -> String {
+    pub(super) async fn granted(&self, kiosk: &Kiosk) -> String {
         let answer =
             self.store.system().enroll(presented(&kiosk.key), enroll_request(1), None).await.unwrap();
         let EnrollResponse::Active { grant } = answer else { panic!("{answer:?}") };
@@ -73,6 +87,19 @@ impl World {
         let registry = self.store.organization(&tenant.organization);
         let done = registry.noting(event(self)).deactivate_device(kiosk.identity.device(), why).await;
         done.unwrap().exposed
+    }
+
+    /// What the report of a lost device writes, and nothing of what follows: the server stops there.
+    pub(super) async fn begin_with_lost(&self, tenant: &Tenant) -> Exposed {
+        let facility = tenant.facility.facility();
+        let begin = move |tx: &Tx<'_>| organization::begin_with_lost(tx, facility, None);
+        self.store.write(AccessScope::Organization(tenant.organization), begin).await.unwrap()
+    }
+
+    /// The next portion of what follows; whether there may be more.
+    pub(super) async fn go_on_with_lost(&self, tenant: &Tenant) -> bool {
+        let access = AccessScope::Facility(tenant.facility);
+        self.store.write(access, organization::go_on_with_lost).await.unwrap()
     }
 
     pub(super) async fn set_pin(&self, tenant: &Tenant, user: UserId, salt: &str) {
@@ -142,6 +169,132 @@ async fn badges_work_on_under_a_key_that_the_thief_has_not() {
     assert_eq!((twice.keys.len(), &twice.keys[..1]), (2, &layers.keys[..]));
     let lookups: Vec<_> = badges(&world, &tenant).await.into_iter().map(|(_, badge)| badge.lookup).collect();
     assert!(lookups.contains(&computed(&known, &twice.keys, &UID)));
+}
+
+/// By the store's own clock, of which each look costs a millisecond here: a portion is some forty badges.
+#[tokio::test]
+async fn whichever_portion_was_the_last_every_card_is_known() {
+    const BADGES: u16 = 130;
+    let world = World::ticking();
+    let tenant = world.tenant("alpha").await;
+    let known = world.granted(&world.kiosk(&tenant, 1).await).await;
+    let uid = |n: u16| [0x04, 0x55, n.to_be_bytes()[0], n.to_be_bytes()[1]];
+    let mut last = None;
+    for n in 0..BADGES {
+        last = Some(world.issue(&tenant, tenant.nurse, &uid(n)).await.id);
+    }
+    let (registry, last) = (world.store.organization(&tenant.organization), last.unwrap());
+    let exposed = world.begin_with_lost(&tenant).await;
+    assert_eq!((exposed.pins, exposed.badges), (0, u64::from(BADGES)));
+    let (mut cards, mut portions) = (BADGES, 0);
+    loop {
+        let (_, before) = held(&world, &tenant).await;
+        let more = world.go_on_with_lost(&tenant).await;
+        let (told, after) = held(&world, &tenant).await;
+        let moved = after.iter().filter(|badge| !before.contains(badge)).count();
+        assert!(moved <= 40, "{moved} in one portion");
+        // As a device looks a card up: under each step of the keys that it has.
+        for n in 0..cards {
+            let steps: Vec<_> =
+                (0..=told.len()).map(|step| computed(&known, &told[..step], &uid(n))).collect();
+            let found = after.iter().filter(|(_, badge)| steps.contains(&badge.lookup)).count();
+            assert_eq!(found, 1, "card {n} after portion {portions}");
+        }
+        portions += 1;
+        match portions {
+            // The first told the key. What waits to be keyed anew can be revoked, and is somebody's; new ones come.
+            2 => {
+                assert_eq!(told.len(), 1);
+                let waits = computed(&known, &[], &uid(BADGES - 2));
+                assert!(after.iter().any(|(_, badge)| badge.lookup == waits), "it is keyed already");
+                let taken = registry.noting(event(&world)).issue_badge(tenant.nurse, &uid(BADGES - 2)).await;
+                assert!(matches!(taken, Err(StoreError::Issued(_))), "{taken:?}");
+                assert!(!registry.noting(event(&world)).revoke_badge(last).await.unwrap().is_active);
+                world.issue(&tenant, tenant.nurse, &uid(BADGES)).await;
+                cards += 1;
+            }
+            // Another device is lost before that is done.
+            3 => assert!(world.begin_with_lost(&tenant).await.badges > 0 && more),
+            _ if !more => break,
+            _ => {}
+        }
+    }
+    assert!(portions > 2 * usize::from(BADGES) / 40, "{portions}");
+    let (told, after) = held(&world, &tenant).await;
+    assert_eq!((told.len(), after.len()), (2, usize::from(cards)));
+    for n in 0..cards {
+        let lookup = computed(&known, &told, &uid(n));
+        let (_, badge) = after.iter().find(|(_, badge)| badge.lookup == lookup).unwrap();
+        assert_eq!((badge.id == last, badge.is_active), (n == BADGES - 1, n != BADGES - 1));
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_stops_between_two_pages_has_the_keys_to_every_badge_that_it_has() {
+    let (world, tenant, [stolen, _]) = World::with_kiosks().await;
+    let known = world.granted(&stolen).await;
+    for uid in [&UID[..], &OTHER_UID] {
+        world.issue(&tenant, tenant.nurse, uid).await;
+    }
+    world.deactivate(&tenant, &stolen, Deactivation::Lost).await.unwrap();
+    // The next one, whose key is told, and no badge keyed with it.
+    world.begin_with_lost(&tenant).await;
+    assert!(world.go_on_with_lost(&tenant).await);
+    let (told, waiting) = held(&world, &tenant).await;
+    assert_eq!((told.len(), waiting.len()), (2, 2));
+    assert!(waiting.iter().any(|(_, badge)| badge.lookup == computed(&known, &told[..1], &UID)));
+
+    let (mut keys, mut badges) = (Vec::new(), Vec::new());
+    let mut cursor = None;
+    loop {
+        let page = world.store.facility(&tenant.facility).page(after(cursor, 1)).await.unwrap();
+        let line = page.lines.split(|byte| *byte == b'\n').next().unwrap();
+        let line: Line<'_> = serde_json::from_slice(line).unwrap();
+        let body = line.body.map(|body| body.get().to_owned()).unwrap_or_default();
+        if line.collection.as_deref() == Some("badges") {
+            badges.push(serde_json::from_str::<BadgeDocument>(&body).unwrap());
+        } else if let Ok(document) = serde_json::from_str::<BadgeKeysDocument>(&body) {
+            keys = document.keys;
+        }
+        let steps = (0..=keys.len()).map(|step| &keys[..step]);
+        let looked_up: Vec<_> =
+            steps.flat_map(|keys| [&UID[..], &OTHER_UID].map(|uid| computed(&known, keys, uid))).collect();
+        assert!(badges.iter().all(|badge| looked_up.contains(&badge.lookup)), "{} keys", keys.len());
+        if page.end.reaches_head() {
+            break;
+        }
+        cursor = Some(page.end.cursor);
+    }
+    assert_eq!((keys.len(), badges.len()), (2, 2));
+}
+
+#[tokio::test]
+async fn what_broke_off_goes_on_when_a_device_is_heard_or_the_lost_one_is_reported_again() {
+    let (mut world, tenant, [stolen, kept]) = World::with_kiosks().await;
+    let known = world.granted(&stolen).await;
+    world.issue(&tenant, tenant.nurse, &UID).await;
+    world.set_pin(&tenant, tenant.nurse, "c2FsdA").await;
+    let is_done = async |world: &World, keys: usize| {
+        let (told, badges) = held(world, &tenant).await;
+        told.len() == keys && badges[0].1.lookup == computed(&known, &told, &UID)
+    };
+    let exposed = world.begin_with_lost(&tenant).await;
+    assert_eq!((exposed.pins, exposed.badges), (1, 1));
+    world.store.close();
+    world.store = Store::open(&world.file("server.db"), &key(), world.ambient.clone()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_done(&world, 1).await {
+        world.store.facility(&tenant.facility).mirror_began(&kept.identity);
+        assert!(Instant::now() < deadline, "it does not go on");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(nurse(&world, &tenant).await.pin_exposed_at, Some(world.now()));
+
+    world.deactivate(&tenant, &stolen, Deactivation::Lost).await.unwrap();
+    world.begin_with_lost(&tenant).await;
+    assert!(!is_done(&world, 3).await);
+    assert_eq!(world.deactivate(&tenant, &stolen, Deactivation::Lost).await, None);
+    assert!(is_done(&world, 3).await);
 }
 
 #[tokio::test]

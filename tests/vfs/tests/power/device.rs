@@ -9,12 +9,14 @@ use carepost_agent::outbox::{Binding, Entry, Outbox, OutboxError, OutboxOpening,
 use carepost_agent::sqlite::{self, Durability, FileKey, Opening};
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::change::{Change, Lane, Link, PayloadHash, Verdict};
+use carepost_protocol::device::DeviceType;
 use carepost_protocol::id::{
     AssignmentId, AuditId, DeviceId, FacilityId, IncarnationId, OrganizationId, PatientId, SessionId, UserId,
 };
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Act, Actor, Permit, Resource, Role, authorize};
 use carepost_protocol::time::{ClockQuality, Timestamp};
+use carepost_protocol::wire::enroll::Grant;
 use carepost_protocol::wire::push::PushReceipt;
 use serde_json::{Map, json};
 
@@ -39,6 +41,11 @@ impl Device {
     }
 
     pub fn open(&self, directory: &Path) -> Result<Outbox, OutboxError> {
+        self.open_begun(directory, false)
+    }
+
+    /// The same where the inventory says whether one was begun.
+    pub fn open_begun(&self, directory: &Path, is_begun: bool) -> Result<Outbox, OutboxError> {
         Outbox::open(OutboxOpening {
             path: &directory.join("outbox.db"),
             key: &file_key(),
@@ -51,9 +58,25 @@ impl Device {
             device_key: Arc::clone(&self.key),
             max_mib: 64,
             now: at(0),
-            is_begun: false,
+            is_begun,
             runs: true,
         })
+    }
+}
+
+/// What the server granted it.
+pub fn grant() -> Grant {
+    Grant {
+        device_id: DEVICE,
+        assignment_id: ASSIGNMENT,
+        organization_id: ORGANIZATION,
+        facility_id: FACILITY,
+        facility_name: "Rosewood House".into(),
+        device_name: "Hall".into(),
+        device_type: DeviceType::RaspberryPi,
+        badge_key: "5e".repeat(32),
+        recovery_recipient: "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p".into(),
+        server_time: at(0),
     }
 }
 

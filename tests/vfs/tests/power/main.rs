@@ -10,6 +10,7 @@
     reason = "a test that cannot go on should stop where it stands and say so"
 )]
 
+mod begun;
 mod cuts;
 mod device;
 mod failing_device;

@@ -113,7 +113,8 @@ impl Noted {
     }
 
     /// Refuses the device's key from now on and closes its streams. Twice is fine. When it is lost, the PINs
-    /// that it held have to be replaced, and the facility's badges are known by another key from now on.
+    /// that it held have to be replaced, and the facility's badges are known by another key from now on: some in
+    /// each commit behind that. Where it broke off, it goes on when a device is heard, or when this is said again.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Changed`].
@@ -138,10 +139,20 @@ impl Noted {
             let just_lost = why == Deactivation::Lost && before.deactivation != Some(why);
             // What was never let in was sent nothing.
             let held = just_lost && before.key_sha256.is_some();
-            let exposed = held.then(|| expose(tx, &before)).transpose()?;
+            let expose = || super::lost::begin(tx, before.facility_id, before.sync.last_sync);
+            let exposed = held.then(expose).transpose()?;
             Ok(Deactivated { device: device(tx, id)?, exposed })
         });
         let Deactivated { device, exposed } = revoked.await?;
+        if device.deactivation == Some(Deactivation::Lost) {
+            let facility = device.facility_id;
+            let go_on = move |tx: &Tx<'_>, at: FacilityId| {
+                Ok(tx.within_facility(facility, super::lost::go_on)?.then_some(at))
+            };
+            let undone = "what a lost device held is not all replaced: that goes on when a device of its facility is \
+                          heard, or the lost one is reported again";
+            registry.in_portions(undone, go_on).await;
+        }
         Ok(Deactivated { device: registry.laid_over(device), exposed })
     }
 
@@ -240,13 +251,6 @@ impl Subject for Enrolled {
         event.device_id = Some(self.0.id);
         event.facility_id = Some(self.0.facility_id);
     }
-}
-
-/// What a lost device held of its facility is worth nothing to a thief from now on.
-fn expose(tx: &Tx<'_>, device: &Device) -> Result<Exposed> {
-    let badges = super::badges::rekey(tx, device.facility_id)?;
-    let pins = super::users::expose_pins(tx, device.facility_id, device.sync.last_sync)?;
-    Ok(Exposed { pins, badges })
 }
 
 pub(super) fn device(tx: &Tx<'_>, id: DeviceId) -> Result<Device> {

@@ -7,6 +7,7 @@ mod badges;
 mod changes;
 mod devices;
 mod facilities;
+mod lost;
 mod patients;
 mod records;
 mod users;
@@ -30,12 +31,15 @@ pub(in crate::store) use badges::{
 pub use changes::Reconsidered;
 pub(in crate::store) use devices::TOKEN_LIFE;
 pub(in crate::store) use facilities::merged;
+#[cfg(test)]
+pub(in crate::store) use lost::{BADGES_BEFORE, UNMARKED, begin as begin_with_lost};
+pub(in crate::store) use lost::{go_on as go_on_with_lost, unfinished, withhold_expired_pins};
 pub use records::Struck;
 #[cfg(test)]
 pub(in crate::store) use users::LIST as USERS;
 pub use users::{USERNAME_RULE, is_username};
 pub(in crate::store) use users::{
-    document as user_document, insert_user, parked_key, publish_all as publish_users, withhold_expired_pins,
+    document as user_document, insert_user, parked_key, publish_all as publish_users,
 };
 #[cfg(test)]
 pub(in crate::store) use withdrawal::LOOK_UPS as WITHDRAWN_BY;

@@ -9,7 +9,6 @@ use carepost_protocol::pin;
 use carepost_protocol::record::{Collection, UserDocument};
 use carepost_protocol::role::Role;
 use carepost_protocol::text::{fold, name_key};
-use carepost_protocol::time::Timestamp;
 
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::column::json;
@@ -268,6 +267,7 @@ fn keep_an_administrator(tx: &Tx<'_>, by: Option<UserId>, before: &User, after: 
 /// A user who moves takes no badge along: the other facility's readers know cards by another key.
 fn leave(tx: &Tx<'_>, id: UserId, facility: Option<FacilityId>) -> Result<()> {
     let Some(facility) = facility else { return Ok(()) };
+    super::lost::mark_who_leaves(tx, id, facility)?;
     tx.within_facility(facility, |tx| put(tx, Collection::Users, id.as_bytes(), None, None))?;
     super::badges::remove_all(tx, id)
 }
@@ -294,22 +294,6 @@ fn check_place(tx: &Tx<'_>, role: Role, facility: Option<FacilityId>) -> Result<
     }
 }
 
-/// The PINs whose verifiers a lost device of the facility may have held: those of the facility's users, and
-/// of users who left it since the device last synced, as far as the scope reaches. Gives how many.
-pub(super) fn expose_pins(tx: &Tx<'_>, facility: FacilityId, since: Option<Timestamp>) -> Result<u64> {
-    let held = "SELECT id FROM users WHERE pin_verifier IS NOT NULL AND pin_exposed_at IS NULL
-        AND (facility_id = ?1 OR id IN (SELECT user_id FROM user_terms
-            WHERE facility_id = ?1 AND until_at > ?2))";
-    let since = since.map_or(0, Timestamp::as_millis);
-    let held: Vec<UserId> = tx.all(held, params![facility, since])?;
-    for id in &held {
-        let sql = "UPDATE users SET pin_exposed_at = ?2 WHERE id = ?1";
-        tx.execute(sql, params![id, tx.now()])?;
-    }
-    publish_all(tx, &held)?;
-    Ok(u64::try_from(held.len()).unwrap_or(u64::MAX))
-}
-
 fn publish(tx: &Tx<'_>, id: UserId) -> Result<()> {
     publish_all(tx, &[id])
 }
@@ -332,23 +316,6 @@ pub(in crate::store) fn publish_all(tx: &Tx<'_>, ids: &[UserId]) -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-/// Takes the PINs that a thief has known for too long out of the feed of the facility whose scope this is.
-pub(in crate::store) fn withhold_expired_pins(tx: &Tx<'_>) -> Result<()> {
-    let exposed =
-        "SELECT u.id, d.body FROM users u JOIN documents d ON d.collection = 'users' AND d.id = u.id
-        WHERE u.pin_exposed_at <= ?1 AND u.pin_verifier IS NOT NULL";
-    let since = tx.now().before(pin::EXPOSED_FOR).as_millis();
-    let exposed: Vec<(UserId, Option<String>)> = tx.all(exposed, params![since])?;
-    let mut feed = FeedEnd::open(tx)?;
-    for (id, sent) in exposed {
-        let (_, body) = document(tx, id)?;
-        if sent.as_ref() != Some(&body) {
-            feed.put(tx, Collection::Users, id.as_bytes(), None, Some(&body))?;
-        }
-    }
-    feed.close(tx)
 }
 
 /// What devices mirror of a user, and those of which facility. A PIN that a thief has known for too long is not

@@ -1,0 +1,154 @@
+//! A device is lost: what it held of its facility is worth nothing to a thief from now on. The PINs that it held have
+//! to be replaced, and the facility's badges are known by another key (ADR 8).
+//!
+//! The report lays a new key over the others, and what follows is done in portions, by whoever comes next. A key that
+//! the facility's feed does not tell yet says that PINs may have to be marked; a badge that stands before the keys in
+//! the feed is to be keyed anew. One loss is done with before the next key is told.
+
+use std::ops::ControlFlow;
+
+use carepost_protocol::id::{BadgeId, FacilityId, UserId};
+use carepost_protocol::pin;
+use carepost_protocol::record::{Collection, UserDocument};
+use carepost_protocol::time::Timestamp;
+
+use super::badges::{BadgeKeys, keys, lay_key, renew, tell_next};
+use super::users::{document, publish_all};
+use super::{Result, StoreError, Tx};
+use crate::store::Exposed;
+use crate::store::engine::params;
+use crate::store::rules::feed_writer::FeedEnd;
+
+/// How many PINs and badges one commit takes at most; fewer when it has had its time.
+const PORTION: usize = 200;
+
+/// The badges that stand in the feed before a place, those that are gone too: each is moved behind it.
+pub(in crate::store) const BADGES_BEFORE: &str =
+    "SELECT id FROM documents WHERE collection = 'badges' AND seq < ?1 ORDER BY seq LIMIT ?2";
+/// The users of a facility whose PINs are not marked.
+pub(in crate::store) const UNMARKED: &str = "SELECT id FROM users
+    WHERE facility_id = ?1 AND pin_verifier IS NOT NULL AND pin_exposed_at IS NULL LIMIT ?2";
+
+/// What is still to be done for the lost devices of a facility.
+pub(in crate::store) struct Unfinished {
+    /// What each badge will be known by.
+    pub(in crate::store) lookups: Vec<(BadgeId, String)>,
+    /// Whose PINs will be marked.
+    pub(in crate::store) pins: Vec<UserId>,
+}
+
+/// Begins it for a device that last synced at a time: a key is laid over, and the PINs are marked of users who left the
+/// facility since, as far as the scope reaches. All else is [`go_on`]'s. Gives what it will come to.
+pub(in crate::store) fn begin(
+    tx: &Tx<'_>,
+    facility: FacilityId,
+    last_sync: Option<Timestamp>,
+) -> Result<Exposed> {
+    lay_key(tx, facility)?;
+    let left = "SELECT id FROM users WHERE pin_verifier IS NOT NULL AND pin_exposed_at IS NULL
+        AND facility_id IS DISTINCT FROM ?1
+        AND id IN (SELECT user_id FROM user_terms WHERE facility_id = ?1 AND until_at > ?2)";
+    let since = last_sync.map_or(0, Timestamp::as_millis);
+    let left: Vec<UserId> = tx.all(left, params![facility, since])?;
+    left.iter().try_for_each(|id| mark(tx, *id))?;
+    publish_all(tx, &left)?;
+    let here = "SELECT (SELECT count(*) FROM badges WHERE facility_id = ?1), (SELECT count(*) FROM users
+        WHERE facility_id = ?1 AND pin_verifier IS NOT NULL AND pin_exposed_at IS NULL)";
+    let (badges, pins) = tx.first::<(u64, u64)>(here, params![facility])?.unwrap_or_default();
+    Ok(Exposed { pins: pins.saturating_add(u64::try_from(left.len()).unwrap_or(u64::MAX)), badges })
+}
+
+/// Does a portion of it in the facility whose scope this is: marks PINs, then tells the next key, then keys the badges
+/// that stand before it. Whether there may be more.
+pub(in crate::store) fn go_on(tx: &Tx<'_>) -> Result<bool> {
+    let facility = tx.facility_scope()?.facility();
+    let keys = keys(tx, facility)?;
+    let mut feed = FeedEnd::open(tx)?;
+    let has_more = portion(tx, facility, &keys, &mut feed)?;
+    feed.close(tx)?;
+    Ok(has_more)
+}
+
+fn portion(tx: &Tx<'_>, facility: FacilityId, keys: &BadgeKeys, feed: &mut FeedEnd) -> Result<bool> {
+    let mut left = PORTION;
+    for id in tx.all::<BadgeId>(BADGES_BEFORE, params![keys.place, PORTION])? {
+        renew(tx, feed, keys, id)?;
+        left -= 1;
+        if left == 0 || tx.is_spent() {
+            return Ok(true);
+        }
+    }
+    if keys.all_told() {
+        return Ok(false);
+    }
+    for id in tx.all::<UserId>(UNMARKED, params![facility, left])? {
+        mark(tx, id)?;
+        tell(tx, feed, id)?;
+        left -= 1;
+        if left == 0 || tx.is_spent() {
+            return Ok(true);
+        }
+    }
+    tell_next(tx, feed, keys)?;
+    Ok(true)
+}
+
+/// What [`go_on`] would still do in a facility.
+pub(in crate::store) fn unfinished(tx: &Tx<'_>, facility: FacilityId) -> Result<Unfinished> {
+    let keys = keys(tx, facility)?;
+    tx.within_facility(facility, |tx| {
+        let sql = "SELECT id, lookup, (SELECT d.seq FROM documents AS d
+            WHERE d.collection = 'badges' AND d.id = badges.id) FROM badges";
+        let badges: Vec<(BadgeId, String, Option<u64>)> = tx.all(sql, params![])?;
+        let will_be = |(id, lookup, place)| (id, keys.renewed(lookup, place, usize::MAX));
+        let lookups = badges.into_iter().map(will_be).collect();
+        let most = if keys.all_told() { 0 } else { u32::MAX };
+        Ok(Unfinished { lookups, pins: tx.all(UNMARKED, params![facility, most])? })
+    })
+}
+
+/// Marks the PIN of a user who leaves a facility before [`go_on`] has come to it.
+pub(super) fn mark_who_leaves(tx: &Tx<'_>, id: UserId, facility: FacilityId) -> Result<()> {
+    if keys(tx, facility)?.all_told() { Ok(()) } else { mark(tx, id) }
+}
+
+/// Takes PINs that a thief has known for too long out of the feed of the facility whose scope this is, a portion at a
+/// time. Whether there may be more.
+pub(in crate::store) fn withhold_expired_pins(tx: &Tx<'_>) -> Result<bool> {
+    let exposed =
+        "SELECT u.id, d.body FROM users u JOIN documents d ON d.collection = 'users' AND d.id = u.id
+        WHERE u.facility_id = ?1 AND u.pin_exposed_at <= ?2 AND u.pin_verifier IS NOT NULL
+            AND d.body IS NOT NULL";
+    let (facility, since) = (tx.facility_scope()?.facility(), tx.now().before(pin::EXPOSED_FOR).as_millis());
+    let mut sent = Vec::new();
+    tx.each(exposed, params![facility, since], |row| {
+        let (id, body): (UserId, &str) = row.read()?;
+        let document: UserDocument =
+            serde_json::from_str(body).map_err(|_| StoreError::Unreadable("documents"))?;
+        sent.extend(document.pin_verifier.map(|_| id));
+        Ok(if sent.len() < PORTION { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    let mut has_more = sent.len() >= PORTION;
+    let mut feed = FeedEnd::open(tx)?;
+    for id in sent {
+        tell(tx, &mut feed, id)?;
+        if tx.is_spent() {
+            has_more = true;
+            break;
+        }
+    }
+    feed.close(tx)?;
+    Ok(has_more)
+}
+
+fn mark(tx: &Tx<'_>, id: UserId) -> Result<()> {
+    let sql = "UPDATE users SET pin_exposed_at = ?2
+        WHERE id = ?1 AND pin_verifier IS NOT NULL AND pin_exposed_at IS NULL";
+    tx.execute(sql, params![id, tx.now()]).map(drop)
+}
+
+/// Tells the devices of the facility whose scope this is what is known of a user of it.
+fn tell(tx: &Tx<'_>, feed: &mut FeedEnd, id: UserId) -> Result<()> {
+    let (_, body) = document(tx, id)?;
+    feed.put(tx, Collection::Users, id.as_bytes(), None, Some(&body)).map(drop)
+}
