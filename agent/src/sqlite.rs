@@ -156,10 +156,22 @@ pub enum OpenError {
 /// # Errors
 /// See [`OpenError`].
 pub fn open(opening: &Opening<'_>) -> Result<Connected, OpenError> {
+    // Made here rather than by SQLite, so that it and its -wal and -shm are the owner's alone.
+    open_made(opening, files::make_private)
+}
+
+/// [`open`] of a file that is there: also one that is moved away at this moment is not made anew.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open_existing(opening: &Opening<'_>) -> Result<Connected, OpenError> {
+    open_made(opening, files::keep_private)
+}
+
+fn open_made(opening: &Opening<'_>, make: fn(&Path) -> std::io::Result<()>) -> Result<Connected, OpenError> {
     let path = opening.path;
     is_reachable(path)?;
-    // Made here rather than by SQLite, so that it and its -wal and -shm are the owner's alone.
-    files::make_private(path).map_err(|source| {
+    make(path).map_err(|source| {
         let path = path.to_owned();
         let is_full = source.kind() == ErrorKind::StorageFull;
         if is_full { OpenError::NoRoom { path } } else { OpenError::Io { path, source } }

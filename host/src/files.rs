@@ -23,6 +23,14 @@ pub fn make_private(path: &Path) -> Result<()> {
         Err(fault) if fault.kind() != ErrorKind::AlreadyExists => return Err(fault),
         Ok(_) | Err(_) => {}
     }
+    keep_private(path)
+}
+
+/// Takes others' access to a file that is there away.
+///
+/// # Errors
+/// When it is not there, or others have access and it is another user's.
+pub fn keep_private(path: &Path) -> Result<()> {
     let mode = std::fs::metadata(path)?.permissions().mode();
     if mode & OTHERS == 0 {
         Ok(())

@@ -213,7 +213,8 @@ impl Outbox {
         if is_begun && is_gone(opening.path) {
             return Err(OutboxError::Gone { path: opening.path.to_owned() });
         }
-        let connection = sqlite::open(&Opening {
+        let open = if is_begun { sqlite::open_existing } else { sqlite::open };
+        let connection = open(&Opening {
             path: opening.path,
             key: opening.key,
             durability: Durability::PowerCut,
