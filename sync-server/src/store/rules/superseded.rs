@@ -43,7 +43,7 @@ pub(in crate::store) fn bring(tx: &Tx<'_>, key: &str) -> Result<(), StoreError> 
     let held = tx.first::<Workflow>(sql, params![id])?.map(|form| form.version);
     let is_held = "SELECT 1 FROM documents WHERE collection = 'workflows' AND id = ?1 AND body IS NOT NULL";
     let first = latest.saturating_sub(KEPT).max(1);
-    // Of those before the version that is there, no others are.
+    // Beside the version that is there, a feed has none but the last before that.
     let too_many = held.map_or(0..0, |held| held.saturating_sub(KEPT)..held.min(first));
     let mut feed = FeedEnd::open(tx)?;
     for version in too_many {

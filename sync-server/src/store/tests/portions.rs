@@ -311,8 +311,8 @@ async fn others_write_while_a_form_a_name_or_all_forms_reach_the_feeds() {
     assert!(jobs > 3, "{jobs}");
     let renamed = OrganizationPatch { name: Some("Beta Care".into()), ..OrganizationPatch::default() };
     let renaming = registry.noting(event(&world)).update_organization(renamed);
-    let (_, jobs) = world.in_jobs(renaming).await;
-    assert!(jobs > 3, "{jobs}");
+    let (renamed, jobs) = world.in_jobs(renaming).await;
+    assert!(renamed.is_ok() && jobs > 3, "{jobs}: {renamed:?}");
 
     let facilities = registry.facilities().await.unwrap();
     assert_eq!(facilities.len(), MANY + 1);
