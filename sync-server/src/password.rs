@@ -1,7 +1,8 @@
 //! Passwords: what is accepted, and Argon2id of them and of PINs off the async threads.
 //!
 //! A hash costs 19 MiB and about 40 ms, so only as many run at once as there are cores, each in its turn, and a
-//! request that cannot get its turn in time is told to come back.
+//! request that cannot get its turn in time is told to come back. A wrong password with an accent that is a character of
+//! its own costs two hashes in one turn: it is tried as it is hashed today, and as it was before that.
 
 mod turns;
 

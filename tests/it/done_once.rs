@@ -132,7 +132,7 @@ async fn a_command_without_a_key_whose_answer_is_lost_says_that_it_may_be_done()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sign_in_whose_answer_is_lost_says_that_nothing_came_of_it() -> Result<()> {
+async fn a_sign_in_whose_answer_is_lost_says_that_nobody_is_signed_in() -> Result<()> {
     let office = Office::new().await?;
     let words = ["sign-in", "admin", "--of", "golden-years"];
     let before = office.link.bytes_down();
@@ -141,7 +141,7 @@ async fn a_sign_in_whose_answer_is_lost_says_that_nothing_came_of_it() -> Result
     // In the middle of the answer, which is at the end.
     office.link.cut_after_down(office.link.bytes_down() - before - 150);
     let (code, _, said) = office.types(&words).await?;
-    ensure!(code == 4 && said.contains("Nothing came of the sign-in: repeat it"), "{code}: {said}");
+    ensure!(code == 4 && said.contains("You are not signed in: repeat it"), "{code}: {said}");
     ensure!(!said.contains("may be done"), "{said}");
     office.link.restore();
     let (code, _, said) = office.types(&words).await?;

@@ -353,7 +353,7 @@ impl Client {
                     let look = match (may_be_done, is_sign_in) {
                         (false, _) => "",
                         // A session whose token did not come is nobody's.
-                        (true, true) => ". Nothing came of the sign-in: repeat it",
+                        (true, true) => ". You are not signed in: repeat it",
                         (true, false) => ". It may be done all the same: look, before you repeat it",
                     };
                     return asked.map_err(|fault| self.not_reached(&fault, look));

@@ -14,15 +14,14 @@ use carepost_protocol::role::{Action, Resource, decide};
 use carepost_protocol::wire::BOOT_HEADER;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
-use http::StatusCode;
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::request::Parts;
+use http::{Method, StatusCode};
 
 use crate::app::App;
 use crate::audit::Client;
 use crate::clone_detection::Sighting;
 use crate::error::{Answer, Refusal};
-use crate::http::idempotency;
 use crate::http::listener::{ConnectedAt, PeerAddress};
 use crate::http::route::{Authorization, Listener, Route};
 use crate::http::tenant;
@@ -145,7 +144,7 @@ pub async fn authenticate(
         Ok(attention) => attention,
         Err(refusal) => return refusal.into_response(),
     };
-    let is_to_end = route.listener == Listener::People && idempotency::is_named(&parts.headers);
+    let may_change = route.listener == Listener::People && route.method != Method::GET;
     let answering = async move {
         let _attention = attention;
         let response = next.run(Request::from_parts(parts, body)).await;
@@ -153,10 +152,11 @@ pub async fn authenticate(
         let kept = keep_refused(&app, route, &params, (person, device), (status, why)).await;
         kept.map_or_else(IntoResponse::into_response, |()| response)
     };
-    // With its turn and what is written down of it, so that nobody has more of either by hanging up.
-    if !is_to_end {
+    if !may_change {
         return answering.await;
     }
+    // To its end, whoever hangs up: what is done in several commits is not left half done, and nobody has another turn, or
+    // less written down, by that.
     tokio::spawn(answering).await.unwrap_or_else(|fault| Refusal::internal(&fault).into_response())
 }
 

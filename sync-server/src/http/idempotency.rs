@@ -58,13 +58,6 @@ struct Kept {
     body: Zeroizing<String>,
 }
 
-/// Whether a request's head names a key: it goes on to its end when the client hangs up, which is when it is asked
-/// again.
-#[must_use]
-pub fn is_named(headers: &HeaderMap) -> bool {
-    headers.contains_key(IDEMPOTENCY_KEY)
-}
-
 /// The layer of a route that is done once for a key.
 pub async fn layer(
     State((app, route)): State<(App, &'static Route)>,

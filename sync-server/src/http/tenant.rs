@@ -3,6 +3,7 @@
 
 use axum::extract::Request;
 use carepost_protocol::id::OrganizationId;
+use carepost_protocol::text::fold;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 
@@ -40,7 +41,8 @@ pub fn take_slug(mut request: Request) -> Request {
 /// # Errors
 /// What the store says.
 pub async fn claimed(app: &App, parts: &Parts) -> Answer<TenantClaim> {
-    let path = parts.extensions.get::<PathSlug>().map(|slug| slug.0.clone());
+    // As a sign-in's is read, and a host name.
+    let path = parts.extensions.get::<PathSlug>().map(|slug| fold(&slug.0));
     let slugs = path.into_iter().chain(subdomains(app, parts));
     let mut found: Option<Organization> = None;
     for header in parts.headers.get_all(ORGANIZATION_HEADER) {

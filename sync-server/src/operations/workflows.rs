@@ -54,7 +54,8 @@ pub async fn list(person: &Person, which: Which) -> Answer<Page<Workflow>> {
     which.of(person.registry()?.workflows().await?, |it| it.id.to_string(), SORTED_BY)
 }
 
-/// Publishes a schema; every kiosk of the organization offers it from its next sync on.
+/// Publishes a schema; kiosks offer it from their next sync on. Those of a facility that it did not reach, as the server
+/// stopped or had no room, offer it once a device there is heard again.
 pub async fn publish(person: &Person, asked: PublishWorkflow) -> Answer<Workflow> {
     // The store keeps the id of a workflow that is known, and counts its versions.
     let mut workflow = Workflow {

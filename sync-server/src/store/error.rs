@@ -201,6 +201,11 @@ impl StoreError {
         }
     }
 
+    /// Whether another write would fail as well just now, whatever it is about.
+    pub(super) const fn is_of_every_write(&self) -> bool {
+        matches!(self, Self::Full | Self::NotDurable(_) | Self::Closed)
+    }
+
     /// Whether the disk failed under a connection, or what is on it is not a database any more.
     pub(super) fn is_unreadable(&self) -> bool {
         self.engine_kind() == Some(&EngineErrorKind::Unreadable)

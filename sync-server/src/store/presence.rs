@@ -1,8 +1,8 @@
 //! Presence: the latest heartbeats are kept in memory and written in batches about once a second. `last_seen` needs
 //! no commit of its own, and whoever reads a device sees the fresh value laid over the row. The thread that writes
 //! them also looks once a day after the feeds of facilities whose devices are heard: old tombstones are purged, old
-//! records archived, superseded versions of forms brought in where they are not there, and what was begun for a lost
-//! device done to its end.
+//! records archived, forms and names brought in that did not reach them, and what was begun for a lost device done to
+//! its end.
 
 use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
@@ -19,7 +19,7 @@ use carepost_protocol::wire::pull::Cursor;
 
 use super::column::json;
 use super::engine::{AccessScope, Engine, Tx, params};
-use super::handles::organization::{go_on_with_lost, withhold_expired_pins};
+use super::handles::organization::{go_on_with_lost, publish_facility, withhold_expired_pins};
 use super::model::is_refused_as_exposed;
 use super::rules::feed_writer::head;
 use super::rules::{archive, budget, horizon, patient, superseded};
@@ -208,6 +208,11 @@ impl Presence {
         device.sync.cursor_refused = heard.cursor_refused.unwrap_or(device.sync.cursor_refused);
     }
 
+    /// Has feeds looked after when their devices are heard next, though they were today: something did not reach them.
+    pub(super) fn look_again(&self, is_one: impl Fn(&FacilityScope) -> bool) {
+        self.locked().purged.retain(|feed, _| !is_one(feed));
+    }
+
     /// Starts the thread that writes what gathers, until [`Self::close`].
     pub(super) fn start(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<JoinHandle<()>, StoreError> {
         let (presence, engine) = (Arc::clone(self), Arc::clone(engine));
@@ -284,36 +289,30 @@ impl Presence {
                 continue;
             }
             self.locked().purged.insert(*scope, now);
-            // A full batch means that there is more; whoever waits for the writer comes in between.
-            loop {
-                match engine
-                    .write_blocking(AccessScope::Facility(*scope), move |tx| horizon::purge(tx, before))
-                {
-                    Ok(horizon::BATCH) if !self.locked().closed => {}
-                    Ok(_) => break,
-                    Err(error) => {
-                        tracing::warn!(%error, "old tombstones could not be purged; tomorrow again");
-                        break;
-                    }
-                }
-            }
-            let undone = "what a lost device held is not all replaced";
-            self.portions(engine, *scope, undone, go_on_with_lost);
-            let undone = "PINs that were exposed for too long are still sent";
-            self.portions(engine, *scope, undone, withhold_expired_pins);
-            self.portions(engine, *scope, "residents with another's number are not asked about", |tx| {
-                patient::ask_about_numbers(tx, ASKED_AT_ONCE)
+            self.portions(engine, *scope, "old tombstones could not be purged", move |tx, _: Option<()>| {
+                Ok((horizon::purge(tx, before)? == horizon::BATCH).then_some(()))
             });
-            // Those that were superseded under a server that left them out.
-            let undone = "earlier versions of forms are not in the feed yet";
-            self.portions(engine, *scope, undone, superseded::bring);
+            let undone = "what a lost device held is not all replaced";
+            self.portions(engine, *scope, undone, |tx, _: Option<()>| Ok(go_on_with_lost(tx)?.then_some(())));
+            let undone = "PINs that were exposed for too long are still sent";
+            self.portions(engine, *scope, undone, |tx, _: Option<()>| {
+                Ok(withhold_expired_pins(tx)?.then_some(()))
+            });
+            let undone = "residents with another's number are not asked about";
+            self.portions(engine, *scope, undone, |tx, _: Option<()>| {
+                Ok(patient::ask_about_numbers(tx, ASKED_AT_ONCE)?.then_some(()))
+            });
+            // What an earlier server left out, and what did not reach it since.
+            self.portions(engine, *scope, "forms are not in the feed yet", superseded::bring_all);
+            let undone = "kiosks show an earlier name of the organization";
+            self.portions(engine, *scope, undone, |tx, _: Option<()>| publish_facility(tx).map(|()| None));
             self.archive(engine, *scope, retention);
         }
     }
 
     fn archive(&self, engine: &Engine, scope: FacilityScope, retention: Retention) {
-        self.portions(engine, scope, "old records could not be archived", move |tx| {
-            archive::archive(tx, retention.record_days, archive::PORTION)
+        self.portions(engine, scope, "old records could not be archived", move |tx, _: Option<()>| {
+            Ok(archive::archive(tx, retention.record_days, archive::PORTION)?.then_some(()))
         });
         let count = |tx: &Tx<'_>| budget::documents(tx, View::Full);
         match engine.write_blocking(AccessScope::Facility(scope), count) {
@@ -326,20 +325,23 @@ impl Presence {
         }
     }
 
-    /// Works portion by portion, as with tombstones: others come in between.
-    fn portions(
+    /// Works portion by portion, so that others write in between. A portion begins behind the place where the one before
+    /// ended, and gives its own while there may be more.
+    fn portions<P: Send + 'static>(
         &self,
         engine: &Engine,
         scope: FacilityScope,
         undone: &str,
-        portion: impl Fn(&Tx<'_>) -> Result<bool, StoreError> + Copy + Send + 'static,
+        portion: impl Fn(&Tx<'_>, Option<P>) -> Result<Option<P>, StoreError> + Copy + Send + 'static,
     ) {
+        let mut place = None;
         loop {
-            match engine.write_blocking(AccessScope::Facility(scope), portion) {
-                Ok(true) if !self.locked().closed => {}
+            let after = place.take();
+            match engine.write_blocking(AccessScope::Facility(scope), move |tx| portion(tx, after)) {
+                Ok(next @ Some(_)) if !self.locked().closed => place = next,
                 Ok(_) => break,
                 Err(error) => {
-                    tracing::warn!(%error, "{undone}; tomorrow again");
+                    tracing::warn!(facility = %scope.facility(), %error, "{undone}; tomorrow again");
                     break;
                 }
             }

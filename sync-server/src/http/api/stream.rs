@@ -88,6 +88,7 @@ struct Pages {
     at_head: bool,
     until: Until,
     packer: Packer,
+    /// The app's is everybody's, and waiting changes it.
     stopping: Stopping,
     _turn: Turn,
 }

@@ -6,8 +6,11 @@ mod manners;
 mod pushes;
 mod quarantine;
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::Router;
 use axum::body::Body;
@@ -135,6 +138,20 @@ impl Server {
         found.retain(|event| event.event_type == event_type && event.resource_type != "fixture");
         found
     }
+}
+
+/// The answer to a request that is given up after so many steps; none where it takes more.
+async fn given_up<T>(steps: usize, request: impl Future<Output = T>) -> Option<T> {
+    let (mut request, mut taken) = (pin!(request), 0);
+    let answer = poll_fn(|context| {
+        taken += 1;
+        match request.as_mut().poll(context) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if taken == steps => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    answer.await
 }
 
 async fn answer(router: &Router, request: Request<Body>) -> (StatusCode, Value) {

@@ -32,7 +32,8 @@ pub async fn list_workflows(
     asked.page(workflows::list(&person, which).await?, identity)
 }
 
-/// Publishes a schema; every kiosk of the organization offers it from its next sync on.
+/// Publishes a schema; kiosks offer it from their next sync on. Those of a facility that it did not reach, as the server
+/// stopped or had no room, offer it once a device there is heard again.
 #[utoipa::path(post, path = "/api/v1/workflows", operation_id = "publish_workflow", tag = "workflows", security(("session" = [])), request_body = PublishWorkflow, responses((status = 201, body = Workflow)))]
 pub async fn publish_workflow(
     person: Person,

@@ -1,5 +1,10 @@
 //! Work that could take long is done in portions, each a commit that is whole by itself: others write in between.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
 use carepost_protocol::digest::Digest;
 use carepost_protocol::record::{FacilityDocument, UserDocument};
 use carepost_protocol::wire::heartbeat::Settlement;
@@ -77,14 +82,14 @@ async fn another_organizations_push_is_answered_while_a_long_one_goes_on() {
     let (flooded, answered) = tokio::join!(
         async {
             let receipt = world.push(&mut flood, &many).await.unwrap();
-            (verdicts(&receipt).len(), std::time::Instant::now())
+            (verdicts(&receipt).len(), Instant::now())
         },
         async {
             // The first portion is durable.
             assert_eq!(moved.wake().await, Wake::Moved);
             let receipt = world.push(&mut kiosk, &[one]).await.unwrap();
             assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)]);
-            std::time::Instant::now()
+            Instant::now()
         }
     );
     assert_eq!(flooded.0, 1_000);
@@ -309,40 +314,96 @@ async fn the_pins_of_many_are_marked_and_withheld_in_portions() {
     assert_eq!((before, marked().await), (0, USERS - 1));
 }
 
+impl World {
+    /// Does what may take long, one step for each job that it sends the writer, and somebody else writes behind each:
+    /// how many jobs. None takes longer than a portion, by the store's own clock.
+    async fn in_jobs<T>(&self, long: impl Future<Output = T>) -> (T, usize) {
+        let mut long = pin!(long);
+        for jobs in 0.. {
+            let began = self.clock.load(Ordering::SeqCst);
+            if let Poll::Ready(done) = step(long.as_mut()).await {
+                return (done, jobs);
+            }
+            self.store.write(AccessScope::Nothing, |_| Ok(())).await.unwrap();
+            let took = self.clock.load(Ordering::SeqCst) - began;
+            assert!(took <= 60, "{took} ms");
+        }
+        unreachable!("it goes on without end")
+    }
+}
+
+/// One step of work, up to where it waits.
+pub(super) async fn step<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await
+}
+
 /// What concerns every facility of an organization, or all of its forms, however many there are.
 #[tokio::test]
 async fn others_write_while_a_form_a_name_or_all_forms_reach_the_feeds() {
-    const FACILITIES: usize = 60;
+    const MANY: usize = 60;
     let world = World::ticking();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
     let found = async |name: &str| {
         registry.noting(event(&world)).create_facility(new_facility(name)).await.unwrap().id
     };
-    for n in 1..FACILITIES {
+    for n in 1..MANY {
         found(&format!("House {n}")).await;
     }
-    let publish = async |n: u32| {
+    let publish = async |n: usize| {
         let (key, label) = (format!("vitals_{n}"), format!("Vitals {n}"));
-        let form = Workflow { key, label, ..vitals(n.into()) };
+        let form = Workflow { key, label, ..vitals(20.0) };
         registry.noting(event(&world)).publish_workflow(form).await.unwrap();
     };
-    testing::is_answered_meanwhile(&world.store, publish(1)).await;
-    for n in 2..=60 {
+    let ((), jobs) = world.in_jobs(publish(1)).await;
+    assert!(jobs > 3, "{jobs}");
+    for n in 2..=MANY {
         publish(n).await;
     }
-    testing::is_answered_meanwhile(&world.store, found("Hillside")).await;
+    let (_, jobs) = world.in_jobs(found("Hillside")).await;
+    assert!(jobs > 3, "{jobs}");
     let renamed = OrganizationPatch { name: Some("Beta Care".into()), ..OrganizationPatch::default() };
     let renaming = registry.noting(event(&world)).update_organization(renamed);
-    testing::is_answered_meanwhile(&world.store, renaming).await.unwrap();
+    let (renamed, jobs) = world.in_jobs(renaming).await;
+    assert!(renamed.is_ok() && jobs > 3, "{jobs}: {renamed:?}");
 
     let facilities = registry.facilities().await.unwrap();
-    assert_eq!(facilities.len(), FACILITIES + 1);
+    assert_eq!(facilities.len(), MANY + 1);
     for facility in facilities {
         let scope = tenant.organization.enter(facility.id).unwrap();
         let forms: Vec<(u64, Workflow)> = documents(&world, &scope, Collection::Workflows).await;
-        assert_eq!(forms.len(), 61, "{}", facility.name);
-        let own: Vec<(u64, FacilityDocument)> = documents(&world, &scope, Collection::Facilities).await;
-        assert_eq!(own.last().unwrap().1.organization_name, "Beta Care");
+        assert_eq!(forms.len(), MANY + 1, "{}", facility.name);
+        assert_eq!(shown(&world, &scope).await, "Beta Care");
+    }
+}
+
+/// What a facility's kiosks show as the organization's name.
+async fn shown(world: &World, scope: &FacilityScope) -> String {
+    let mut own: Vec<(u64, FacilityDocument)> = documents(world, scope, Collection::Facilities).await;
+    own.pop().unwrap().1.organization_name
+}
+
+#[tokio::test]
+async fn a_new_name_that_broke_off_on_its_way_is_there_when_a_device_is_heard() {
+    let (world, tenant, kiosk) = World::with_kiosk().await;
+    let registry = world.store.organization(&tenant.organization);
+    let rename = || {
+        let renamed = OrganizationPatch { name: Some("Beta Care".into()), ..OrganizationPatch::default() };
+        registry.noting(event(&world)).update_organization(renamed)
+    };
+    assert!(step(pin!(rename())).await.is_pending(), "and no further");
+    let named = async || (registry.organization().await.unwrap().name, shown(&world, &tenant.facility).await);
+    world.store.write(AccessScope::Nothing, |_| Ok(())).await.unwrap();
+    assert_eq!(named().await, ("Beta Care".to_owned(), "alpha Care".to_owned()));
+    // The same name again is none that is new.
+    let head = async || world.store.facility(&tenant.facility).page(after(None, 1)).await.unwrap().end.head;
+    let before = head().await;
+    rename().await.unwrap();
+    assert_eq!(head().await, before);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while shown(&world, &tenant.facility).await != "Beta Care" {
+        world.store.facility(&tenant.facility).mirror_began(&kiosk.identity);
+        assert!(Instant::now() < deadline, "it is not in the feed");
+        tokio::task::yield_now().await;
     }
 }

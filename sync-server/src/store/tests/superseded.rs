@@ -1,8 +1,12 @@
 //! Superseded versions of forms: every feed has them, and entries are corrected by the one that they were charted in.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use carepost_protocol::record::MAX_DOCUMENT_BYTES;
+
 use super::judging::{APPLIED, flags, refused};
+use super::portions::step;
 use super::stolen::documents as documents_of;
 use super::withdrawing::may_manage;
 use super::*;
@@ -32,6 +36,38 @@ impl World {
         forms.sort_unstable();
         forms
     }
+
+    async fn bring_all(&self, tenant: &Tenant) {
+        let bring = |tx: &Tx<'_>| superseded::bring_all(tx, None);
+        let rest = self.store.write(AccessScope::Facility(tenant.facility), bring).await.unwrap();
+        assert_eq!(rest, None, "that is all");
+    }
+
+    /// A device is heard until its facility's feed has these.
+    async fn heard_until(&self, tenant: &Tenant, kiosk: &Kiosk, expected: &[(u32, bool)]) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            self.store.facility(&tenant.facility).mirror_began(&kiosk.identity);
+            let forms: Vec<(u64, Workflow)> =
+                documents_of(self, &tenant.facility, Collection::Workflows).await;
+            let forms: Vec<_> = forms.iter().map(|(_, form)| (form.version, form.enabled)).collect();
+            if forms == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "they are not in the feed: {forms:?}");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Takes a superseded version out of the feed, as if it had never been there.
+fn leave_out(tx: &Tx<'_>) -> Result<(), StoreError> {
+    let sql = "SELECT id, seq, body FROM documents WHERE collection = 'workflows' AND id > ?1";
+    let (id, seq, body): ([u8; 16], u64, String) = tx.first(sql, params![WorkflowId::LAST])?.unwrap();
+    let mut feed = FeedEnd::open(tx)?;
+    feed.take_out(tx, Collection::Workflows, &id, seq, &body)?;
+    feed.pass();
+    feed.close(tx)
 }
 
 #[tokio::test]
@@ -69,7 +105,6 @@ async fn of_a_form_that_is_published_on_and_on_the_latest_versions_stay() {
     let kept: Vec<_> = (3..latest).map(|version| (version, false)).chain([(latest, true)]).collect();
     assert_eq!(world.forms(&tenant.facility).await, kept);
 
-    // Forms enough that a new facility does not get them all in one portion.
     for n in 1..=5 {
         for min in 1..=latest {
             let (key, label) = (format!("vitals_{n}"), format!("Vitals {n}"));
@@ -87,27 +122,13 @@ async fn what_an_earlier_server_left_out_comes_when_a_device_is_heard_and_once()
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     world.publish(&tenant, vitals(25.0)).await;
-    let leave_out = |tx: &Tx<'_>| {
-        let sql = "SELECT id, seq, body FROM documents WHERE collection = 'workflows' AND id > ?1";
-        let (id, seq, body): ([u8; 16], u64, String) = tx.first(sql, params![WorkflowId::LAST])?.unwrap();
-        let mut feed = FeedEnd::open(tx)?;
-        feed.take_out(tx, Collection::Workflows, &id, seq, &body)?;
-        feed.pass();
-        feed.close(tx)
-    };
     world.store.write(AccessScope::Facility(tenant.facility), leave_out).await.unwrap();
     assert_eq!(world.forms(&tenant.facility).await, [(2, true)]);
     let kiosk = world.kiosk(&tenant, 1).await;
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while documents_of::<Workflow>(&world, &tenant.facility, Collection::Workflows).await.len() < 2 {
-        world.store.facility(&tenant.facility).mirror_began(&kiosk.identity);
-        assert!(Instant::now() < deadline, "it is not in the feed");
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(world.forms(&tenant.facility).await, [(2, true), (1, false)]);
+    world.heard_until(&tenant, &kiosk, &[(2, true), (1, false)]).await;
     let end = async || world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap().end;
     let before = end().await.cursor;
-    world.store.write(AccessScope::Facility(tenant.facility), superseded::bring).await.unwrap();
+    world.bring_all(&tenant).await;
     assert_eq!(end().await.cursor, before, "nothing moves");
     // What is published next brings what is missing of its own form, and of no other.
     world.store.write(AccessScope::Facility(tenant.facility), leave_out).await.unwrap();
@@ -147,10 +168,60 @@ async fn a_form_that_did_not_reach_every_feed_comes_to_the_others_behind_what_it
         if published_again {
             world.publish(&tenant, vitals(25.0)).await;
         } else {
-            assert!(!world.store.write(access, superseded::bring).await.unwrap(), "that is all");
+            world.bring_all(&tenant).await;
         }
         assert_eq!(world.forms(&tenant.facility).await, expected);
     }
+}
+
+/// Feeds are looked after once a day, and again where something did not reach them.
+#[tokio::test]
+async fn a_form_that_a_feed_did_not_take_is_in_all_others_and_comes_when_a_device_is_heard_again() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let access = AccessScope::Facility(tenant.facility);
+    let kiosk = world.kiosk(&tenant, 1).await;
+    // A later id.
+    world.pass(1);
+    let behind = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    world.publish(&tenant, vitals(25.0)).await;
+    world.store.write(access, leave_out).await.unwrap();
+    let expected = [(2, true), (1, false)];
+    world.heard_until(&tenant, &kiosk, &expected).await;
+    // It was looked after today. The next place in it is taken, until the form has come by.
+    let take = |tx: &Tx<'_>| tx.execute("UPDATE feeds SET seq = seq - 1", params![]);
+    let free = |tx: &Tx<'_>| {
+        tx.execute("UPDATE feeds SET seq = seq + 1", params![])?;
+        let sql = "SELECT count(*) FROM documents WHERE collection = 'workflows' AND body IS NOT NULL";
+        tx.first::<u64>(sql, params![])
+    };
+    world.store.write(access, take).await.unwrap();
+    let mut publishing = pin!(world.publish(&tenant, vitals(30.0)));
+    assert!(step(publishing.as_mut()).await.is_pending(), "it is published");
+    world.store.write(AccessScope::Nothing, |_| Ok(())).await.unwrap();
+    assert!(step(publishing.as_mut()).await.is_pending(), "it goes from feed to feed");
+    assert_eq!(world.store.write(access, free).await.unwrap(), Some(2));
+    publishing.await;
+    let expected = [(1, false), (2, false), (3, true)];
+    assert_eq!(world.forms(&tenant.organization.enter(behind).unwrap()).await, expected);
+    world.heard_until(&tenant, &kiosk, &expected).await;
+}
+
+/// A server of before took forms that are larger than a document may be.
+#[tokio::test]
+async fn a_form_that_is_too_large_keeps_no_other_from_a_new_facility() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let large = Workflow { key: "adl".into(), label: "x".repeat(MAX_DOCUMENT_BYTES), ..vitals(20.0) };
+    let body = json!(large).to_string();
+    let keep = move |tx: &Tx<'_>| {
+        let sql = "INSERT INTO workflows (key, version, id, label, body, published_at)
+            VALUES ('adl', 1, ?1, 'ADL', ?2, 0)";
+        tx.execute(sql, params![large.id, body])
+    };
+    world.store.write(AccessScope::Organization(tenant.organization), keep).await.unwrap();
+    assert_eq!(world.forms_of_another(&tenant).await, [(1, true)]);
 }
 
 #[tokio::test]

@@ -116,6 +116,7 @@ async fn changing_what_a_device_may_see_ends_its_streams_and_its_cursor_and_no_o
     assert!(matches!(ask(&world, &hall, Some(begun[0])).await, Err(StoreError::CursorRefused { .. })));
     // The office goes by its own word, which says what the facility's said before.
     assert!(!untouched.is_refused());
+    world.hire(&tenant, "omar", Role::Lpn).await;
     assert_eq!(untouched.wake().await, Wake::Moved);
     ask(&world, &office, Some(begun[1])).await.unwrap();
     // A stream that begins after the change lives, and its cursors are served.

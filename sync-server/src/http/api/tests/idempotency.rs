@@ -1,4 +1,4 @@
-//! Requests with an idempotency key.
+//! Requests with an idempotency key, and such as are hung up on.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use http::{HeaderName, Method};
 
 use super::manners::{NOBODY, Office, allowed, nowhere};
 use super::*;
+use crate::store::{PageRequest, View};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -94,7 +95,7 @@ async fn whom_an_answer_shows_is_seen_again_when_it_is_given_again() {
 }
 
 #[tokio::test]
-async fn who_hangs_up_on_a_request_with_a_key_has_it_under_way_and_is_written_down_all_the_same() {
+async fn who_hangs_up_on_a_request_has_it_under_way_and_is_written_down_all_the_same() {
     let office = Office::new().await;
     let users = json!({"username": "uma", "role": "auditor"}).to_string();
     let mut bodies = Vec::new();
@@ -107,10 +108,11 @@ async fn who_hangs_up_on_a_request_with_a_key_has_it_under_way_and_is_written_do
         });
         let mut request = Request::post("/api/v1/users")
             .header(CONTENT_TYPE, "application/json")
-            .header("authorization", format!("Bearer {}", office.token))
-            .header(KEY, format!("a key that is drawn {n}"))
-            .body(Body::from_stream(body))
-            .unwrap();
+            .header("authorization", format!("Bearer {}", office.token));
+        if n % 2 == 0 {
+            request = request.header(KEY, format!("a key that is drawn {n}"));
+        }
+        let mut request = request.body(Body::from_stream(body)).unwrap();
         request.extensions_mut().insert(PeerAddress(SocketAddr::from(([192, 0, 2, 1], 50_000))));
         let asking = tokio::spawn(office.server.router.clone().oneshot(request));
         begun.await.unwrap();
@@ -128,4 +130,52 @@ async fn who_hangs_up_on_a_request_with_a_key_has_it_under_way_and_is_written_do
         tokio::task::yield_now().await;
     }
     assert!(office.get("/api/v1/users").await.text.contains("uma"));
+}
+
+/// However far it has come.
+#[tokio::test]
+async fn who_hangs_up_on_a_rename_leaves_no_kiosk_with_the_name_of_before() {
+    let office = Office::new().await;
+    let (server, quotas) = (&office.server, &office.server.app.quotas);
+    let chief = server.user("cleo", Role::OrgAdmin, office.facility).await;
+    let token = server.token(chief).await;
+    for name in ["Hillside", "Lakeside"] {
+        server.registry.noting(event()).create_facility(testing::facility(name)).await.unwrap();
+    }
+    let facilities = server.registry.facilities().await.unwrap();
+    let scope = testing::administrator(server.organization, None);
+    let path = format!("/api/v1/organizations/{}", server.organization);
+    let mut is_renamed_unheard = false;
+    for step in 1.. {
+        let name = format!("Alpha Care {step}");
+        let body = json!({"name": name}).to_string();
+        let told =
+            given_up(step, office.ask_as(Some(&token), &Method::PUT, &path, &[], body.as_bytes())).await;
+        // Who has all four turns knows that nothing is under way.
+        let mut turns = Vec::new();
+        for _ in 0..4 {
+            turns.push(quotas.attend(chief).await.unwrap());
+        }
+        let known = server.registry.organization().await.unwrap().name;
+        for facility in &facilities {
+            let asked = PageRequest {
+                view: View::Full,
+                view_changes: 0,
+                most_documents: 1_000,
+                after: None,
+                limit: 1_000,
+                was_at_head: false,
+            };
+            let feed = server.app.store.facility(&scope.enter(facility.id).unwrap());
+            let lines = String::from_utf8(feed.page(asked).await.unwrap().lines).unwrap();
+            let shown = format!(r#""organization_name":"{known}""#);
+            assert!(lines.contains(&shown), "hung up after {step} steps, {}: {lines}", facility.name);
+        }
+        if let Some(told) = told {
+            assert_eq!((told.status, &known), (200, &name), "{}", told.text);
+            break;
+        }
+        is_renamed_unheard |= known == name;
+    }
+    assert!(is_renamed_unheard, "some were done though nobody waited");
 }

@@ -342,3 +342,22 @@ async fn a_page_begins_behind_the_item_at_which_the_one_before_ended() {
         assert_eq!((told.status, told.field()), (422, "page"), "{}", told.text);
     }
 }
+
+/// Also for who looks after all of them, and however its name is typed.
+#[tokio::test]
+async fn a_page_of_one_organization_is_none_of_anothers() {
+    let office = Office::new().await;
+    office.server.registry.noting(event()).create_facility(testing::facility("Hillside")).await.unwrap();
+    let platform = platform(&office.server).await;
+    let get = async |of: &str, page: &str| {
+        let path = format!("/org/{of}/api/v1/facilities?limit=1{page}");
+        office.ask_as(Some(&platform), &Method::GET, &path, &[], b"").await
+    };
+    let first = get("alpha", "").await.body;
+    let page = format!("&page={}", first["next"].as_str().unwrap());
+    let told = get("ALPHA", &page).await;
+    assert_eq!((told.status, &told.body["items"][0]["name"]), (200, &json!("Riverside")), "{}", told.text);
+    let told = get("beta", &page).await;
+    assert_eq!((told.status, told.field()), (422, "page"), "{}", told.text);
+    assert!(told.text.contains("for the same list"), "{}", told.text);
+}

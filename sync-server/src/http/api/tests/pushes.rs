@@ -1,7 +1,5 @@
 //! What a push is charged, however it ends.
 
-use std::future::{Future as _, poll_fn};
-use std::task::Poll;
 use std::time::Instant;
 
 use carepost_protocol::change::{Lane, Link, PayloadHash};
@@ -54,21 +52,10 @@ async fn a_push_that_is_dropped_midway_is_charged_for_what_was_committed_and_for
     // From here on its key is known, and a push waits for nothing before it is read.
     assert_eq!(push(&kiosk, 1, 0).await.0, StatusCode::OK);
     for step in 1.. {
-        let mut pushing = Box::pin(push(&kiosk, committed + 1, BATCH));
-        let mut polled = 0;
-        let answered = poll_fn(|context| {
-            polled += 1;
-            match pushing.as_mut().poll(context) {
-                Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                Poll::Pending if polled == step => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            }
-        });
-        if let Some((status, answer)) = answered.await {
+        if let Some((status, answer)) = given_up(step, push(&kiosk, committed + 1, BATCH)).await {
             assert_eq!(status, StatusCode::OK, "after {step} steps: {answer}");
             is_answered = true;
         }
-        drop(pushing);
         // Who has both turns knows that no push is under way.
         let turns = [
             quotas.turn(kiosk.device, Kind::Push).await.unwrap(),

@@ -6,10 +6,7 @@ use carepost_protocol::record::{Collection, FacilityDocument};
 use carepost_protocol::text::fold;
 use serde_json::{Map, Value};
 
-use super::{
-    Noted, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx,
-    facilities_behind,
-};
+use super::{Noted, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::column::json;
 use crate::store::engine::params;
 use crate::store::row::select;
@@ -54,7 +51,6 @@ impl Noted {
     /// [`StoreError::Changed`].
     pub async fn update_organization(self, patch: OrganizationPatch) -> Result<Organization> {
         let (expected, registry) = (self.expected.clone(), self.registry.clone());
-        let is_renamed = patch.name.is_some();
         let changed = self.write(move |tx| {
             let before = organization(tx)?;
             expected.check(&before)?;
@@ -73,16 +69,16 @@ impl Noted {
                     tx.now(),
                 ],
             )?;
-            organization(tx)
+            let changed = organization(tx)?;
+            let is_renamed = changed.name != before.name;
+            Ok((changed, is_renamed))
         });
-        let changed = changed.await?;
+        let (changed, is_renamed) = changed.await?;
         if is_renamed {
             // Kiosks show it on their locked screen.
-            let undone = "not every kiosk shows the organization's new name: rename it once more";
-            let tell = |tx: &Tx<'_>, after: FacilityId| {
-                facilities_behind(tx, after, |id| publish(tx, &facility(tx, id)?))
-            };
-            registry.in_portions(undone, tell).await;
+            let undone =
+                "the organization's new name is not on every kiosk: it comes when one there is heard";
+            registry.in_every_feed(undone, publish).await;
         }
         Ok(changed)
     }
@@ -95,9 +91,8 @@ impl Noted {
         let registry = self.registry.clone();
         let made = self.write(move |tx| create(tx, &new)).await?;
         let id = made.id;
-        let bring = move |tx: &Tx<'_>, at: FacilityId| {
-            let has_more = tx.within_facility(id, superseded::bring)?;
-            Ok(has_more.then_some(at))
+        let bring = move |tx: &Tx<'_>, after: Option<String>| {
+            tx.within_facility(id, |tx| superseded::bring_all(tx, after))
         };
         let undone = "a new facility has not every form: they come when a device of it is heard";
         registry.in_portions(undone, bring).await;
@@ -153,7 +148,7 @@ impl Noted {
                     changed.units,
                 ],
             )?;
-            publish(tx, &changed)?;
+            tx.within_facility(id, publish)?;
             counted(tx, changed)
         })
         .await
@@ -246,27 +241,32 @@ fn create(tx: &Tx<'_>, new: &NewFacility) -> Result<Facility> {
             facility.units,
         ],
     )?;
-    tx.within_facility(facility.id, FeedEnd::create)?;
-    publish(tx, &facility)?;
+    tx.within_facility(facility.id, |tx| {
+        FeedEnd::create(tx)?;
+        publish(tx)
+    })?;
     counted(tx, facility)
 }
 
-fn publish(tx: &Tx<'_>, facility: &Facility) -> Result<()> {
-    let document = FacilityDocument {
+/// Puts the document of the facility whose scope this is into its feed, unless it is there as it stands.
+pub(in crate::store) fn publish(tx: &Tx<'_>) -> Result<()> {
+    let facility = facility(tx, tx.facility_scope()?.facility())?;
+    let body = json(&FacilityDocument {
         id: facility.id,
-        name: facility.name.clone(),
+        name: facility.name,
         organization_name: organization(tx)?.name,
-        phone: facility.phone.clone(),
+        phone: facility.phone,
         facility_type: facility.facility_type,
         licensed_beds: facility.licensed_beds,
         current_census: facility.current_census,
-        time_zone: facility.time_zone.clone(),
+        time_zone: facility.time_zone,
         units: facility.units,
-    };
-    let body = json(&document)?;
-    tx.within_facility(facility.id, |tx| {
-        put(tx, Collection::Facilities, facility.id.as_bytes(), None, Some(&body))
-    })
+    })?;
+    let held = "SELECT 1 FROM documents WHERE collection = 'facilities' AND id = ?1 AND body = ?2";
+    if tx.exists(held, params![facility.id, body])? {
+        return Ok(());
+    }
+    put(tx, Collection::Facilities, facility.id.as_bytes(), None, Some(&body))
 }
 
 /// The facility demands encryption from now on: its devices come again, and say what they have.

@@ -14,6 +14,9 @@ mod users;
 mod withdrawal;
 mod workflows;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::FacilityId;
 
@@ -30,7 +33,7 @@ pub(in crate::store) use badges::{
 };
 pub use changes::Reconsidered;
 pub(in crate::store) use devices::TOKEN_LIFE;
-pub(in crate::store) use facilities::merged;
+pub(in crate::store) use facilities::{merged, publish as publish_facility};
 #[cfg(test)]
 pub(in crate::store) use lost::{BADGES_BEFORE, UNMARKED, begin as begin_with_lost};
 pub(in crate::store) use lost::{go_on as go_on_with_lost, unfinished, withhold_expired_pins};
@@ -46,6 +49,12 @@ pub(in crate::store) use withdrawal::LOOK_UPS as WITHDRAWN_BY;
 pub use withdrawal::{Stays, Withdrawal};
 
 type Result<T> = std::result::Result<T, StoreError>;
+
+/// How many feeds one portion writes to at most; fewer when its time is over.
+const FEEDS_AT_ONCE: usize = 50;
+/// How often a portion is tried that finds no room or does not become durable, and how long it waits in between.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Work within one organization, or one facility of it where the scope is limited to that.
 #[derive(Debug, Clone)]
@@ -81,6 +90,13 @@ impl<T: Subject> Subject for Option<T> {
     }
 }
 
+/// With what else whoever made the change wants to know.
+impl<T: Subject, U> Subject for (T, U) {
+    fn describe(&self, event: &mut AuditEvent) {
+        self.0.describe(event);
+    }
+}
+
 impl OrganizationStore {
     pub(in crate::store) fn new(store: Store, scope: OrganizationScope) -> Self {
         Self { store, scope }
@@ -106,27 +122,61 @@ impl OrganizationStore {
         Noted { registry: self.clone(), event, expected: Expected::Any, base_seq: None, idempotent: None }
     }
 
-    /// Does what may be much a portion at a time, each a commit of its own, so that others write in between. A portion
-    /// begins behind a facility, and gives the last that it came to where there may be more. Where that breaks off, the
-    /// log says what is undone.
-    async fn in_portions(
+    /// Does something in the feed of each facility, in portions. A feed in which it fails is left out: what is undone
+    /// there must be what is done when a device of the facility is heard.
+    async fn in_every_feed(
         &self,
         undone: &'static str,
-        portion: impl Fn(&Tx<'_>, FacilityId) -> Result<Option<FacilityId>> + Clone + Send + 'static,
+        work: impl Fn(&Tx<'_>) -> Result<()> + Clone + Send + 'static,
     ) {
-        let registry = self.clone();
-        let all = async move {
-            let mut next = Some(FacilityId::from_bytes([0; 16]));
-            while let Some(after) = next {
-                let portion = portion.clone();
-                next = registry.write(move |tx| portion(tx, after)).await.unwrap_or_else(|fault| {
-                    tracing::warn!(%fault, "{undone}");
-                    None
-                });
+        let (organization, presence) = (self.scope.organization(), Arc::clone(&self.store.inner.presence));
+        let portion = move |tx: &Tx<'_>, after: Option<FacilityId>| {
+            let after = after.unwrap_or(FacilityId::from_bytes([0; 16]));
+            let behind = "SELECT id FROM facilities WHERE id > ?1 ORDER BY id LIMIT ?2";
+            let found = tx.all::<FacilityId>(behind, params![after, FEEDS_AT_ONCE])?;
+            for facility in &found {
+                if let Err(fault) = tx.savepoint(|tx| tx.within_facility(*facility, &work)) {
+                    if fault.is_of_every_write() {
+                        return Err(fault);
+                    }
+                    tracing::warn!(%organization, %facility, %fault, "{undone}");
+                    presence.look_again(|feed| feed.facility() == *facility);
+                }
+                if tx.is_spent() {
+                    return Ok(Some(*facility));
+                }
             }
+            Ok(found.last().copied().filter(|_| found.len() == FEEDS_AT_ONCE))
         };
-        // To its end, also where whoever asked hangs up.
-        let _ = tokio::spawn(all).await;
+        self.in_portions(undone, portion).await;
+    }
+
+    /// Does what may be much a portion at a time, each a commit of its own, so that others write in between. A portion
+    /// begins behind the place where the one before ended, and gives its own while there may be more. Where that breaks
+    /// off, the log says what is undone, and the organization's feeds are looked after when their devices are heard.
+    async fn in_portions<P: Clone + Send + 'static>(
+        &self,
+        undone: &'static str,
+        portion: impl Fn(&Tx<'_>, Option<P>) -> Result<Option<P>> + Clone + Send + 'static,
+    ) {
+        let organization = self.scope.organization();
+        let (mut place, mut tries) = (None, TRIES);
+        loop {
+            let (portion, after) = (portion.clone(), place.clone());
+            match self.write(move |tx| portion(tx, after)).await {
+                Ok(None) => return,
+                Ok(next) => (place, tries) = (next, TRIES),
+                Err(StoreError::Full | StoreError::NotDurable(_)) if tries > 1 => {
+                    tries -= 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(fault) => {
+                    tracing::warn!(%organization, %fault, "{undone}");
+                    self.store.inner.presence.look_again(|feed| feed.organization() == organization);
+                    return;
+                }
+            }
+        }
     }
 
     /// Writes audit events of what changed nothing, all under this organization, and under the scope's
@@ -185,23 +235,6 @@ impl Noted {
         };
         registry.write(noted).await
     }
-}
-
-/// Does something for each facility that comes behind one, for as many as one commit may take. Gives the last of them,
-/// where there may be more.
-fn facilities_behind(
-    tx: &Tx<'_>,
-    after: FacilityId,
-    mut work: impl FnMut(FacilityId) -> Result<()>,
-) -> Result<Option<FacilityId>> {
-    let behind = "SELECT id FROM facilities WHERE id > ?1 ORDER BY id";
-    for facility in tx.all::<FacilityId>(behind, params![after])? {
-        work(facility)?;
-        if tx.is_spent() {
-            return Ok(Some(facility));
-        }
-    }
-    Ok(None)
 }
 
 fn append(tx: &Tx<'_>, scope: OrganizationScope, mut event: AuditEvent) -> Result<()> {

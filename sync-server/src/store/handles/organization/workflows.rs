@@ -1,15 +1,22 @@
 //! Workflow schemas. Every version that was ever published is kept.
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::id::{FacilityId, WorkflowId};
+use carepost_protocol::id::WorkflowId;
 use carepost_protocol::record::{Collection, MAX_DOCUMENT_BYTES};
 use carepost_protocol::text::fold;
 use carepost_protocol::workflow::Workflow;
 
-use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx, facilities_behind};
+use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::column::json;
 use crate::store::engine::params;
-use crate::store::rules::superseded::{self, latest_version};
+use crate::store::rules::superseded;
+
+/// The latest version of the workflow `w`.
+macro_rules! latest_version {
+    () => {
+        "(SELECT max(version) FROM workflows WHERE key = w.key)"
+    };
+}
 
 /// Id and body of the latest version of each workflow.
 const LATEST: &str =
@@ -85,15 +92,8 @@ impl Noted {
         let published = published.await?;
         let key = published.key.clone();
         let undone =
-            "not every facility has the form that was published: it comes when a device of it is heard";
-        let distribute = move |tx: &Tx<'_>, after: FacilityId| {
-            // Not the one of then: another may have been published meanwhile.
-            let Some(versions) = superseded::versions(tx, &key)? else { return Ok(None) };
-            facilities_behind(tx, after, |facility| {
-                tx.within_facility(facility, |tx| superseded::bring_these(tx, &versions))
-            })
-        };
-        registry.in_portions(undone, distribute).await;
+            "not every facility has the form that was published: it comes when a device there is heard";
+        registry.in_every_feed(undone, move |tx| superseded::bring(tx, &key)).await;
         Ok(published)
     }
 }
