@@ -146,8 +146,8 @@ impl Noted {
         let Deactivated { device, exposed } = revoked.await?;
         if device.deactivation == Some(Deactivation::Lost) {
             let facility = device.facility_id;
-            let go_on = move |tx: &Tx<'_>, at: FacilityId| {
-                Ok(tx.within_facility(facility, super::lost::go_on)?.then_some(at))
+            let go_on = move |tx: &Tx<'_>, _: Option<()>| {
+                Ok(tx.within_facility(facility, super::lost::go_on)?.then_some(()))
             };
             let undone = "what a lost device held is not all replaced: that goes on when a device of its facility is \
                           heard, or the lost one is reported again";
