@@ -69,6 +69,10 @@ async fn an_administrator_sets_up_a_facility_from_the_command_line() -> Result<(
         .await?;
     assert_eq!(code, 0, "{error}");
     assert!(out.contains("AGE-SECRET-KEY-") && error.contains("ONCE"), "{out}{error}");
+    // What is doubtful, though accepted, is said.
+    let doubtful = ["org", "create", "Silver Birch", "--npi", "1234567890", "--json"];
+    let (code, _, error) = terminal.types(&doubtful).await?;
+    assert!(code == 0 && error.contains("npi: the check digit does not match"), "{error}");
     let (code, _, error) = terminal.types(&["org", "create", "Again", "--slug", "golden-years"]).await?;
     assert_eq!(code, 1);
     assert!(error.contains("409"), "{error}");

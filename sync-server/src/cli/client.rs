@@ -23,9 +23,9 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
-use super::Reach;
-use super::names::{ORGANIZATION, is_id, items};
+use super::names::{ORGANIZATION, is_id, items, text};
 use super::time::{put_by_clock, shows_moment};
+use super::{Reach, show};
 use crate::clock;
 
 /// Why the server did not do it.
@@ -316,9 +316,13 @@ impl Client {
             if bytes.is_empty() {
                 return Ok(Value::Null);
             }
-            return Ok(
-                serde_json::from_slice(&bytes).map_err(|fault| ClientError::Nonsense(fault.to_string()))?
-            );
+            let answer: Value =
+                serde_json::from_slice(&bytes).map_err(|fault| ClientError::Nonsense(fault.to_string()))?;
+            for doubt in answer.get("warnings").and_then(Value::as_array).into_iter().flatten() {
+                let part = |key| text(doubt, key).unwrap_or_default();
+                show::say_error(&format!("{}: {}", part("field"), part("detail")));
+            }
+            return Ok(answer);
         }
         match serde_json::from_slice::<Problem>(&bytes) {
             Ok(problem) => Err(ClientError::Refused(Box::new(problem)).into()),
