@@ -69,10 +69,26 @@ async fn an_administrator_sets_up_a_facility_from_the_command_line() -> Result<(
         .await?;
     assert_eq!(code, 0, "{error}");
     assert!(out.contains("AGE-SECRET-KEY-") && error.contains("ONCE"), "{out}{error}");
+    for (name, said) in [
+        (
+            "golden  YEARS",
+            "name: the organization golden-years is called so: give another name, or say that it is so (`--same-name`)",
+        ),
+        ("ЖЖЖ", "slug: none can be made of this name: give one (`--slug`)"),
+    ] {
+        let (code, _, error) = terminal.types(&["org", "create", name]).await?;
+        assert!(code == 1 && error.contains(said), "{code}: {error}");
+    }
     // What is doubtful, though accepted, is said.
     let doubtful = ["org", "create", "Silver Birch", "--npi", "1234567890", "--json"];
     let (code, _, error) = terminal.types(&doubtful).await?;
     assert!(code == 0 && error.contains("npi: the check digit does not match"), "{error}");
+    let rename = ["org", "rename", "silver-birch", "Golden Years"];
+    let (code, _, error) = terminal.types(&rename).await?;
+    assert!(code == 1 && error.contains("--same-name"), "{error}");
+    // Said once, it stands.
+    terminal.does(&[&rename[..], &["--same-name"]].concat()).await?;
+    terminal.does(&rename).await?;
     let (code, _, error) = terminal.types(&["org", "create", "Again", "--slug", "golden-years"]).await?;
     assert_eq!(code, 1);
     assert!(error.contains("409"), "{error}");

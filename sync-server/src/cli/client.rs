@@ -57,7 +57,7 @@ fn in_words(problem: &Problem) -> String {
 }
 
 /// What fields that the API's words name are called here.
-const OPTIONS: [(&str, &str); 7] = [
+const OPTIONS: [(&str, &str); 9] = [
     ("say so (`confirmed`)", "say so (`--another-person`)"),
     ("`confirmed`", "`--confirmed`"),
     ("admin.username", "--admin"),
@@ -65,6 +65,8 @@ const OPTIONS: [(&str, &str); 7] = [
     ("display_name", "--name"),
     ("`over_capacity`", "`--over-capacity`"),
     ("(`facility_id`)", "(`--facility`)"),
+    ("(`same_name`)", "(`--same-name`)"),
+    ("(`slug`)", "(`--slug`)"),
 ];
 
 /// A client of one server.
