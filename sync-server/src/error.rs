@@ -1,7 +1,7 @@
 //! Refusals: why something is not done, as a problem document (RFC 9457) says it, whatever it is answered with.
 
 use carepost_protocol::record::Collection;
-use carepost_protocol::role::Denied;
+use carepost_protocol::role::{Denied, Role};
 use carepost_protocol::text::{TextError, line, name, person_name};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
@@ -58,6 +58,23 @@ impl Refusal {
     #[must_use]
     pub fn field(field: &str, detail: impl Into<String>) -> Self {
         Self::invalid(vec![FieldError { field: field.to_owned(), detail: detail.into() }])
+    }
+
+    /// A role that does not allow it, and who may.
+    #[must_use]
+    pub fn role(role: Role) -> Self {
+        let ask = match role {
+            Role::PlatformAdmin => "it is for an organization's own people: sign in as its administrator",
+            Role::OrgAdmin => "ask an administrator of the platform",
+            Role::FacilityAdmin
+            | Role::Rn
+            | Role::Lpn
+            | Role::MedicalAssistant
+            | Role::Caregiver
+            | Role::Family
+            | Role::Auditor => "ask an administrator of your organization",
+        };
+        Self::new(ProblemKind::Forbidden, format!("Your role does not allow this; {ask}."))
     }
 
     /// The server broke: the fault goes to its log, not to the asker.

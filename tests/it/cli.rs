@@ -93,6 +93,10 @@ async fn an_administrator_sets_up_a_facility_from_the_command_line() -> Result<(
     assert_eq!(code, 1);
     assert!(error.contains("409"), "{error}");
 
+    // What is the organization's own to do is not root's.
+    let (code, _, error) = terminal.types(&["--organization", "golden-years", "user", "list"]).await?;
+    let own = "(403): Your role does not allow this; it is for an organization's own people: sign in as its administrator";
+    assert!(code == 1 && error.contains(own), "{error}");
     terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
     terminal
         .does(&["facility", "create", "Riverside", "--type", "ALF", "--beds", "48", "--census", "40"])
@@ -127,10 +131,10 @@ async fn an_administrator_sets_up_a_facility_from_the_command_line() -> Result<(
     let kiosk =
         Kiosk::hang(&folder.path().join("kiosk"), "Hall kiosk", &server, None, Badges::Scripted, "").await?;
     let code = kiosk.pairing_code().await?;
-    let approved = terminal
-        .does(&["device", "approve", &code, "--facility", "Riverside", "--name", "Hall kiosk"])
-        .await?;
-    let enrollment = approved.get("enrollment_id").and_then(Value::as_str).context("an enrollment")?;
+    let approve = ["device", "approve", &code, "--facility", "Riverside", "--name", "Hall kiosk"];
+    let (_, approved, error) = terminal.types(&approve).await?;
+    let next = approved.split_once("\n  carepost-server device confirm ").context(error)?.1;
+    let enrollment = next.split(' ').next().context("an enrollment")?;
     let number = kiosk.confirmation_number().await?;
     let device = terminal.does(&["device", "confirm", enrollment, &number]).await?;
     assert_eq!(device["state"], "ACTIVE");

@@ -314,7 +314,12 @@ async fn let_in(client: &Client, approve: Approve) -> anyhow::Result<Output> {
         show::say_error("Another device has this hardware's UUID: is this one a replacement, or a copy?");
     }
     if !std::io::stdin().is_terminal() {
-        return Ok(Output::Thing(approved, &["enrollment_id", "hostname", "device_uuid", "possible_clone"]));
+        let shown = show::table(&approved, &["enrollment_id", "hostname", "device_uuid", "possible_clone"]);
+        let words = format!(
+            "{shown}\n\nNext, with the two digits that it shows now, if it is the right one:\n  carepost-server device \
+             confirm {enrollment} NUMBER"
+        );
+        return Ok(Output::Found { whole: true, thing: approved, words });
     }
     let mut out = std::io::stderr();
     write!(out, "It shows two digits now, if it is the right one: ")?;

@@ -234,6 +234,7 @@ mod tests {
     use super::Cli;
 
     const MANUAL: &str = include_str!("../../../docs/operator.md");
+    const README: &str = include_str!("../../../README.md");
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -249,7 +250,8 @@ mod tests {
 
     #[test]
     fn the_manuals_examples_are_taken() {
-        let blocks = MANUAL.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let blocks = [MANUAL, README].into_iter().flat_map(|manual| manual.split("```sh\n").skip(1));
+        let blocks = blocks.filter_map(|rest| rest.split("```").next());
         let lines = blocks.flat_map(str::lines).map(str::trim);
         let examples: Vec<&str> = lines.filter(|line| line.starts_with("carepost-server ")).collect();
         assert!(examples.len() > 10, "{examples:?}");
