@@ -396,6 +396,16 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     refuses(&[&unnumbered[..], &["--mrn", "n/a"]].concat(), 1, &["is no number: leave it empty"]).await?;
     assert_eq!(terminal.does(&unnumbered).await?["mrn"], Value::Null);
 
+    // A role of the whole organization is not made one of a facility, and the list says who is where.
+    let wide = ["user", "create", "wes", "--role", "org_admin", "--facility", "Garden"];
+    let (code, _, error) = terminal.types(&wide).await?;
+    assert!(code == 0 && error.contains("a role of the whole organization"), "{error}");
+    let (_, list, _) = terminal.types(&["user", "list"]).await?;
+    let is_at = |user: &str, place: &str| {
+        list.lines().any(|line| line.starts_with(user) && line.contains(&format!("  {place}  ")))
+    };
+    assert!(is_at("nq2", "Riverside") && is_at("wes", "Garden") && !is_at("admin", "Riverside"), "{list}");
+
     // Who is to be looked at, by name.
     let twin = ["patient", "create", "Ada Amberly", "--mrn", "A-1", "--facility", "Riverside"];
     terminal.does(&[&twin[..], &["--another-person"]].concat()).await?;
