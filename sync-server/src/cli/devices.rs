@@ -178,7 +178,14 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Ou
                 "nothing was done: {} is not quarantined",
                 DEVICE.described(&known)
             );
-            client.post(&format!("{path}/release"), &json!({})).await?
+            let thing = client.post(&format!("{path}/release"), &json!({})).await?;
+            let shown = show::table(&client.by_clock(thing.clone()).await, COLUMNS);
+            // It hears of it with its next heartbeat.
+            let words = format!(
+                "{shown}\n\nIt goes on, and its screen says so, within about a minute while it reaches the server. If the \
+                 copy still runs, it is quarantined again."
+            );
+            return Ok(Output::Found { whole: true, thing, words });
         }
         Device::Deactivate { device, reason, confirm } => {
             return deactivate(client, &device, &reason, &confirm).await;
