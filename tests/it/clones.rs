@@ -1,7 +1,7 @@
 //! A kiosk's disk is copied and both machines run: neither loses what is charted on it, neither is sent
 //! anything until an administrator has looked, and an honest kiosk is never taken for two.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use carepost_tests::children::until;
 use carepost_tests::kiosk::{Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
