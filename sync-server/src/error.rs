@@ -6,6 +6,7 @@ use carepost_protocol::text::{TextError, line, name, person_name};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::workflow::FieldError;
+use carepost_protocol::zone::Zone;
 use serde_json::Value;
 
 use crate::clock;
@@ -88,6 +89,8 @@ impl Refusal {
     #[must_use]
     pub fn too_many_tries(why: &str, until: Timestamp) -> Self {
         let wait = until.since(clock::now()).as_secs().max(1);
+        // The minute that is over by then.
+        let until = Zone::UTC.shown(until.plus_millis(59_999));
         Self::new(ProblemKind::TooManyTries, format!("{why}; wait until {until}.")).retry_after(wait)
     }
 
@@ -343,5 +346,8 @@ mod tests {
         assert!(said(StoreError::Full.into()).contains("free some space"));
         let busy = said(PasswordError::Busy.into());
         assert!(busy.contains("PIN") && busy.contains("again"), "{busy}");
+        let until = "2026-05-01T14:10:00.001Z".parse().unwrap();
+        let locked = said(StoreError::TooManyTries { until }.into());
+        assert_eq!(locked, "Too many wrong tries; wait until 2026-05-01 14:11 UTC.");
     }
 }

@@ -94,6 +94,11 @@ async fn an_administrator_sets_up_a_facility_from_the_command_line() -> Result<(
     assert!(error.contains("409"), "{error}");
 
     // What is the organization's own to do is not root's.
+    let (code, _, error) = terminal.types(&["facility", "list"]).await?;
+    assert!(
+        code == 1 && error.contains("say which organization is meant, with --organization SLUG"),
+        "{error}"
+    );
     let (code, _, error) = terminal.types(&["--organization", "golden-years", "user", "list"]).await?;
     let own = "(403): Your role does not allow this; it is for an organization's own people: sign in as its administrator";
     assert!(code == 1 && error.contains(own), "{error}");
@@ -285,6 +290,11 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     let location = joined.location.context("it leads nowhere")?;
     hall.page_says(&location, &["Also admitted as", "ask the office to part them"]).await?;
     hall.says(&["Everything is sent"]).await?;
+    let (_, reviews, _) = terminal.types(&["review", "list", "Riverside", "--all"]).await?;
+    assert!(
+        reviews.lines().any(|line| line.contains("duplicate") && line.contains("Nora Quist")),
+        "{reviews}"
+    );
 
     // The office sees who is whom, and does not part them by the way.
     let id = second["id"].as_str().context("an id")?;
@@ -384,6 +394,8 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     refuses(&["facility", "phi-mode", "Garden", "most"], 2, &["minimal (initials and room)"]).await?;
     assert_eq!(terminal.does(&["facility", "phi-mode", "Garden", "Minimal"]).await?["phi_mode"], "minimal");
     refuses(&["badge", "issue", "una"], 2, &["--uid <HEX>|--last-tap <DEVICE>"]).await?;
+    let (code, _, said) = terminal.types(&["device", "confirm"]).await?;
+    assert!(code == 2 && said.contains("<ENROLLMENT>") && !said.contains("--server"), "{said}");
     refuses(&["--server", "care.example.test", "org", "list"], 2, &["with https:// and the port"]).await?;
     refuses(&["sign-in", "admin", "--of", "Golden Years"], 2, &["the organization's slug"]).await?;
     let since = |time: &'static str| ["device", "withdraw", "Hall-2", "--since", time];

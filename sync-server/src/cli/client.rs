@@ -57,7 +57,7 @@ fn in_words(problem: &Problem) -> String {
 }
 
 /// What fields that the API's words name are called here.
-const OPTIONS: [(&str, &str); 9] = [
+const OPTIONS: &[(&str, &str)] = &[
     ("say so (`confirmed`)", "say so (`--another-person`)"),
     ("`confirmed`", "`--confirmed`"),
     ("admin.username", "--admin"),
@@ -67,6 +67,7 @@ const OPTIONS: [(&str, &str); 9] = [
     ("(`facility_id`)", "(`--facility`)"),
     ("(`same_name`)", "(`--same-name`)"),
     ("(`slug`)", "(`--slug`)"),
+    ("by its id (X-Organization-ID)", "with --organization SLUG"),
 ];
 
 /// A client of one server.

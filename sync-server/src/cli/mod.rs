@@ -22,6 +22,7 @@ mod value_parsers;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ContextKind;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
@@ -142,7 +143,11 @@ enum Output {
 /// Runs the command that the command line gives.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|mut fault| {
+        // It has whatever the environment sets as needed; `--help` has it right.
+        fault.remove(ContextKind::Usage);
+        fault.exit()
+    });
     // The first thing: nothing may fall back to another provider of cryptography.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return failed(&anyhow::anyhow!("another provider of cryptography is installed"));

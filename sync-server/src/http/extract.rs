@@ -193,39 +193,29 @@ const NO_WORD: &str = "expected value";
 /// What there is to do about a field that there is not.
 const NO_FIELD: &str = "there is no such field; check how it is spelled";
 
+/// What serde says of a value, as it begins, and what is said instead.
+const SAID: &[(&str, &str)] = &[
+    ("missing field", "is missing: give it"),
+    ("unknown field", NO_FIELD),
+    ("duplicate field", "it is given twice; give it once"),
+    // A list where an object belongs is read as its members.
+    ("invalid length", "give an object"),
+    // In a query, every value is a text.
+    ("invalid digit found", WHOLE),
+    ("cannot parse integer", WHOLE),
+    ("number too ", WHOLE),
+    ("provided string was not `true` or `false`", "give true or false"),
+    ("UUID parsing failed", UUID),
+    (TOO_DEEP, "its lists and objects stand too deep in one another: 100 deep is taken"),
+    (NO_WORD, "give one of its words, as a text"),
+];
+
 /// What serde says of a value, for people.
 fn in_words(said: &str) -> String {
+    if let Some((_, words)) = SAID.iter().find(|(begins, _)| said.starts_with(begins)) {
+        return (*words).to_owned();
+    }
     let expected = |said: &str| said.rsplit_once("expected ").map(|(_, expected)| expected.to_owned());
-    if said.starts_with("missing field") {
-        return "is missing: give it".to_owned();
-    }
-    if said.starts_with("unknown field") {
-        return NO_FIELD.to_owned();
-    }
-    if said.starts_with("duplicate field") {
-        return "it is given twice; give it once".to_owned();
-    }
-    // A list where an object belongs is read as its members.
-    if said.starts_with("invalid length") {
-        return "give an object".to_owned();
-    }
-    // In a query, every value is a text.
-    if ["invalid digit found", "cannot parse integer", "number too "].iter().any(|it| said.starts_with(it)) {
-        return WHOLE.to_owned();
-    }
-    if said.starts_with("provided string was not `true` or `false`") {
-        return "give true or false".to_owned();
-    }
-    if said.starts_with("UUID parsing failed") {
-        return UUID.to_owned();
-    }
-    match said {
-        TOO_DEEP => {
-            return "its lists and objects stand too deep in one another: 100 deep is taken".to_owned();
-        }
-        NO_WORD => return "give one of its words, as a text".to_owned(),
-        _ => {}
-    }
     if said.starts_with("unknown variant")
         && let Some(words) = expected(said)
     {
