@@ -20,18 +20,6 @@ use tokio::time::timeout;
 
 use super::owner::Owner;
 
-/// That the kiosk ends, as a request hears of it.
-#[derive(Debug, Clone)]
-pub(super) struct Closing(pub(super) watch::Receiver<bool>);
-
-impl Closing {
-    /// Until it does.
-    pub(super) async fn wait(mut self) {
-        // Whoever would say so is gone: so is the kiosk.
-        drop(self.0.wait_for(|closing| *closing).await);
-    }
-}
-
 /// How much patience the listener has.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -110,6 +98,18 @@ pub async fn serve(
     // What is left after the farewell is cut.
     let _ = timeout(limits.farewell, async { while connections.join_next().await.is_some() {} }).await;
     Ok(())
+}
+
+/// That the kiosk ends, as a request hears of it.
+#[derive(Debug, Clone)]
+pub(super) struct Closing(pub(super) watch::Receiver<bool>);
+
+impl Closing {
+    /// Until it does.
+    pub(super) async fn wait(mut self) {
+        // Whoever would say so is gone: so is the kiosk.
+        drop(self.0.wait_for(|closing| *closing).await);
+    }
 }
 
 /// Where connections find room.

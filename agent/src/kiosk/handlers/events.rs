@@ -47,7 +47,7 @@ pub(crate) async fn listen(State(kiosk): State<Kiosk>, closing: Option<Extension
             let event = Event::default().json_data(news).ok()?;
             Some((Ok::<_, Infallible>(event), (kiosk, changes, place, false)))
         });
-    // Its end is what keeps the kiosk from ending.
+    // An open page would hold up the agent's end.
     let closing = async move {
         match closing {
             Some(Extension(closing)) => closing.wait().await,
