@@ -1,11 +1,12 @@
 //! Refusals: why something is not done, as a problem document (RFC 9457) says it, whatever it is answered with.
 
 use carepost_protocol::record::Collection;
-use carepost_protocol::role::Denied;
+use carepost_protocol::role::{Denied, Role};
 use carepost_protocol::text::{TextError, line, name, person_name};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::workflow::FieldError;
+use carepost_protocol::zone::Zone;
 use serde_json::Value;
 
 use crate::clock;
@@ -60,6 +61,23 @@ impl Refusal {
         Self::invalid(vec![FieldError { field: field.to_owned(), detail: detail.into() }])
     }
 
+    /// A role that does not allow it, and who may.
+    #[must_use]
+    pub fn role(role: Role) -> Self {
+        let ask = match role {
+            Role::PlatformAdmin => "it is for an organization's own people: sign in as its administrator",
+            Role::OrgAdmin => "ask an administrator of the platform",
+            Role::FacilityAdmin
+            | Role::Rn
+            | Role::Lpn
+            | Role::MedicalAssistant
+            | Role::Caregiver
+            | Role::Family
+            | Role::Auditor => "ask an administrator of your organization",
+        };
+        Self::new(ProblemKind::Forbidden, format!("Your role does not allow this; {ask}."))
+    }
+
     /// The server broke: the fault goes to its log, not to the asker.
     #[must_use]
     pub fn internal(fault: &dyn std::fmt::Display) -> Self {
@@ -71,6 +89,8 @@ impl Refusal {
     #[must_use]
     pub fn too_many_tries(why: &str, until: Timestamp) -> Self {
         let wait = until.since(clock::now()).as_secs().max(1);
+        // The minute that is over by then.
+        let until = Zone::UTC.shown(until.plus_millis(59_999));
         Self::new(ProblemKind::TooManyTries, format!("{why}; wait until {until}.")).retry_after(wait)
     }
 
@@ -326,5 +346,8 @@ mod tests {
         assert!(said(StoreError::Full.into()).contains("free some space"));
         let busy = said(PasswordError::Busy.into());
         assert!(busy.contains("PIN") && busy.contains("again"), "{busy}");
+        let until = "2026-05-01T14:10:00.001Z".parse().unwrap();
+        let locked = said(StoreError::TooManyTries { until }.into());
+        assert_eq!(locked, "Too many wrong tries; wait until 2026-05-01 14:11 UTC.");
     }
 }

@@ -64,8 +64,8 @@ pub struct Made {
     pub database_key: Option<PathBuf>,
     /// The certificate's file, if it was made now.
     pub certificate: Option<PathBuf>,
-    /// Whether the first platform administrator was created now.
-    pub admin: bool,
+    /// The platform administrators that were there already; where there were none, the first was created now.
+    pub admins: Vec<String>,
 }
 
 /// Makes the state directory, the database key, a self-signed certificate for these host names and the
@@ -90,14 +90,14 @@ pub async fn init(
     let database_key = make_database_key(config)?;
     let certificate = make_certificate(config, hosts)?;
     let store = open_store(config).await?;
-    let created = store.system().platform_admins().await? == 0;
-    if created {
+    let admins = store.system().platform_admins().await?;
+    if admins.is_empty() {
         let hash = hash_now(password.expose_secret())?;
         let name = name.as_ref().unwrap_or(&admin);
         store.system().create_platform_admin(&admin, name, &hash).await?;
     }
     store.close();
-    Ok(Made { database_key, certificate, admin: created })
+    Ok(Made { database_key, certificate, admins })
 }
 
 fn in_words(refused: &Refusal) -> String {
@@ -183,12 +183,14 @@ mod tests {
         let run = || init(&config, &hosts, ("12345", Some("Root Example")), &password);
         let first = run().await.unwrap();
         assert_eq!(first.certificate, Some(config.certificate_path()));
+        assert!(first.admins.is_empty());
         let key = std::fs::read(config.key_path()).unwrap();
         std::fs::remove_file(config.certificate_path()).unwrap();
         assert_eq!(run().await.unwrap().certificate, Some(config.certificate_path()));
         assert_eq!(std::fs::read(config.key_path()).unwrap(), key, "the same key");
         crate::tls::Tls::load(&config.certificate_path(), &config.key_path()).unwrap();
-        assert_eq!(run().await.unwrap().certificate, None, "nothing is left to do");
+        let nothing = Made { database_key: None, certificate: None, admins: vec!["12345".to_owned()] };
+        assert_eq!(run().await.unwrap(), nothing, "nothing is left to do");
         std::fs::remove_file(config.certificate_path()).unwrap();
         std::fs::write(config.key_path(), "no key").unwrap();
         let fault = run().await.unwrap_err();

@@ -1,5 +1,5 @@
 //! Log lines: what others say of themselves, as it goes into logs, tables and terminals: one line, of so many
-//! characters.
+//! characters. And counts, in words.
 
 /// Whether a character is not read but acts: on the terminal, on the line it is in, or on the order of what is around.
 #[must_use]
@@ -20,6 +20,12 @@ pub fn line(text: &str, most: usize) -> String {
     text.chars().filter(|c| !acts(*c)).take(most).collect()
 }
 
+/// So many of something, in its words for one and for several.
+#[must_use]
+pub fn counted(number: u64, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +37,11 @@ mod tests {
         for read in ['é', 'ש', 'ع', '\u{200d}', ' '] {
             assert!(!acts(read), "{read:?}");
         }
+    }
+
+    #[test]
+    fn one_is_not_several() {
+        let pins = [0, 1, 2].map(|pins| counted(pins, "PIN counts", "PINs count"));
+        assert_eq!(pins, ["0 PINs count", "1 PIN counts", "2 PINs count"]);
     }
 }

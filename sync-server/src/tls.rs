@@ -24,7 +24,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-pub use certificate::Certificate;
+pub use certificate::{Certificate, names_of};
 
 /// Why a listener cannot speak TLS.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,14 @@ pub enum TlsError {
     /// Certificate and key do not belong together, or the key is of a kind that is not supported.
     #[error("the TLS certificate and key cannot be used together: {0}")]
     Mismatch(#[from] rustls::Error),
+    /// Nobody would take it for this server's.
+    #[error("{path}: no device and no program trusts this certificate as a server's: {fault}")]
+    Unfit {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        fault: String,
+    },
 }
 
 /// The TLS configurations of the two listeners.

@@ -69,10 +69,39 @@ async fn an_administrator_sets_up_a_facility_from_the_command_line() -> Result<(
         .await?;
     assert_eq!(code, 0, "{error}");
     assert!(out.contains("AGE-SECRET-KEY-") && error.contains("ONCE"), "{out}{error}");
+    for (name, said) in [
+        (
+            "golden  YEARS",
+            "name: the organization golden-years is called so: give another name, or say that it is so (`--same-name`)",
+        ),
+        ("ЖЖЖ", "slug: none can be made of this name: give one (`--slug`)"),
+    ] {
+        let (code, _, error) = terminal.types(&["org", "create", name]).await?;
+        assert!(code == 1 && error.contains(said), "{code}: {error}");
+    }
+    // What is doubtful, though accepted, is said.
+    let doubtful = ["org", "create", "Silver Birch", "--npi", "1234567890", "--json"];
+    let (code, _, error) = terminal.types(&doubtful).await?;
+    assert!(code == 0 && error.contains("npi: the check digit does not match"), "{error}");
+    let rename = ["org", "rename", "silver-birch", "Golden Years"];
+    let (code, _, error) = terminal.types(&rename).await?;
+    assert!(code == 1 && error.contains("--same-name"), "{error}");
+    // Said once, it stands.
+    terminal.does(&[&rename[..], &["--same-name"]].concat()).await?;
+    terminal.does(&rename).await?;
     let (code, _, error) = terminal.types(&["org", "create", "Again", "--slug", "golden-years"]).await?;
     assert_eq!(code, 1);
     assert!(error.contains("409"), "{error}");
 
+    // What is the organization's own to do is not root's.
+    let (code, _, error) = terminal.types(&["facility", "list"]).await?;
+    assert!(
+        code == 1 && error.contains("say which organization is meant, with --organization SLUG"),
+        "{error}"
+    );
+    let (code, _, error) = terminal.types(&["--organization", "golden-years", "user", "list"]).await?;
+    let own = "(403): Your role does not allow this; it is for an organization's own people: sign in as its administrator";
+    assert!(code == 1 && error.contains(own), "{error}");
     terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
     terminal
         .does(&["facility", "create", "Riverside", "--type", "ALF", "--beds", "48", "--census", "40"])
@@ -107,10 +136,10 @@ async fn an_administrator_sets_up_a_facility_from_the_command_line() -> Result<(
     let kiosk =
         Kiosk::hang(&folder.path().join("kiosk"), "Hall kiosk", &server, None, Badges::Scripted, "").await?;
     let code = kiosk.pairing_code().await?;
-    let approved = terminal
-        .does(&["device", "approve", &code, "--facility", "Riverside", "--name", "Hall kiosk"])
-        .await?;
-    let enrollment = approved.get("enrollment_id").and_then(Value::as_str).context("an enrollment")?;
+    let approve = ["device", "approve", &code, "--facility", "Riverside", "--name", "Hall kiosk"];
+    let (_, approved, error) = terminal.types(&approve).await?;
+    let next = approved.split_once("\n  carepost-server device confirm ").context(error)?.1;
+    let enrollment = next.split(' ').next().context("an enrollment")?;
     let number = kiosk.confirmation_number().await?;
     let device = terminal.does(&["device", "confirm", enrollment, &number]).await?;
     assert_eq!(device["state"], "ACTIVE");
@@ -261,6 +290,11 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     let location = joined.location.context("it leads nowhere")?;
     hall.page_says(&location, &["Also admitted as", "ask the office to part them"]).await?;
     hall.says(&["Everything is sent"]).await?;
+    let (_, reviews, _) = terminal.types(&["review", "list", "Riverside", "--all"]).await?;
+    assert!(
+        reviews.lines().any(|line| line.contains("duplicate") && line.contains("Nora Quist")),
+        "{reviews}"
+    );
 
     // The office sees who is whom, and does not part them by the way.
     let id = second["id"].as_str().context("an id")?;
@@ -360,6 +394,8 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     refuses(&["facility", "phi-mode", "Garden", "most"], 2, &["minimal (initials and room)"]).await?;
     assert_eq!(terminal.does(&["facility", "phi-mode", "Garden", "Minimal"]).await?["phi_mode"], "minimal");
     refuses(&["badge", "issue", "una"], 2, &["--uid <HEX>|--last-tap <DEVICE>"]).await?;
+    let (code, _, said) = terminal.types(&["device", "confirm"]).await?;
+    assert!(code == 2 && said.contains("<ENROLLMENT>") && !said.contains("--server"), "{said}");
     refuses(&["--server", "care.example.test", "org", "list"], 2, &["with https:// and the port"]).await?;
     refuses(&["sign-in", "admin", "--of", "Golden Years"], 2, &["the organization's slug"]).await?;
     let since = |time: &'static str| ["device", "withdraw", "Hall-2", "--since", time];
@@ -371,6 +407,16 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     let unnumbered = ["patient", "create", "Dee Example", "--facility", "Riverside"];
     refuses(&[&unnumbered[..], &["--mrn", "n/a"]].concat(), 1, &["is no number: leave it empty"]).await?;
     assert_eq!(terminal.does(&unnumbered).await?["mrn"], Value::Null);
+
+    // A role of the whole organization is not made one of a facility, and the list says who is where.
+    let wide = ["user", "create", "wes", "--role", "org_admin", "--facility", "Garden"];
+    let (code, _, error) = terminal.types(&wide).await?;
+    assert!(code == 0 && error.contains("a role of the whole organization"), "{error}");
+    let (_, list, _) = terminal.types(&["user", "list"]).await?;
+    let is_at = |user: &str, place: &str| {
+        list.lines().any(|line| line.starts_with(user) && line.contains(&format!("  {place}  ")))
+    };
+    assert!(is_at("nq2", "Riverside") && is_at("wes", "Garden") && !is_at("admin", "Riverside"), "{list}");
 
     // Who is to be looked at, by name.
     let twin = ["patient", "create", "Ada Amberly", "--mrn", "A-1", "--facility", "Riverside"];

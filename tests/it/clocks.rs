@@ -217,6 +217,11 @@ async fn a_certificate_that_had_ended_or_is_anothers_is_refused_under_any_clock(
     let misnamed = Peer::start(certificate("elsewhere.example.test", &trusted, valid.0, valid.1)?).await?;
     let foreign = Peer::start(certificate("localhost", &stranger, valid.0, valid.1)?).await?;
     let right = Peer::start(certificate("localhost", &trusted, valid.0, valid.1)?).await?;
+    // As `openssl req -x509` makes one.
+    let mut own = CertificateParams::new(["localhost".to_owned()])?;
+    own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate()?;
+    let own = Peer::start(Certified { certificate: own.self_signed(&key)?, key }).await?;
     for time in [now, PI, now - 120 * DAY, POISON] {
         clock::set(&hall.folder, time)?;
         for refused in [&ended, &misnamed, &foreign] {
@@ -233,6 +238,9 @@ async fn a_certificate_that_had_ended_or_is_anothers_is_refused_under_any_clock(
         assert!(said.contains("its certificate is trusted"), "at {time}: {said}");
         assert_eq!(right.trusted(), before + 1);
     }
+    hall.link.lead_to(own.address);
+    let (code, said) = hall.command(&["doctor"]).await?;
+    assert!(code == 5 && said.contains("that certificate is an authority's own"), "{said}");
     // The same by the system's authorities, where none is configured.
     hall.reconfigure(&format!("ca_file = \"{}\"", file.display()), "")?;
     let mut environment = hall.environment();

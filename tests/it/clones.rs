@@ -1,12 +1,14 @@
 //! A kiosk's disk is copied and both machines run: neither loses what is charted on it, neither is sent
 //! anything until an administrator has looked, and an honest kiosk is never taken for two.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use carepost_tests::children::until;
 use carepost_tests::kiosk::{Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
 use carepost_tests::world::items;
 use serde_json::{Value, json};
+
+use crate::cli::Terminal;
 
 const CLAIM: &str = "Somebody has to confirm that this is the right device";
 
@@ -147,10 +149,11 @@ async fn is_quarantined(scene: &Scene, hall: &Kiosk, copy: &Kiosk) -> Result<()>
 }
 
 async fn release(scene: &Scene) -> Result<()> {
-    let device = scene.facility.device("hall").await?;
-    let path = format!("/api/v1/devices/{}/release", device["id"].as_str().context("an id")?);
-    let released = scene.facility.organization.admin.post(&path, &json!({})).await?;
-    assert_eq!(released["state"], "ACTIVE", "{released}");
+    let session = scene.folder_of("session.json").display().to_string();
+    let terminal = Terminal { server: &scene.server, session };
+    terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
+    let (code, said, error) = terminal.types(&["device", "release", "hall"]).await?;
+    assert!(code == 0 && said.contains("ACTIVE") && said.contains("within about a minute"), "{said}{error}");
     Ok(())
 }
 

@@ -123,6 +123,40 @@ async fn init_takes_names_and_addresses_and_says_what_else_is_none() -> Result<(
     Ok(())
 }
 
+#[tokio::test]
+async fn a_second_init_says_what_it_found_and_leaves_as_it_is() -> Result<()> {
+    let folder = TempDir::new()?;
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(at("server.toml"), format!("state_dir = \"{}\"\n", at("state")))?;
+    std::fs::write(at("password"), PASSWORD)?;
+    let (config, password) = (at("server.toml"), at("password"));
+    let init = async |admin: &str, hosts: &[&str]| {
+        let words = ["--config", &config, "init", "--password-file", &password, "--admin", admin];
+        let hosts = hosts.iter().flat_map(|host| ["--host", *host]);
+        let words: Vec<&str> = words.into_iter().chain(hosts).collect();
+        let (code, said, error) = run("carepost-server", &words, &[]).await?;
+        ensure!(code == 0, "{code}: {error}");
+        anyhow::Ok((said, error))
+    };
+    let (said, error) = init("root", &["localhost", "::1", "*.care.example.test"]).await?;
+    ensure!(said.contains("created the platform administrator root") && error.is_empty(), "{said}{error}");
+    let kept = std::fs::read(at("state/tls.crt"))?;
+    let (said, error) = init("root", &["LOCALHOST", "0:0::1", "golden-years.care.example.test"]).await?;
+    for found in [
+        "the database key is there already: not changed",
+        "a certificate is there already, for localhost, ::1, *.care.example.test: not changed",
+        "a platform administrator is there already, root: none created, no password set",
+    ] {
+        ensure!(said.contains(found), "no {found:?} in {said}");
+    }
+    ensure!(error.is_empty(), "{error}");
+    let (said, error) = init("second", &["localhost", "care.example.test"]).await?;
+    ensure!(said.contains("already, root: none created"), "{said}");
+    ensure!(error.contains("It is not for care.example.test. For one that is, move it away"), "{error}");
+    ensure!(std::fs::read(at("state/tls.crt"))? == kept);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renewed_certificate_is_shown_a_broken_one_is_not_and_one_that_ends_is_told_of() -> Result<()> {
     crate::install_provider();
@@ -142,6 +176,9 @@ async fn a_renewed_certificate_is_shown_a_broken_one_is_not_and_one_that_ends_is
     says(&server, "the certificate that was read before stays", 1).await?;
     std::fs::write(&server.ca, "half of a fi")?;
     says(&server, "the certificate that was read before stays", 2).await?;
+    // And one that no device would take any more.
+    renew(&server, &names, -1)?;
+    says(&server, "as a server's: it ended at 20", 1).await?;
     answers(&server, &second).await?;
 
     let third = renew(&server, &names, 29)?;

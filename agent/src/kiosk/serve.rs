@@ -75,7 +75,8 @@ pub async fn serve(
     }
     let places = Places { user, own: Arc::new(Semaphore::new(limits.connections)) };
     let mut strangers = Strangers::default();
-    let (closing, closed) = watch::channel(false);
+    let (close, closing) = watch::channel(false);
+    let closing = Closing(closing);
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
@@ -83,7 +84,7 @@ pub async fn serve(
             () = &mut shutdown => break,
             Some(arrived) = arrival(&listener, &places) => {
                 let stranger = arrived.stranger;
-                let talk = connections.spawn(converse(arrived, pages.clone(), limits.head, closed.clone()));
+                let talk = connections.spawn(converse(arrived, pages.clone(), limits.head, closing.clone()));
                 if let Some(uid) = stranger {
                     strangers.admit(uid, talk, limits.strangers);
                 }
@@ -93,10 +94,22 @@ pub async fn serve(
         }
     }
     drop(listener);
-    closing.send_replace(true);
-    // Event streams never end by themselves: what is left after the farewell is cut.
+    close.send_replace(true);
+    // What is left after the farewell is cut.
     let _ = timeout(limits.farewell, async { while connections.join_next().await.is_some() {} }).await;
     Ok(())
+}
+
+/// That the kiosk ends, as a request hears of it.
+#[derive(Debug, Clone)]
+pub(super) struct Closing(pub(super) watch::Receiver<bool>);
+
+impl Closing {
+    /// Until it does.
+    pub(super) async fn wait(mut self) {
+        // Whoever would say so is gone: so is the kiosk.
+        drop(self.0.wait_for(|closing| *closing).await);
+    }
 }
 
 /// Where connections find room.
@@ -155,11 +168,12 @@ async fn arrival(listener: &TcpListener, places: &Places) -> Option<Arrived> {
     }
 }
 
-async fn converse(arrived: Arrived, pages: Router, head: Duration, mut closed: watch::Receiver<bool>) {
+async fn converse(arrived: Arrived, pages: Router, head: Duration, closing: Closing) {
     let Arrived { stream, owner, place: _place, .. } = arrived;
-    let pages = TowerToHyperService::new(pages);
+    let (pages, told) = (TowerToHyperService::new(pages), closing.clone());
     let pages = service_fn(move |mut request: Request<_>| {
         request.extensions_mut().insert(owner);
+        request.extensions_mut().insert(told.clone());
         pages.call(request)
     });
     let connection = http1::Builder::new()
@@ -170,7 +184,7 @@ async fn converse(arrived: Arrived, pages: Router, head: Duration, mut closed: w
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = async { drop(closed.wait_for(|closed| *closed).await) } => {
+        () = closing.wait() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

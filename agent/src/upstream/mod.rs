@@ -203,6 +203,12 @@ impl Upstream {
             // Who refuses a certificate may hang up before the reason is read: the last word stands.
             let is_answered = !error.is_connect() && !error.is_timeout();
             let mut words = in_full(&error.without_url());
+            // WebPKI's own word for what it is offered most often by a server that was set up by hand.
+            if distrusted && words.contains("CaUsedAsEndEntity") {
+                words.push_str(
+                    " (that certificate is an authority's own; the server needs one that an authority signed)",
+                );
+            }
             if let Some(proxy) = &self.proxy {
                 words.push_str(&format!(" (through server.proxy, {proxy})"));
             }

@@ -219,7 +219,10 @@ pub(super) async fn review(client: &Client, review: Review, json: bool) -> anyho
     // Nobody is looked up whom nobody is shown.
     if !json && !items(&thing).is_empty() {
         let patients = labels::patients(client, items(&thing).iter().flat_map(people)).await;
-        let rows: Vec<_> = items(&thing).iter().map(|review| row(&id, review, &patients)).collect();
+        let by = |review: &Value| json!({"user_id": review.pointer("/resolved/by")});
+        let deciders = Labels::of(client, &items(&thing).iter().map(by).collect::<Vec<_>>()).await;
+        let rows: Vec<_> =
+            items(&thing).iter().map(|review| row(&id, review, &patients, &deciders)).collect();
         words = show::table(&client.by_clock(json!({ "items": rows })).await, REVIEW);
         words.push_str("\nDecide them at a kiosk of the facility, under \"Needs a look\".");
     }
@@ -233,7 +236,7 @@ fn people(review: &Value) -> impl Iterator<Item = &str> {
 }
 
 /// A review as people read it.
-fn row(facility: &str, review: &Value, patients: &[Value]) -> Value {
+fn row(facility: &str, review: &Value, patients: &[Value], deciders: &Labels) -> Value {
     let who = |id| labels::patient(patients, id);
     let all = |of: &str| review.get(of).and_then(Value::as_array).into_iter().flatten();
     let others = all("others").map(|id| who(Some(id))).collect::<Vec<_>>().join(", ");
@@ -249,7 +252,7 @@ fn row(facility: &str, review: &Value, patients: &[Value]) -> Value {
     json!({
         "facility_id": facility, "opened_at": review.get("opened_at"), "kind": review.get("kind"), "resident": who(review.get("patient_id")),
         "to_decide": to_decide, "resolved_at": review.pointer("/resolved/at"),
-        "resolved_by": review.pointer("/resolved/by"), "id": review.get("id"),
+        "resolved_by": review.pointer("/resolved/by").map(|id| deciders.user(Some(id))), "id": review.get("id"),
     })
 }
 

@@ -23,9 +23,9 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
-use super::Reach;
-use super::names::{ORGANIZATION, is_id, items};
+use super::names::{ORGANIZATION, is_id, items, text};
 use super::time::{put_by_clock, shows_moment};
+use super::{Reach, show};
 use crate::clock;
 
 /// Why the server did not do it.
@@ -57,7 +57,7 @@ fn in_words(problem: &Problem) -> String {
 }
 
 /// What fields that the API's words name are called here.
-const OPTIONS: [(&str, &str); 7] = [
+const OPTIONS: &[(&str, &str)] = &[
     ("say so (`confirmed`)", "say so (`--another-person`)"),
     ("`confirmed`", "`--confirmed`"),
     ("admin.username", "--admin"),
@@ -65,6 +65,9 @@ const OPTIONS: [(&str, &str); 7] = [
     ("display_name", "--name"),
     ("`over_capacity`", "`--over-capacity`"),
     ("(`facility_id`)", "(`--facility`)"),
+    ("(`same_name`)", "(`--same-name`)"),
+    ("(`slug`)", "(`--slug`)"),
+    ("by its id (X-Organization-ID)", "with --organization SLUG"),
 ];
 
 /// A client of one server.
@@ -316,9 +319,13 @@ impl Client {
             if bytes.is_empty() {
                 return Ok(Value::Null);
             }
-            return Ok(
-                serde_json::from_slice(&bytes).map_err(|fault| ClientError::Nonsense(fault.to_string()))?
-            );
+            let answer: Value =
+                serde_json::from_slice(&bytes).map_err(|fault| ClientError::Nonsense(fault.to_string()))?;
+            for doubt in answer.get("warnings").and_then(Value::as_array).into_iter().flatten() {
+                let part = |key| text(doubt, key).unwrap_or_default();
+                show::say_error(&format!("{}: {}", part("field"), part("detail")));
+            }
+            return Ok(answer);
         }
         match serde_json::from_slice::<Problem>(&bytes) {
             Ok(problem) => Err(ClientError::Refused(Box::new(problem)).into()),

@@ -16,6 +16,7 @@ use super::time::{TimeSpec, put_by_clock, zone_of};
 use super::value_parsers::{DEACTIVATIONS, DEVICE_PHI_MODES, DEVICE_TYPES, one_of};
 use super::{Output, show};
 use crate::clock;
+use crate::text::counted;
 
 const COLUMNS: &[&str] = &[
     "device_name",
@@ -178,7 +179,14 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Ou
                 "nothing was done: {} is not quarantined",
                 DEVICE.described(&known)
             );
-            client.post(&format!("{path}/release"), &json!({})).await?
+            let thing = client.post(&format!("{path}/release"), &json!({})).await?;
+            let shown = show::table(&client.by_clock(thing.clone()).await, COLUMNS);
+            // It hears of it with its next heartbeat.
+            let words = format!(
+                "{shown}\n\nIt goes on, and its screen says so, within about a minute while it reaches the server. If the \
+                 copy still runs, it is quarantined again."
+            );
+            return Ok(Output::Found { whole: true, thing, words });
         }
         Device::Deactivate { device, reason, confirm } => {
             return deactivate(client, &device, &reason, &confirm).await;
@@ -214,17 +222,16 @@ async fn withdraw(client: &Client, Withdraw { device, since, confirm }: Withdraw
     let count = |of: &Value, what: &str| of.get(what).and_then(Value::as_u64).unwrap_or(0);
     let preview = client.post(&path, &json!({"since": since, "preview": true})).await?;
     confirm.ask(&format!(
-        "withdraw {} entries and {} admissions that {device:?} sent since {said} ({since}): entries are struck out, \
-         residents discharged, and both leave the devices",
-        count(&preview, "records"),
-        count(&preview, "residents"),
+        "withdraw {} and {} that {device:?} sent since {said} ({since}): entries are struck out, residents \
+         discharged, and both leave the devices",
+        entries(count(&preview, "records")),
+        counted(count(&preview, "residents"), "admission", "admissions"),
     ))?;
     let (mut records, mut residents, mut refused) = (0, 0, 0);
     let last = loop {
         let portion = client.post(&path, &json!({"since": since})).await.with_context(|| {
-            format!(
-                "it broke off after {records} entries and {residents} residents: repeat it with --since {since}"
-            )
+            let (records, residents) = (entries(records), counted(residents, "resident", "residents"));
+            format!("it broke off after {records} and {residents}: repeat it with --since {since}")
         })?;
         records += count(&portion, "records");
         residents += count(&portion, "residents");
@@ -239,15 +246,32 @@ async fn withdraw(client: &Client, Withdraw { device, since, confirm }: Withdraw
         "records": records, "residents": residents, "refused": refused, "left": left, "edits": edits,
         "decisions": decisions, "pins": pins, "stays": last.get("stays"),
     });
-    let words = format!(
-        "Since {said}: {records} entries are struck out and {residents} residents discharged; they leave the devices \
-         as these hear of it. {refused} refused changes are discarded.\n{left} stay, because others corrected them, charted about \
-         them or decided about them since. {edits} edits of residents stay: look whether names, rooms and numbers are \
-         right. {decisions} decisions about reviews stay: look whether anybody was joined or discharged who should \
-         not be. {pins} PINs that were chosen on it stay: set those anew that their owners did not choose.{}",
-        what_stays(&last)
-    );
+    let words = format!("Since {said}: {}{}", what_became(&thing), what_stays(&last));
     Ok(Output::Found { whole: true, thing, words })
+}
+
+fn entries(number: u64) -> String {
+    counted(number, "entry", "entries")
+}
+
+/// What a withdrawal came to, and what is left to look at.
+fn what_became(withdrawn: &Value) -> String {
+    let count = |what: &str, one: &str, several: &str| {
+        counted(withdrawn.get(what).and_then(Value::as_u64).unwrap_or(0), one, several)
+    };
+    let records = count("records", "entry is struck out", "entries are struck out");
+    let residents = count("residents", "resident", "residents");
+    let refused = count("refused", "refused change is discarded", "refused changes are discarded");
+    let left = count("left", "stays", "stay");
+    let edits = count("edits", "edit of a resident stays", "edits of residents stay");
+    let decisions = count("decisions", "decision about a review stays", "decisions about reviews stay");
+    let pins = count("pins", "PIN that was chosen on it stays", "PINs that were chosen on it stay");
+    format!(
+        "{records} and {residents} discharged; they leave the devices as these hear of it. {refused}.\n{left}, because \
+         others corrected them, charted about them or decided about them since. {edits}: look whether names, rooms and \
+         numbers are right. {decisions}: look whether anybody was joined or discharged who should not be. {pins}: set \
+         those anew that their owners did not choose."
+    )
 }
 
 /// What stays, as far as the server names it, a line each.
@@ -276,11 +300,15 @@ fn what_follows(deactivated: &Value) -> String {
     let lost = deactivated.get("deactivation_reason").is_some_and(|reason| reason == "lost");
     let count = |what: &str| deactivated.pointer(&format!("/exposed/{what}")).and_then(Value::as_u64);
     match (count("pins"), count("badges")) {
-        (Some(pins), Some(badges)) => format!(
-            "{pins} PINs count as known to whoever has it: each user chooses a new one at the next sign-in, and \
-             after seven days only `user set-pin` helps.\n{badges} badges are known by a new key from now on; \
-             they work on, and nobody has to tap one for that."
-        ),
+        (Some(pins), Some(badges)) => {
+            let pins = counted(pins, "PIN counts", "PINs count");
+            let badges = counted(badges, "badge is", "badges are");
+            format!(
+                "{pins} as known to whoever has it: who has one chooses another at the next sign-in, and after seven \
+                 days only `user set-pin` helps.\n{badges} known by a new key from now on, which works on: nobody has to \
+                 tap for that."
+            )
+        }
         _ if lost => "It was reported lost before, or was never let in: nothing more follows.".to_owned(),
         _ => "Its PINs and badges stay as they are. If it is not in hand after all: the same with \
               --reason lost."
@@ -314,7 +342,12 @@ async fn let_in(client: &Client, approve: Approve) -> anyhow::Result<Output> {
         show::say_error("Another device has this hardware's UUID: is this one a replacement, or a copy?");
     }
     if !std::io::stdin().is_terminal() {
-        return Ok(Output::Thing(approved, &["enrollment_id", "hostname", "device_uuid", "possible_clone"]));
+        let shown = show::table(&approved, &["enrollment_id", "hostname", "device_uuid", "possible_clone"]);
+        let words = format!(
+            "{shown}\n\nNext, with the two digits that it shows now, if it is the right one:\n  carepost-server device \
+             confirm {enrollment} NUMBER"
+        );
+        return Ok(Output::Found { whole: true, thing: approved, words });
     }
     let mut out = std::io::stderr();
     write!(out, "It shows two digits now, if it is the right one: ")?;

@@ -1,5 +1,6 @@
 //! Local commands: what happens on the server's own machine, without the API.
 
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -20,6 +21,7 @@ use crate::http::listener;
 use crate::http::openapi::Document;
 use crate::setup::{self, Made};
 use crate::store::{self, Ambient, DatabaseKey, StoreError};
+use crate::tls::names_of;
 use crate::{Listeners, serve as run_server};
 
 /// What a server needs.
@@ -65,20 +67,57 @@ pub(super) async fn init(path: Option<&Path>, init: Init) -> anyhow::Result<Outp
     let password = init.password.read("Password of the first administrator: ")?;
     let _owned = OwnershipGuard::made(&config.state_dir)
         .with_context(|| format!("cannot make {}", config.state_dir.display()))?;
-    let Made { database_key, certificate, admin } =
+    let Made { database_key, certificate, admins } =
         setup::init(&config, &init.hosts, (&init.admin, init.admin_name.as_deref()), &password).await?;
-    if let Some(key) = database_key {
-        show::say(&format!("made the database key: {}", key.display()));
-        show::say("  KEEP A COPY of it elsewhere: without it the database cannot be read.");
+    match database_key {
+        Some(key) => {
+            show::say(&format!("made the database key: {}", key.display()));
+            show::say("  KEEP A COPY of it elsewhere: without it the database cannot be read.");
+        }
+        None => show::say("the database key is there already: not changed"),
     }
-    if let Some(certificate) = certificate {
-        show::say(&format!("made a certificate for {}: {}", init.hosts.join(", "), certificate.display()));
-        show::say("  devices trust it by server.ca_file, these commands by --ca.");
+    match certificate {
+        Some(made) => {
+            show::say(&format!("made a certificate for {}: {}", init.hosts.join(", "), made.display()));
+            show::say("  devices trust it by server.ca_file, these commands by --ca.");
+        }
+        None => say_certificate(&config.certificate_path(), &init.hosts)?,
     }
-    if admin {
+    if admins.is_empty() {
         show::say(&format!("created the platform administrator {}", init.admin));
+    } else {
+        let admins = admins.join(", ");
+        show::say(&format!(
+            "a platform administrator is there already, {admins}: none created, no password set"
+        ));
     }
     Ok(Output::Words("ready: run `carepost-server serve`".to_owned()))
+}
+
+/// Says what the certificate that is there is for, and how one is made for the names that it lacks.
+fn say_certificate(path: &Path, hosts: &[String]) -> anyhow::Result<()> {
+    let (names, path) = (names_of(path)?, path.display());
+    show::say(&format!("a certificate is there already, for {}: not changed: {path}", names.join(", ")));
+    let lacks: Vec<&str> = hosts
+        .iter()
+        .filter(|host| !names.iter().any(|name| is_for(name, host)))
+        .map(String::as_str)
+        .collect();
+    if !lacks.is_empty() {
+        show::say_error(&format!(
+            "It is not for {}. For one that is, move it away and run this again with a --host for every name; then give \
+             it to whatever trusts the one that is there (server.ca_file of devices, --ca).",
+            lacks.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a certificate's name is that of a host, or the wildcard above it.
+fn is_for(name: &str, host: &str) -> bool {
+    let host = host.parse().map_or_else(|_| host.to_owned(), |address: IpAddr| address.to_string());
+    let above = |name: &str| Some(name.split_once('.')?.1.to_lowercase());
+    name.eq_ignore_ascii_case(&host) || name.starts_with("*.") && above(name) == above(&host)
 }
 
 /// Runs the server until SIGTERM or SIGINT.

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::instance_lock::InstanceLock;
 use crate::store::{self, Ambient, DatabaseKey, Fault, Missing, Restored, Verified};
+use crate::text::counted;
 
 /// Where a backup goes.
 #[derive(Debug, Args)]
@@ -129,11 +130,12 @@ fn words(found: &Verified) -> String {
         let (lane, what) = (lane.name(), what.words());
         format!("FAULT: device {device} incarnation {incarnation} {lane} {n}: {what}")
     }));
-    lines.push(format!("{chains} chains with {entries} entries, {without_payload} without payload"));
+    let (chains, entries) = (counted(*chains, "chain", "chains"), counted(*entries, "entry", "entries"));
+    lines.push(format!("{chains} with {entries}, {without_payload} without payload"));
     lines.push(if found.is_whole() {
         "whole".to_owned()
     } else {
-        format!("NOT WHOLE: {fault_count} faults")
+        format!("NOT WHOLE: {}", counted(*fault_count, "fault", "faults"))
     });
     lines.join("\n")
 }

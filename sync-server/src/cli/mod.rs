@@ -22,6 +22,7 @@ mod value_parsers;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ContextKind;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
@@ -142,7 +143,11 @@ enum Output {
 /// Runs the command that the command line gives.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|mut fault| {
+        // It has whatever the environment sets as needed; `--help` has it right.
+        fault.remove(ContextKind::Usage);
+        fault.exit()
+    });
     // The first thing: nothing may fall back to another provider of cryptography.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return failed(&anyhow::anyhow!("another provider of cryptography is installed"));
@@ -234,6 +239,7 @@ mod tests {
     use super::Cli;
 
     const MANUAL: &str = include_str!("../../../docs/operator.md");
+    const README: &str = include_str!("../../../README.md");
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -249,7 +255,8 @@ mod tests {
 
     #[test]
     fn the_manuals_examples_are_taken() {
-        let blocks = MANUAL.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let blocks = [MANUAL, README].into_iter().flat_map(|manual| manual.split("```sh\n").skip(1));
+        let blocks = blocks.filter_map(|rest| rest.split("```").next());
         let lines = blocks.flat_map(str::lines).map(str::trim);
         let examples: Vec<&str> = lines.filter(|line| line.starts_with("carepost-server ")).collect();
         assert!(examples.len() > 10, "{examples:?}");

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use carepost_host::files;
+use carepost_protocol::role::Role;
 use carepost_protocol::text::fold;
 use clap::{ArgGroup, Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 use super::client::Client;
@@ -19,6 +21,17 @@ use crate::card;
 
 const COLUMNS: &[&str] =
     &["username", "display_name", "role", "is_active", "has_pin", "pin_exposed_at", "has_password", "id"];
+const LISTED: &[&str] = &[
+    "username",
+    "display_name",
+    "role",
+    "facility",
+    "is_active",
+    "has_pin",
+    "pin_exposed_at",
+    "has_password",
+    "id",
+];
 const BADGE: &[&str] = &["card", "is_active", "created_at", "issued_by", "id"];
 
 /// Where a password comes from; never from the command line, which every user of the machine can read.
@@ -202,7 +215,7 @@ pub(super) struct CreateUser {
     /// org_admin, facility_admin, rn, lpn, medical_assistant, caregiver, family or auditor.
     #[arg(long, value_parser = one_of(ROLES))]
     role: String,
-    /// The home facility, by name or id.
+    /// The home facility, by name or id. Of a role of the whole organization it says whose kiosks know the user.
     #[arg(long)]
     facility: Option<String>,
     /// The employer's number.
@@ -212,7 +225,11 @@ pub(super) struct CreateUser {
 
 pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Output> {
     match user {
-        User::List => Ok(Output::Thing(client.all("/api/v1/users").await?, COLUMNS)),
+        User::List => {
+            let thing = client.all("/api/v1/users").await?;
+            let shown = client.by_clock(client.with_facilities(thing.clone()).await?).await;
+            Ok(Output::Found { whole: true, thing, words: show::table(&shown, LISTED) })
+        }
         User::Create(new) => {
             let facility = match &new.facility {
                 Some(facility) => Some(facility_id(client, facility).await?),
@@ -220,7 +237,15 @@ pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Output> 
             };
             let body = json!({"username": new.username, "display_name": new.name, "role": new.role,
                 "facility_id": facility, "employee_id": new.employee_id});
-            Ok(Output::Thing(client.post("/api/v1/users", &body).await?, COLUMNS))
+            let made = client.post("/api/v1/users", &body).await?;
+            let role = made.get("role").and_then(|role| Role::deserialize(role).ok());
+            if facility.is_some() && role.is_some_and(|role| !role.is_of_one_facility()) {
+                show::say_error(&format!(
+                    "{} is a role of the whole organization: --facility says whose kiosks know the user, and limits nothing.",
+                    new.role
+                ));
+            }
+            Ok(Output::Thing(made, COLUMNS))
         }
         User::Activate { user } => switch(client, &user, true, None).await,
         User::Deactivate { user, confirm } => switch(client, &user, false, Some(&confirm)).await,

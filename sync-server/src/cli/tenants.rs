@@ -46,13 +46,25 @@ pub(super) enum Org {
         organization: String,
         /// The new name.
         name: String,
+        #[command(flatten)]
+        same: SameName,
     },
+}
+
+/// Whether a name that another has is meant.
+#[derive(Debug, Args)]
+pub(super) struct SameName {
+    /// Another organization is called so as well: it is so, and no slip. Commands then tell them apart by their slugs.
+    #[arg(long)]
+    same_name: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CreateOrg {
     /// Its name.
     name: String,
+    #[command(flatten)]
+    same: SameName,
     /// Its name in addresses; made from the name unless given.
     #[arg(long)]
     slug: Option<String>,
@@ -75,16 +87,17 @@ pub(super) struct CreateOrg {
 pub(super) async fn org(client: &Client, org: Org) -> anyhow::Result<Output> {
     match org {
         Org::List => Ok(Output::Thing(client.all("/api/v1/organizations").await?, ORGANIZATION)),
-        Org::Rename { organization, name } => {
+        Org::Rename { organization, name, same } => {
             let path = format!("/api/v1/organizations/{}", organization_id(client, &organization).await?);
-            Ok(Output::Thing(client.put(&path, &json!({"name": name})).await?, ORGANIZATION))
+            let body = json!({"name": name, "same_name": same.same_name});
+            Ok(Output::Thing(client.put(&path, &body).await?, ORGANIZATION))
         }
         Org::Create(new) => {
             let password = new.password.read("Password of the organization's administrator: ")?;
             let password = secrecy::ExposeSecret::expose_secret(&password);
             let admin = json!({"username": new.admin, "display_name": new.admin_name, "password": password});
-            let body =
-                json!({"name": new.name, "slug": new.slug, "type": new.kind, "npi": new.npi, "admin": admin});
+            let body = json!({"name": new.name, "same_name": new.same.same_name, "slug": new.slug,
+                "type": new.kind, "npi": new.npi, "admin": admin});
             let made = client.post("/api/v1/organizations", &body).await?;
             show::say_error(
                 "The recovery key below is shown ONCE and kept nowhere: print it and lock it away.",

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::{BootId, IncarnationId};
-use carepost_protocol::role::{Action, Resource, decide};
+use carepost_protocol::role::{Action, Denied, Resource, decide};
 use carepost_protocol::wire::BOOT_HEADER;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
@@ -211,7 +211,7 @@ async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<
     let resource = person.actor().organization.map_or(Resource::Platform, Resource::Organization);
     if let Some(Err(denied)) = action.map(|action| decide(person.actor(), action, resource)) {
         person.refused(person.note(AuditEventType::ApiAccess, AuditAction::Execute, "endpoint")).await?;
-        return Err(denied.into());
+        return Err(if denied == Denied::Role { Refusal::role(person.actor().role) } else { denied.into() });
     }
     parts.extensions.insert(Asker::Person(person.actor().user, person.actor().organization));
     parts.extensions.insert(person);

@@ -155,19 +155,25 @@ fn parse_telling<T: DeserializeOwned>(
 ) -> Result<T, Refusal> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let telling = serde_ignored::Deserializer::new(&mut reader, of_unknown);
-    let value = serde_path_to_error::deserialize(telling).map_err(|fault| refuse(&fault))?;
+    let value = serde_path_to_error::deserialize(telling).map_err(|fault| refuse(bytes, &fault))?;
     reader.end().map_err(|fault| malformed(&fault))?;
     Ok(value)
 }
 
-fn refuse(fault: &serde_path_to_error::Error<serde_json::Error>) -> Refusal {
+fn refuse(bytes: &[u8], fault: &serde_path_to_error::Error<serde_json::Error>) -> Refusal {
     let inner = fault.inner();
-    if !inner.is_data() {
-        return malformed(inner);
-    }
     let said = inner.to_string();
     let detail = said.rsplit_once(" at line ").map_or(said.as_str(), |(detail, _)| detail);
-    let path = fault.path().to_string();
+    // It calls these no JSON as well, where they are.
+    let is_json =
+        || [TOO_DEEP, NO_WORD].contains(&detail) && serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+    if !inner.is_data() && !is_json() {
+        return malformed(inner);
+    }
+    let mut path = fault.path().to_string();
+    if detail == TOO_DEEP {
+        path.truncate(path.find(['.', '[']).unwrap_or(path.len()));
+    }
     // serde names an unknown or missing field only in its words: `... field `name` ...`.
     let named = detail.split_once("field `").and_then(|(_, rest)| rest.split('`').next());
     let field = match (path.as_str(), named) {
@@ -180,35 +186,36 @@ fn refuse(fault: &serde_path_to_error::Error<serde_json::Error>) -> Refusal {
 
 /// What a number of things is.
 const WHOLE: &str = "give a whole number, such as 48";
+const UUID: &str = "give a UUID such as 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42";
+/// What is nested too deeply, and what is no text where a word belongs, as serde says it.
+const TOO_DEEP: &str = "recursion limit exceeded";
+const NO_WORD: &str = "expected value";
 /// What there is to do about a field that there is not.
 const NO_FIELD: &str = "there is no such field; check how it is spelled";
 
+/// What serde says of a value, as it begins, and what is said instead.
+const SAID: &[(&str, &str)] = &[
+    ("missing field", "is missing: give it"),
+    ("unknown field", NO_FIELD),
+    ("duplicate field", "it is given twice; give it once"),
+    // A list where an object belongs is read as its members.
+    ("invalid length", "give an object"),
+    // In a query, every value is a text.
+    ("invalid digit found", WHOLE),
+    ("cannot parse integer", WHOLE),
+    ("number too ", WHOLE),
+    ("provided string was not `true` or `false`", "give true or false"),
+    ("UUID parsing failed", UUID),
+    (TOO_DEEP, "its lists and objects stand too deep in one another: 100 deep is taken"),
+    (NO_WORD, "give one of its words, as a text"),
+];
+
 /// What serde says of a value, for people.
 fn in_words(said: &str) -> String {
+    if let Some((_, words)) = SAID.iter().find(|(begins, _)| said.starts_with(begins)) {
+        return (*words).to_owned();
+    }
     let expected = |said: &str| said.rsplit_once("expected ").map(|(_, expected)| expected.to_owned());
-    if said.starts_with("missing field") {
-        return "is missing: give it".to_owned();
-    }
-    if said.starts_with("unknown field") {
-        return NO_FIELD.to_owned();
-    }
-    if said.starts_with("duplicate field") {
-        return "it is given twice; give it once".to_owned();
-    }
-    // A list where an object belongs is read as its members.
-    if said.starts_with("invalid length") {
-        return "give an object".to_owned();
-    }
-    // In a query, every value is a text.
-    if ["invalid digit found", "cannot parse integer", "number too "].iter().any(|it| said.starts_with(it)) {
-        return WHOLE.to_owned();
-    }
-    if said.starts_with("provided string was not `true` or `false`") {
-        return "give true or false".to_owned();
-    }
-    if said.starts_with("UUID parsing failed") {
-        return "give a UUID such as 0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42".to_owned();
-    }
     if said.starts_with("unknown variant")
         && let Some(words) = expected(said)
     {
@@ -217,12 +224,14 @@ fn in_words(said: &str) -> String {
     }
     if said.starts_with("invalid type") || said.starts_with("invalid value") {
         return match expected(said).as_deref() {
-            Some("u8" | "u16" | "u32" | "u64" | "usize") => WHOLE.to_owned(),
+            Some("u8" | "u16" | "u32" | "u64" | "usize" | "i64") => WHOLE.to_owned(),
+            Some("f64") => "give a number".to_owned(),
+            Some("a formatted UUID string") => UUID.to_owned(),
             Some("a string") => "give a text".to_owned(),
             Some("a boolean") => "give true or false".to_owned(),
             Some("a sequence") => "give a list".to_owned(),
             Some(object) if object == "a map" || object.starts_with("struct ") => "give an object".to_owned(),
-            Some(_) | None => said.to_owned(),
+            Some(_) | None => "give a value of its kind, as /api/v1/openapi.json describes it".to_owned(),
         };
     }
     said.to_owned()
@@ -286,6 +295,8 @@ mod tests {
             beds: Option<u32>,
             uuid: Option<Uuid>,
             is_on: Option<bool>,
+            more: Option<serde_json::Value>,
+            pair: Option<(u8, u8)>,
         }
         let said = |body: &str| {
             let refusal = parse::<Asked>(body.as_bytes()).unwrap_err();
@@ -302,7 +313,20 @@ mod tests {
             let said = said(&format!(r#"{{"role": "rn", "beds": {beds}}}"#));
             assert_eq!(said, "beds: give a whole number, such as 48", "{beds}");
         }
-        assert!(said(r#"{"role": "rn", "uuid": "abc"}"#).starts_with("uuid: give a UUID such as"));
+        for uuid in ["\"abc\"", "1", "true"] {
+            let said = said(&format!(r#"{{"role": "rn", "uuid": {uuid}}}"#));
+            assert!(said.starts_with("uuid: give a UUID such as"), "{uuid}: {said}");
+        }
+        assert_eq!(said(r#"{"role": 1}"#), "role: give one of its words, as a text");
+        let deep = format!(r#"{{"role": "rn", "more": {}{}}}"#, "[".repeat(200), "]".repeat(200));
+        assert_eq!(
+            said(&deep),
+            "more: its lists and objects stand too deep in one another: 100 deep is taken"
+        );
+        assert_eq!(
+            said(r#"{"role": "rn", "pair": 7}"#),
+            "pair: give a value of its kind, as /api/v1/openapi.json describes it"
+        );
         assert_eq!(said(r#"{"role": "rn", "is_on": "yes"}"#), "is_on: give true or false");
     }
 

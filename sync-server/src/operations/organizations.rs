@@ -5,7 +5,7 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{OrganizationId, UserId};
 use carepost_protocol::role::Role;
-use carepost_protocol::text::sort_key;
+use carepost_protocol::text::{fold, sort_key};
 use carepost_protocol::workflow::FieldError;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,9 @@ pub struct Contact {
 pub struct CreateOrganization {
     /// Its name.
     pub name: String,
+    /// Another organization is called so as well: it is so, and no slip.
+    #[serde(default)]
+    pub same_name: bool,
     /// Its name in addresses; made from the name unless given.
     #[serde(default)]
     pub slug: Option<String>,
@@ -137,6 +140,9 @@ pub struct UpdateOrganization {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = String)]
     pub name: Option<String>,
+    /// Another organization is called so as well: it is so, and no slip.
+    #[serde(default)]
+    pub same_name: bool,
     /// What kind of operator it is.
     #[serde(
         default,
@@ -191,8 +197,11 @@ pub async fn list(person: &Person, which: Which) -> Answer<Page<Organization>> {
 
 /// Creates an organization, its first administrator and its recovery key in one step.
 pub async fn create(person: &Person, asked: CreateOrganization) -> Answer<Founded> {
-    let identity = Identity::generate();
+    let (identity, same_name) = (Identity::generate(), asked.same_name);
     let (new, admin, password) = founding(asked, &identity)?;
+    if !same_name {
+        ask_about_name(person, None, &new.name).await?;
+    }
     let (app, username) = (&person.app, admin.username.clone());
     let admin = NewUser {
         facility_id: None,
@@ -218,12 +227,36 @@ pub async fn show(person: &Person, id: OrganizationId) -> Answer<Organization> {
 /// Changes an organization.
 pub async fn update(person: &Person, id: OrganizationId, asked: UpdateOrganization) -> Answer<Organization> {
     let registry = person.registry_of(Some(id)).await?;
+    let same_name = asked.same_name;
     let patch = OrganizationPatch::try_from(asked)?;
     let mut note = note(person, AuditAction::Update);
     if let Some(name) = &patch.name {
+        if !same_name {
+            ask_about_name(person, Some(id), name).await?;
+        }
         note = note.detail("name", name.as_str());
     }
     Ok(person.noting_in(&registry, note).update_organization(patch).await?)
+}
+
+/// A name that another organization has is asked about, where whoever gives it sees all of them. What its own is called
+/// already stands.
+async fn ask_about_name(person: &Person, own: Option<OrganizationId>, name: &str) -> Answer<()> {
+    if person.actor().role != Role::PlatformAdmin {
+        return Ok(());
+    }
+    let mut called_so = person.app.store.system().organizations().await?;
+    called_so.retain(|it| fold(&it.name) == fold(name));
+    match called_so.first() {
+        Some(other) if called_so.iter().all(|it| Some(it.id) != own) => {
+            let words = format!(
+                "the organization {} is called so: give another name, or say that it is so (`same_name`)",
+                other.slug
+            );
+            Err(Refusal::field("name", words))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What is doubtful about an NPI, if anything. The check digit is Luhn's over the number with 80840 before it. A
@@ -278,7 +311,8 @@ fn founding(
     let mut faults = FieldErrors::default();
     faults.name("name", &mut asked.name, 200);
     let slug = asked.slug.clone().unwrap_or_else(|| slug_of(&asked.name));
-    faults.unless(is_slug(&slug), "slug", SLUG_RULE);
+    let rule = if asked.slug.is_some() { SLUG_RULE } else { NO_SLUG };
+    faults.unless(is_slug(&slug), "slug", rule);
     faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);
     reach(&mut faults, asked.address.as_mut(), asked.contact.as_mut());
     let (mut admin, password) = asked.admin.map_or_else(chosen_admin, |admin| (admin, None));
@@ -325,6 +359,8 @@ pub(super) fn json(value: Option<impl Serialize>) -> Answer<Option<Value>> {
 
 const SLUG_RULE: &str =
     "a slug is 2 to 63 lower-case letters, digits and hyphens, with a letter or digit at each end";
+const NO_SLUG: &str = "none can be made of this name: give one (`slug`) of 2 to 63 lower-case letters, digits and \
+    hyphens, such as golden-years";
 const NPI_RULE: &str = "an NPI has ten digits";
 
 fn is_slug(text: &str) -> bool {

@@ -36,6 +36,12 @@ pub enum BackupError {
     /// The backup would be written over the database.
     #[error("{0} is the database itself; name another file")]
     Itself(PathBuf),
+    /// What is to be put back is none.
+    #[error(
+        "{0} is no backup of this server: name a file that `carepost-server backup` made, and have database.key be the \
+         one of then"
+    )]
+    NoBackup(PathBuf),
     /// The copy, or the backup, is damaged.
     #[error("{path} is damaged ({fault}) and was not used; check the disk, and take another backup")]
     Damaged {
@@ -135,7 +141,12 @@ pub fn restore(path: &Path, key: &DatabaseKey, ambient: &Ambient, from: &Path) -
         return Err(BackupError::Itself(from.to_owned()));
     }
     let half = beside(path, ".restoring");
-    let made = fresh_copy(from, &half, key).and_then(|()| {
+    let is_none = |fault: &BackupError| {
+        matches!(fault, BackupError::Store(StoreError::WrongKey(_) | StoreError::Unreadable(_)))
+    };
+    let copied = fresh_copy(from, &half, key)
+        .map_err(|fault| if is_none(&fault) { BackupError::NoBackup(from.to_owned()) } else { fault });
+    let made = copied.and_then(|()| {
         // Before anything is written to it, so that what is damaged is never brought up.
         settle(&half, key)?;
         let Replaced { known, trouble } = learn(path, key, ambient);

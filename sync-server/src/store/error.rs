@@ -184,10 +184,11 @@ impl From<EngineError> for StoreError {
 
 /// What to do about a value that is taken.
 fn instead(field: &str) -> &'static str {
-    if field == "device_name" {
-        "deactivate the device that has it, if this one takes its place, or choose another"
-    } else {
-        "choose another, or ask an administrator of the whole organization"
+    match field {
+        "device_name" => "deactivate the device that has it, if this one takes its place, or choose another",
+        // Whoever may give these sees whose they are.
+        "slug" | "name" | "label" => "choose another",
+        _ => "choose another; administrators of the whole organization see whose it is",
     }
 }
 

@@ -1,5 +1,6 @@
 //! The server's certificate and its key, reloaded when their files change: a renewed pair is shown without a restart.
 
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,7 +14,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::signal::unix::Signal;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer as _, GeneralName, X509Certificate};
 
 use super::TlsError;
 use crate::clock;
@@ -122,7 +123,67 @@ fn pair(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
         .map_err(|fault| unreadable(certificate, &fault))?;
     let pem = files::read(key).map_err(|fault| unreadable(key, &fault))?;
     let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|fault| unreadable(key, &fault))?;
-    Ok(CertifiedKey::from_der(chain, private, &ring_provider::default_provider())?)
+    let pair = CertifiedKey::from_der(chain, private, &ring_provider::default_provider())?;
+    match unfit(pair.end_entity_cert()?, clock::now()) {
+        Some(fault) => Err(TlsError::Unfit { path: certificate.to_owned(), fault }),
+        None => Ok(pair),
+    }
+}
+
+/// Why neither devices nor programs take it for a server's, whichever authority they trust: what WebPKI, which judges
+/// there, finds wrong with it alone.
+fn unfit(leaf: &CertificateDer<'_>, now: Timestamp) -> Option<String> {
+    let Ok((_, leaf)) = X509Certificate::from_der(leaf) else { return Some("it cannot be read".to_owned()) };
+    let at = |time: ASN1Time| Timestamp::from_millis(time.timestamp().saturating_mul(1_000));
+    let (begins, ends) = (at(leaf.validity().not_before), at(leaf.validity().not_after));
+    let is_for_servers =
+        leaf.extended_key_usage().is_ok_and(|usage| usage.is_none_or(|it| it.value.server_auth));
+    if leaf.is_ca() {
+        let own = "it is an authority's own (CA:TRUE): have an authority sign one for this server, or make one with \
+                   `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`";
+        Some(own.to_owned())
+    } else if names(&leaf).is_empty() {
+        Some(
+            "it names no host (subjectAltName): have one made for the name that devices and people use"
+                .to_owned(),
+        )
+    } else if !is_for_servers {
+        Some("it is for other purposes than a server's: its extendedKeyUsage lacks serverAuth".to_owned())
+    } else if now < begins {
+        Some(format!("it is valid from {begins} on, and by this machine's clock it is {now}"))
+    } else {
+        (now > ends).then(|| format!("it ended at {ends}, and by this machine's clock it is {now}: renew it"))
+    }
+}
+
+/// The names and addresses that the first certificate of a file is for.
+///
+/// # Errors
+/// [`TlsError`] where it cannot be read.
+pub fn names_of(path: &Path) -> Result<Vec<String>, TlsError> {
+    let unreadable = |fault: &dyn std::fmt::Display| TlsError::Unreadable {
+        path: path.to_owned(),
+        fault: fault.to_string(),
+    };
+    let pem = files::read(path).map_err(|fault| unreadable(&fault))?;
+    let leaf = CertificateDer::from_pem_slice(&pem).map_err(|fault| unreadable(&fault))?;
+    let (_, leaf) = X509Certificate::from_der(&leaf).map_err(|fault| unreadable(&fault))?;
+    Ok(names(&leaf))
+}
+
+fn names(leaf: &X509Certificate<'_>) -> Vec<String> {
+    let written = leaf.subject_alternative_name().ok().flatten();
+    let written = written.iter().flat_map(|names| &names.value.general_names);
+    let name = |written: &GeneralName<'_>| {
+        if let GeneralName::DNSName(name) = written {
+            return Some((*name).to_owned());
+        }
+        let GeneralName::IPAddress(bytes) = written else { return None };
+        let four = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+        let address = four.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+        address.ok().map(|address| address.to_string())
+    };
+    written.filter_map(name).collect()
 }
 
 fn stamps(certificate: &Path, key: &Path) -> Stamps {
@@ -130,4 +191,45 @@ fn stamps(certificate: &Path, key: &Path) -> Stamps {
         let file = std::fs::metadata(path).ok()?;
         Some((file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+
+    use super::*;
+
+    /// Why a pair is refused whose certificate is as `change` makes a good one; none where it is taken.
+    fn refused(change: impl FnOnce(&mut CertificateParams)) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut params =
+            CertificateParams::new(["care.example.test".to_owned(), "192.0.2.7".to_owned()]).unwrap();
+        change(&mut params);
+        let pair = KeyPair::generate().unwrap();
+        let (chain, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+        std::fs::write(&chain, params.self_signed(&pair).unwrap().pem()).unwrap();
+        std::fs::write(&key, pair.serialize_pem()).unwrap();
+        let written = params.subject_alt_names.len();
+        assert_eq!(names_of(&chain).unwrap().len(), written);
+        Certificate::load(&chain, &key).err().map(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn a_certificate_that_no_device_would_take_is_refused_with_why() {
+        assert_eq!(refused(|_| ()), None);
+        let for_servers = |it: &mut CertificateParams| {
+            it.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        };
+        assert_eq!(refused(for_servers), None);
+        let said = refused(|it| it.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)).unwrap();
+        assert!(said.contains("an authority's own (CA:TRUE)") && said.contains("CA:FALSE"), "{said}");
+        let said = refused(|it| it.subject_alt_names.clear()).unwrap();
+        assert!(said.contains("it names no host (subjectAltName)"), "{said}");
+        let said = refused(|it| it.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]).unwrap();
+        assert!(said.contains("lacks serverAuth"), "{said}");
+        let said = refused(|it| it.not_after = rcgen::date_time_ymd(2020, 1, 1)).unwrap();
+        assert!(said.contains("it ended at 2020-01-01") && said.contains("renew it"), "{said}");
+        let said = refused(|it| it.not_before = rcgen::date_time_ymd(4000, 1, 1)).unwrap();
+        assert!(said.contains("it is valid from 4000-01-01"), "{said}");
+    }
 }

@@ -44,7 +44,7 @@ enum Action {
     },
     /// Show the light and buzzer commands that the reader received.
     Signals,
-    /// Run a private pcscd with virtual readers until Ctrl-C or the end of its input.
+    /// Run a private pcscd with virtual readers until Ctrl-C, SIGTERM or the end of its input.
     Pcscd {
         /// Where its socket, its configuration and its readers' sockets are made.
         directory: PathBuf,
@@ -95,13 +95,43 @@ fn show_signals(reader: &Reader) -> Result<(), TapError> {
 
 fn hold_pcscd(directory: &std::path::Path, readers: usize) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(directory)?;
+    let ending = kept_from_ending();
     let pcscd = Pcscd::start(directory, readers)?;
     say(&format!("PCSCLITE_CSOCK_NAME={}", pcscd.socket().display()));
     for reader in pcscd.readers() {
         say(&format!("reader {}", reader.socket().display()));
     }
-    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    until_told(&ending);
     Ok(())
+}
+
+/// Keeps the signals that would end this program, and leave pcscd behind, from doing so: they wait.
+#[allow(unsafe_code)]
+fn kept_from_ending() -> libc::sigset_t {
+    // SAFETY: the set is initialized before it is read, and all pointers are to live locals.
+    unsafe {
+        let mut ending = std::mem::zeroed();
+        libc::sigemptyset(&raw mut ending);
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            libc::sigaddset(&raw mut ending, signal);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const ending, std::ptr::null_mut());
+        ending
+    }
+}
+
+/// Waits for one of these signals, or for the end of the input.
+#[allow(unsafe_code)]
+fn until_told(ending: &libc::sigset_t) {
+    std::thread::spawn(|| {
+        // Whatever it holds, and whether or not it can be read: that it ends is what counts.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        // SAFETY: `kill` touches no memory; the signal waits until it is waited for.
+        unsafe { libc::kill(libc::getpid(), libc::SIGTERM) }
+    });
+    let mut signal = 0;
+    // SAFETY: both pointers are to what lives, and the set is initialized.
+    unsafe { libc::sigwait(ending, &raw mut signal) };
 }
 
 #[allow(clippy::print_stdout)]

@@ -6,7 +6,8 @@
 )]
 
 use std::ffi::CString;
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use carepost_reader::pcscd::alone;
@@ -26,6 +27,35 @@ fn a_card_laid_down_answers_its_uid() {
         let answer = card.transmit(&[0xFF, 0xCA, 0, 0, 0], &mut buffer).unwrap();
         assert_eq!(answer, [0x04, 0xA1, 0xB2, 0xC3, 0xD4, 0xE5, 0xF6, 0x90, 0x00]);
     });
+}
+
+#[test]
+fn the_tools_own_pcscd_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for is_told in [true, false] {
+        let mut tool = Command::new(env!("CARGO_BIN_EXE_carepost-tap"));
+        let mut tool = tool
+            .arg("pcscd")
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, mut said) = (tool.stdin.take().unwrap(), BufReader::new(tool.stdout.take().unwrap()));
+        let mut line = String::new();
+        while !line.starts_with("reader ") {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "it ended");
+        }
+        if is_told {
+            assert!(Command::new("kill").arg(tool.id().to_string()).status().unwrap().success());
+        } else {
+            drop(input);
+        }
+        assert!(tool.wait().unwrap().success(), "{is_told}");
+        // It is removed once pcscd has ended.
+        assert!(!folder.path().join("pcscd.comm").exists(), "{is_told}");
+    }
 }
 
 #[test]

@@ -3,16 +3,18 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use tokio::time::timeout;
 
 use super::super::Kiosk;
 use super::super::renderers::shell as page;
+use super::super::serve::Closing;
 
 /// How often a page hears that the agent lives; it goes blank after missing two.
 const BEAT: Duration = Duration::from_secs(10);
@@ -26,7 +28,7 @@ struct News {
     bump: u64,
 }
 
-pub(crate) async fn listen(State(kiosk): State<Kiosk>) -> Response {
+pub(crate) async fn listen(State(kiosk): State<Kiosk>, closing: Option<Extension<Closing>>) -> Response {
     let Ok(place) = kiosk.streams.clone().try_acquire_owned() else {
         let words = "Too many kiosk pages are open on this device. Close the others.";
         return (StatusCode::SERVICE_UNAVAILABLE, words).into_response();
@@ -45,5 +47,12 @@ pub(crate) async fn listen(State(kiosk): State<Kiosk>) -> Response {
             let event = Event::default().json_data(news).ok()?;
             Some((Ok::<_, Infallible>(event), (kiosk, changes, place, false)))
         });
-    Sse::new(news).into_response()
+    // An open page would hold up the agent's end.
+    let closing = async move {
+        match closing {
+            Some(Extension(closing)) => closing.wait().await,
+            None => std::future::pending().await,
+        }
+    };
+    Sse::new(news.take_until(closing)).into_response()
 }

@@ -1,7 +1,9 @@
 //! Pages of a device.
 
 use http_body_util::BodyExt;
+use tokio::sync::watch;
 
+use super::super::serve::Closing;
 use super::super::{STREAMS, router};
 use super::*;
 use crate::clock::Clock;
@@ -34,6 +36,18 @@ async fn listen(pages: &Router) -> axum::response::Response {
 async fn next(stream: &mut Body) -> String {
     let frame = stream.frame().await.unwrap().unwrap().into_data().unwrap();
     String::from_utf8_lossy(&frame).into_owned()
+}
+
+#[tokio::test]
+async fn a_page_that_listens_for_news_keeps_no_kiosk_from_ending() {
+    let pages = router(device(enrolling()), config());
+    let (close, closing) = watch::channel(false);
+    let request = Request::get("/events").header("host", HOST).header("cookie", COOKIE);
+    let request = request.extension(Closing(closing)).body(Body::empty()).unwrap();
+    let mut stream = pages.oneshot(request).await.unwrap().into_body();
+    assert!(next(&mut stream).await.contains("enrolling"));
+    close.send_replace(true);
+    assert!(stream.frame().await.is_none());
 }
 
 #[tokio::test]

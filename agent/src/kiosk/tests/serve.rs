@@ -5,9 +5,10 @@ use std::time::Duration;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::super::serve::Closing;
 use super::super::{Limits, NotServed, serve};
 use super::*;
 
@@ -57,6 +58,32 @@ async fn strangers_get_few_places_and_keep_nobody_out() {
     next.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").await.unwrap();
     assert!(rest(&mut next).await.ends_with("hello"), "whoever asks is answered");
     assert_eq!(rest(&mut idle).await, "", "hung up on: it asked nothing, and held the strangers' place");
+}
+
+#[tokio::test]
+async fn a_request_hears_that_the_kiosk_ends() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (waits, mut waiting) = mpsc::channel(1);
+    let wait = move |axum::Extension(closing): axum::Extension<Closing>| {
+        let waits = waits.clone();
+        async move {
+            waits.send(()).await.unwrap();
+            closing.wait().await;
+            "it ends"
+        }
+    };
+    let pages = Router::new().route("/", get(wait));
+    let (stop, stopped) = oneshot::channel::<()>();
+    // It is not cut.
+    let limits = Limits { head: SOON, farewell: SOON, ..quick() };
+    let served = tokio::spawn(serve(listener, pages, own(), limits, async { drop(stopped.await) }));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await.unwrap();
+    waiting.recv().await.unwrap();
+    drop(stop);
+    assert!(rest(&mut stream).await.ends_with("it ends"));
+    timeout(SOON, served).await.expect("the kiosk ends").unwrap().unwrap();
 }
 
 /// As browsers and Java do where the machine has IPv6: the kernel shows both ends in its form.

@@ -22,6 +22,7 @@ use crate::operations::devices::{self, RegisterDevice, UpdateDevice, WithdrawDev
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::store::{Deactivated, Device, Exposed, Stays, Withdrawal, warning};
+use crate::text::counted;
 
 /// Why a device is deactivated.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -345,7 +346,8 @@ fn words(
 }
 
 fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
-    let minutes = |since: Option<Timestamp>| since.map_or(0, |since| now.since(since).as_secs() / 60);
+    let in_minutes = |seconds: u64| counted(seconds / 60, "minute", "minutes");
+    let minutes = |since: Option<Timestamp>| in_minutes(since.map_or(0, |since| now.since(since).as_secs()));
     match reason {
         SyncReason::Revoked => {
             "REVOKED: it was deactivated, and its key is refused. It can enroll anew: by the button on its page, or \
@@ -358,11 +360,9 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
             device.cannot_save.as_deref().unwrap_or_default()
         ),
         SyncReason::NeverSynced => "No sync has succeeded yet.".to_owned(),
-        SyncReason::RefusedChanges if device.sync.rejected == 1 => {
-            "1 entry was refused and needs attention.".to_owned()
-        }
         SyncReason::RefusedChanges => {
-            format!("{} entries were refused and need attention.", device.sync.rejected)
+            let (one, several) = ("entry was refused and needs", "entries were refused and need");
+            format!("{} attention.", counted(device.sync.rejected, one, several))
         }
         SyncReason::CursorRefused => {
             "Its copy is of another past of this server and is fetched anew.".to_owned()
@@ -382,8 +382,8 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
             format!("It cannot take some documents and went on without them: {}.", over.join(", "))
         }
         SyncReason::NoProgress => {
-            let waited = device.no_progress.unwrap_or(0) / 60;
-            format!("Nothing has moved for {waited} minutes, though it reaches the server.")
+            let waited = in_minutes(device.no_progress.unwrap_or(0));
+            format!("Nothing has moved for {waited}, though it reaches the server.")
         }
         SyncReason::Quarantined if device.quarantine.as_deref() == Some("restored") => {
             "The server was restored, and cannot know whether this device was deactivated since: see that it is \
@@ -397,20 +397,21 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
         SyncReason::NotEncrypted => not_encrypted(device),
         SyncReason::NotHeard => {
             // Where the outbox does not open, as many as when it did.
+            let count = |waiting| counted(waiting, "entry or audit event", "entries and audit events");
             let waited = match (&device.cannot_save, device.waiting) {
                 (Some(_), 0) => "it could not save".to_owned(),
-                (Some(_), count) => format!("it could not save, and {count} entries and audit events had waited on it"),
+                (Some(_), waiting) => format!("it could not save, and {} had waited on it", count(waiting)),
                 (None, 0) => "nothing waited on it".to_owned(),
-                (None, count) => format!("{count} entries and audit events waited on it"),
+                (None, waiting) => format!("{} waited on it", count(waiting)),
             };
             let heard = minutes(device.last_seen);
-            format!("NOT HEARD for {heard} minutes: how it is now is not known. Then {waited}.")
+            format!("NOT HEARD for {heard}: how it is now is not known. Then {waited}.")
         }
         SyncReason::NoRecentSync => {
-            format!("The last sync was {} minutes ago.", minutes(device.sync.last_sync))
+            format!("The last sync was {} ago.", minutes(device.sync.last_sync))
         }
         SyncReason::OldChangesWaiting => {
-            format!("The oldest entry waits {} minutes.", minutes(device.sync.oldest_waiting))
+            format!("The oldest entry waits {}.", minutes(device.sync.oldest_waiting))
         }
     }
 }

@@ -333,13 +333,13 @@ impl SystemStore {
         .await
     }
 
-    /// How many platform administrators there are.
+    /// The usernames of the platform administrators, the first first.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn platform_admins(&self) -> Result<u64> {
-        let sql = "SELECT count(*) FROM system_platform_admins";
-        self.read(move |tx| Ok(tx.first::<u64>(sql, params![])?.unwrap_or(0))).await
+    pub async fn platform_admins(&self) -> Result<Vec<String>> {
+        let sql = "SELECT username FROM system_platform_admins ORDER BY created_at";
+        self.read(move |tx| tx.all(sql, params![])).await
     }
 
     /// Writes audit events of which no scope is known, such as a refused sign-in: each under the

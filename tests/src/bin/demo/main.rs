@@ -20,7 +20,8 @@ use tokio::signal::unix::{SignalKind, signal};
 #[command(
     name = "carepost-demo",
     version,
-    after_help = "Examples:\n  carepost-demo\n  CHECK=1 carepost-demo\n  carepost-demo cut hall\n  carepost-demo restore hall"
+    after_help = "All that it makes is in the folder `demo` beside the one that this program lies in (target/demo). It is emptied \
+        at each start, and left at the end.\n\nExamples:\n  carepost-demo\n  CHECK=1 carepost-demo\n  carepost-demo cut hall\n  carepost-demo restore hall"
 )]
 struct Arguments {
     #[command(subcommand)]
