@@ -16,7 +16,7 @@ use carepost_protocol::workflow::Workflow;
 use super::answer::Answer;
 pub use super::refusal::{Known, Missed, NotSaved, Refused};
 pub use form::{
-    BASE, CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Kept, NotOpened, OFFSET, REASON, SEEN, Since,
+    BASE, CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Kept, NotOpened, OFFSET, REASON, SAME, SEEN, Since,
     Struck, Typed, UNITS, units_of,
 };
 pub use screen::{EnrollStep, Enrolling, Locked, Open, PinPad, Screen, SessionKey};
