@@ -39,6 +39,8 @@ struct Card {
     name: String,
     room: Option<String>,
     born: Option<String>,
+    /// Where another card says the same.
+    mrn: Option<String>,
     /// How many have this last name, where there is more than one.
     alert: Option<String>,
     mark: Option<Mark>,
@@ -117,7 +119,8 @@ pub(crate) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
         .collect();
     let typed = if let Who::Found(typed) = &who { typed.clone() } else { String::new() };
     let discharged = residents.discharged.into_iter();
-    let discharged = discharged.map(|resident| card(resident, &Family::of(""), 0)).collect();
+    let mut discharged: Vec<Card> = discharged.map(|resident| card(resident, &Family::of(""), 0)).collect();
+    tell_apart(cards.iter_mut().chain(&mut discharged).collect());
     let more = residents.more || cards.len() > LONG_LIST;
     cards.truncate(LONG_LIST);
     answer(
@@ -148,8 +151,19 @@ fn card(resident: Resident, family: &Family, named: usize) -> Card {
         name: resident.name,
         room: resident.room,
         born: resident.date_of_birth.as_deref().map(day::shown),
+        mrn: Some(resident.mrn).filter(|mrn| !mrn.is_empty()),
         alert: (named > 1).then(|| format!("{named} named {}", family.name)),
         mark,
+    }
+}
+
+/// Leaves the MRN where another card says all else alike.
+fn tell_apart(cards: Vec<&mut Card>) {
+    let says = |card: &Card| (card.name.clone(), card.room.clone(), card.born.clone());
+    let mut alike: HashMap<_, usize> = HashMap::new();
+    cards.iter().for_each(|card| *alike.entry(says(card)).or_default() += 1);
+    for card in cards {
+        card.mrn.take_if(|_| alike.get(&says(card)) == Some(&1));
     }
 }
 

@@ -294,6 +294,16 @@ async fn a_screen_about_to_lock_counts_down() {
     assert!(!read(page::bare(shell(&calm()))).await.contains("data-left"));
 }
 
+#[tokio::test]
+async fn cards_that_say_the_same_are_told_apart_by_the_mrn_and_no_others() {
+    let twin = PatientDocument { mrn: "GY-0099".to_owned(), ..resident(4, "Mary Smith", "104") };
+    let mut list = residents();
+    list.residents.push(Resident { document: twin, mark: None });
+    let html = read(of_residents::residents(shell(&calm()), list, Who::Here, None)).await;
+    assert!(html.contains("MRN GY-0004") && html.contains("MRN GY-0099"), "{html}");
+    assert!(!html.contains("MRN GY-0002"), "{html}");
+}
+
 #[test]
 fn a_screen_of_another_person_or_try_has_another_key() {
     let keys = [
