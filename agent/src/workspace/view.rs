@@ -4,6 +4,7 @@ pub(super) mod form;
 mod screen;
 mod status;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use carepost_protocol::id::{PatientId, RecordId, ReviewId};
@@ -61,6 +62,8 @@ pub struct Residents {
     pub residents: Vec<Resident>,
     /// Who was discharged, for whoever may readmit them: the latest first, or those who were found.
     pub discharged: Vec<Resident>,
+    /// Of which of their fields two values were saved.
+    pub contested: BTreeMap<PatientId, Vec<String>>,
     /// Whether more were found, or discharged, than are shown.
     pub more: bool,
     /// Whether the user may admit residents.
@@ -91,6 +94,8 @@ pub struct ResidentPage {
     pub resident: Resident,
     /// As whom the same person was admitted besides.
     pub also: Vec<PatientDocument>,
+    /// Of which of the fields two values were saved.
+    pub contested: Vec<String>,
     /// Whether the user may change who and where the resident is.
     pub may_edit: bool,
     /// What can be charted.
@@ -411,6 +416,14 @@ pub struct Disputed {
     pub values: Vec<Saved>,
     /// How many more were saved, that the server has.
     pub more: u64,
+}
+
+impl Disputed {
+    /// Whether whoever saved a value saved another too: the name does not tell them apart.
+    #[must_use]
+    pub fn has_another_by(&self, value: &Saved) -> bool {
+        self.values.iter().filter(|saved| saved.by == value.by).count() > 1
+    }
 }
 
 /// A value that somebody saved.

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodRouter, post};
-use carepost_protocol::id::PatientId;
+use carepost_protocol::id::{PatientId, ReviewId};
 use carepost_protocol::pin;
 use secrecy::SecretString;
 
@@ -94,7 +94,7 @@ pub(crate) async fn close_review(
     Path(id): Path<String>,
     FormData(mut sent): FormData<Answers>,
 ) -> Result<Response, Fault> {
-    let Ok(id) = id.parse() else { return Ok(refused(&Refused::NoSuchReview)) };
+    let Ok(id) = id.parse::<ReviewId>() else { return Ok(refused(&Refused::NoSuchReview)) };
     let (on, token) = (SessionKey::sent(take(&mut sent, SCREEN)), take(&mut sent, TOKEN));
     let asked = (on.clone(), token.clone(), sent.clone());
     let closed =
@@ -111,7 +111,7 @@ pub(crate) async fn close_review(
         }
         Err(why) => why,
     };
-    pages::show_reviews(&kiosk, &SavedQuery::default(), Some(&why)).await
+    pages::show_reviews(&kiosk, &SavedQuery::default(), Some((why, id, sent))).await
 }
 
 /// What the PIN pad sends.

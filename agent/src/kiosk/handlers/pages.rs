@@ -4,6 +4,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
+use carepost_protocol::id::ReviewId;
 use serde::Deserialize;
 
 use super::super::renderers::form::{self, FormView};
@@ -11,7 +12,7 @@ use super::super::renderers::residents::{self, Saved};
 use super::super::renderers::reviews;
 use super::super::renderers::shell::{self as page, Fault};
 use super::super::{Kiosk, guard};
-use super::{FormOf, key_of, open_shell, refused, shell, to_start};
+use super::{Answers, FormOf, key_of, open_shell, refused, shell, to_start};
 use crate::workspace::News;
 use crate::workspace::view::{NotOpened, NotSaved, Refused, Screen, SessionKey, Shown, Who};
 
@@ -162,11 +163,11 @@ pub(crate) async fn join(
     })
 }
 
-/// What somebody has to look at, with why a decision was not saved.
+/// What somebody has to look at, with why a decision about which was not saved, and what was chosen.
 pub(crate) async fn show_reviews(
     kiosk: &Kiosk,
     query: &SavedQuery,
-    not_saved: Option<&NotSaved>,
+    not_saved: Option<(NotSaved, ReviewId, Answers)>,
 ) -> Result<Response, Fault> {
     let (saved, after) = (query.saved.is_some(), query.after.unwrap_or(0));
     let Some((shell, on)) = open_shell(kiosk).await? else { return Ok(to_start()) };

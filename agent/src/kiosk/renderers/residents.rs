@@ -1,6 +1,6 @@
 //! The list of residents, one resident's page, and what was charted as pages list it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -41,6 +41,8 @@ struct Card {
     born: Option<String>,
     /// Where another card says the same.
     mrn: Option<String>,
+    /// Of what two values were saved.
+    contested: Option<String>,
     /// How many have this last name, where there is more than one.
     alert: Option<String>,
     mark: Option<Mark>,
@@ -114,12 +116,13 @@ pub(crate) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
         .filter(|(_, family)| letter.is_none_or(|letter| family.letters.contains(&letter)))
         .map(|(resident, family)| {
             let named = named.get(family.key.as_str()).copied().unwrap_or_default();
-            card(resident, family, named)
+            card(resident, family, named, &residents.contested)
         })
         .collect();
     let typed = if let Who::Found(typed) = &who { typed.clone() } else { String::new() };
     let discharged = residents.discharged.into_iter();
-    let mut discharged: Vec<Card> = discharged.map(|resident| card(resident, &Family::of(""), 0)).collect();
+    let mut discharged: Vec<Card> =
+        discharged.map(|resident| card(resident, &Family::of(""), 0, &residents.contested)).collect();
     tell_apart(cards.iter_mut().chain(&mut discharged).collect());
     let more = residents.more || cards.len() > LONG_LIST;
     cards.truncate(LONG_LIST);
@@ -144,9 +147,15 @@ pub(crate) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
 }
 
 /// `named` is how many of the list have that family name.
-fn card(resident: Resident, family: &Family, named: usize) -> Card {
+fn card(
+    resident: Resident,
+    family: &Family,
+    named: usize,
+    contested: &BTreeMap<PatientId, Vec<String>>,
+) -> Card {
     let Resident { document: resident, mark } = resident;
     Card {
+        contested: contested.get(&resident.id).map(|labels| labels.join(", ")),
         id: resident.id.to_string(),
         name: resident.name,
         room: resident.room,

@@ -101,7 +101,7 @@ async fn hostile_names_and_labels_stay_words() {
         read(reviews::reviews(
             shell(&calm()),
             Part::of(reviews, 0),
-            Some(&NotSaved::NotTaken(evil.to_owned())),
+            Some((NotSaved::NotTaken(evil.to_owned()), ReviewId::from_bytes([7; 16]), Vec::new())),
             false,
         ))
         .await,
