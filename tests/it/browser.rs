@@ -216,6 +216,9 @@ async fn she_sees_what_is_not_as_it_seems_before_she_decides() -> Result<()> {
     album.keep_each(&page, "late").await?;
     show(&format!("/residents/{their}/discharge")).await?;
     page.sees(&["discharged already", "Open the resident's page"]).await?;
+    // Her badge locks a refusal away like any other page.
+    kiosk.tap(&scene.nora.uid).await?;
+    page.sees(&["Tap your badge"]).await?;
     page.close().await
 }
 
