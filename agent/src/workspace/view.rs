@@ -278,7 +278,12 @@ impl Entry {
     /// Whether one of its answers is critical, and it counts.
     #[must_use]
     pub fn is_critical(&self) -> bool {
-        !self.is_struck && self.became.is_none() && self.answers().iter().any(|answer| answer.is_critical)
+        !self.is_struck && self.became.is_none() && self.critical().next().is_some()
+    }
+
+    /// Its answers that whoever reads it has to see.
+    pub fn critical(&self) -> impl Iterator<Item = &Answer> {
+        self.answers().iter().filter(|answer| answer.is_critical)
     }
 
     /// Whether it can be corrected here, or, where it is struck out, put back as it was before.

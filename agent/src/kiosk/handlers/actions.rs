@@ -25,12 +25,15 @@ pub(crate) async fn save(State(kiosk): State<Kiosk>, sent: Sent) -> Result<Respo
     let saved = saved.await?;
     kiosk.device.changed();
     match saved {
-        Ok(Kept { about, is_critical }) => {
-            let saved = match (is_critical, &sent.form) {
-                (true, _) => Saved::Critical,
-                (false, Form::Discharge(_)) => Saved::Discharged,
-                (false, Form::Strike(_, _)) => Saved::Struck,
-                (false, _) => Saved::Entry,
+        Ok(Kept { record, about, is_critical: true }) => {
+            // The page names what is critical of it.
+            Ok(Redirect::to(&format!("/residents/{about}?saved=critical&entry={record}")).into_response())
+        }
+        Ok(Kept { about, is_critical: false, .. }) => {
+            let saved = match &sent.form {
+                Form::Discharge(_) => Saved::Discharged,
+                Form::Strike(_, _) => Saved::Struck,
+                _ => Saved::Entry,
             };
             Ok(to_resident(about, "saved", &saved))
         }

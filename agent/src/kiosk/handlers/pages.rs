@@ -4,7 +4,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
-use carepost_protocol::id::ReviewId;
+use carepost_protocol::id::{RecordId, ReviewId};
 use serde::Deserialize;
 
 use super::super::renderers::form::{self, FormView};
@@ -94,6 +94,8 @@ pub(crate) async fn status(State(kiosk): State<Kiosk>) -> Result<Response, Fault
 #[derive(Default, Deserialize)]
 pub(crate) struct SavedQuery {
     saved: Option<Saved>,
+    /// What was saved, where that is critical.
+    entry: Option<RecordId>,
     /// Set where nobody was admitted, because this resident is known.
     known: Option<News>,
     /// After how many entries, how many are shown, and how many versions of each.
@@ -111,7 +113,7 @@ pub(crate) async fn resident(
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
     let shown = Shown::of(query.after, query.entries, query.versions);
     Ok(match kiosk.work(move |workspace| workspace.resident(&on, id, shown)).await? {
-        Ok(resident) => residents::resident(shell, resident, query.saved, query.known),
+        Ok(resident) => residents::resident(shell, resident, (query.saved, query.entry), query.known),
         Err(why) => refused(&why),
     })
 }

@@ -177,9 +177,10 @@ fn choices<'a>(
         .collect()
 }
 
-/// What is usual, or suggested, and how a day or time is typed: an answer is only what somebody gives.
+/// What is usual, critical or suggested, and how a day or time is typed: an answer is only what somebody gives.
 fn hint(field: &Field) -> String {
     let usual = field.usual().map(|usual| format!("Usual: {usual}"));
+    let critical = field.critical().map(|critical| format!("Critical: {critical}"));
     let suggested = field.default.as_deref().map(|default| format!("Suggested: {default}"));
     let typed = match field.field_type {
         FieldType::Date => Some("Such as 05/01/2026".to_owned()),
@@ -192,7 +193,7 @@ fn hint(field: &Field) -> String {
         | FieldType::Boolean
         | FieldType::Select => None,
     };
-    usual.into_iter().chain(suggested).chain(typed).collect::<Vec<_>>().join(". ")
+    usual.into_iter().chain(critical).chain(suggested).chain(typed).collect::<Vec<_>>().join(". ")
 }
 
 fn is_long(field: &Field, answer: &str) -> bool {

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
 use carepost_protocol::day;
-use carepost_protocol::id::PatientId;
+use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::text::{family_name, fold, initials_of_family};
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use super::shell::{Shell, answer, sentence, status_of};
 use super::words::{self, Weight};
 use crate::workspace::News;
 use crate::workspace::view::{
-    Answered, Mark, Refused, Resident, ResidentPage, Residents, Shown, Unfinished, Who,
+    Answered, Entry, Mark, Refused, Resident, ResidentPage, Residents, Shown, Unfinished, Who,
 };
 
 /// What was saved just before a page was opened, as its address says it.
@@ -203,6 +203,8 @@ struct ResidentTemplate {
     /// Before which day entries are on the server alone.
     older_before: Option<String>,
     saved: Option<Saved>,
+    /// What is critical of it.
+    critical: Vec<String>,
     /// Set where nobody was admitted, because this resident is known: what became of what is new about them.
     known: Option<&'static str>,
 }
@@ -210,7 +212,7 @@ struct ResidentTemplate {
 pub(crate) fn resident(
     shell: Shell,
     mut page: ResidentPage,
-    saved: Option<Saved>,
+    (saved, entry): (Option<Saved>, Option<RecordId>),
     known: Option<News>,
 ) -> Response {
     let id = page.resident.document.id;
@@ -219,8 +221,12 @@ pub(crate) fn resident(
     };
     // On the resident's own page the name is not said again.
     page.unfinished.iter_mut().chain(&mut page.dropped).for_each(|begun| begun.resident = None);
+    let shown = page.entries.iter().flat_map(|charted| &charted.counts);
+    let critical = shown.filter(|shown| Some(shown.record) == entry).flat_map(Entry::critical);
+    let critical = critical.map(|answer| format!("{} {}", answer.label, answer.words)).collect();
     let page = ResidentTemplate {
         id,
+        critical,
         person: Person::of(&page.resident.document),
         more_entries: page.more_entries.map(address),
         more_versions: page.more_versions.map(address),

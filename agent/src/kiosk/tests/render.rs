@@ -105,7 +105,8 @@ async fn hostile_names_and_labels_stay_words() {
             false,
         ))
         .await,
-        read(of_residents::resident(shell(&status), page, Some(of_residents::Saved::Entry), None)).await,
+        read(of_residents::resident(shell(&status), page, (Some(of_residents::Saved::Entry), None), None))
+            .await,
         form(FormView::returned(asked.clone(), &NotSaved::Answers(faults))).await,
         form(FormView::returned(asked.clone(), &NotSaved::NotTaken(evil.to_owned()))).await,
         form(FormView::returned(
@@ -260,7 +261,7 @@ async fn a_list_that_is_still_loading_never_says_none() {
     assert!(html.contains("Still loading") && !html.contains("no residents"), "{html}");
     let page =
         ResidentPage { entries: Vec::new(), workflows: Vec::new(), complete: false, ..resident_page() };
-    let html = read(of_residents::resident(shell(&calm()), page, None, None)).await;
+    let html = read(of_residents::resident(shell(&calm()), page, (None, None), None)).await;
     assert!(html.contains("Still loading") && !html.contains("Nothing has been charted"), "{html}");
 }
 
@@ -269,7 +270,7 @@ async fn marks_say_how_far_an_entry_has_come() {
     let html = read(of_residents::resident(
         shell(&offline()),
         resident_page(),
-        Some(of_residents::Saved::Entry),
+        (Some(of_residents::Saved::Entry), None),
         None,
     ))
     .await;

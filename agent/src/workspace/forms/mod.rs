@@ -110,7 +110,8 @@ impl LastSave {
     }
 
     fn kept(&self, record: RecordId) -> Kept {
-        Kept { about: self.about.unwrap_or_else(|| record.into()), is_critical: self.is_critical }
+        let about = self.about.unwrap_or_else(|| record.into());
+        Kept { record, about, is_critical: self.is_critical }
     }
 }
 

@@ -150,6 +150,8 @@ pub struct Since {
 /// A form's answers that are durable on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kept {
+    /// As what they are kept.
+    pub record: RecordId,
     /// Whom they are about.
     pub about: PatientId,
     /// Whether one of them is critical.
