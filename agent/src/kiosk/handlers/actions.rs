@@ -33,7 +33,10 @@ pub(crate) async fn save(State(kiosk): State<Kiosk>, sent: Sent) -> Result<Respo
             let saved = match &sent.form {
                 Form::Discharge(_) => Saved::Discharged,
                 Form::Strike(_, _) => Saved::Struck,
-                _ => Saved::Entry,
+                Form::Readmit(_) => Saved::Readmitted,
+                Form::Admit => Saved::Admitted,
+                Form::Edit(_) => Saved::Edited,
+                Form::Chart(_, _) | Form::Correct(_, _) | Form::Resubmit(_) => Saved::Entry,
             };
             Ok(to_resident(about, "saved", &saved))
         }

@@ -29,6 +29,10 @@ pub(crate) enum Saved {
     /// That an entry was charted in error.
     Struck,
     Discharged,
+    Readmitted,
+    Admitted,
+    /// Who a resident is, or where.
+    Edited,
     /// That two are one person.
     Joined,
 }
