@@ -226,6 +226,7 @@ fn form_page(answers: &[(&str, &str)]) -> FormPage {
         discharged: None,
         since: None,
         zone: chicago(),
+        now: Timestamp::EPOCH,
         sent: PhiMode::Full,
     }
 }

@@ -200,6 +200,7 @@ impl Forms {
             has_form: prepared.has_form,
             author: prepared.author,
             zone: prepared.zone,
+            now: reader.clock.now(),
             sent: reader.phi_mode(),
         })
     }
