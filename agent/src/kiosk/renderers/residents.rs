@@ -176,7 +176,8 @@ fn tell_apart(cards: Vec<&mut Card>) {
     let mut alike: HashMap<_, usize> = HashMap::new();
     cards.iter().for_each(|card| *alike.entry(says(card)).or_default() += 1);
     for card in cards {
-        card.mrn.take_if(|_| alike.get(&says(card)) == Some(&1));
+        let is_alone = alike.get(&says(card)) == Some(&1);
+        card.mrn.take_if(|_| is_alone);
     }
 }
 
