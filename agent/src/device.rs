@@ -227,8 +227,8 @@ impl Device {
     pub fn tick(&self) -> Option<Duration> {
         let workspace = self.workspace()?;
         // What a full disk did not take is written as soon as it does.
-        let mended = workspace.audit_trail().retry();
-        if workspace.tick() || mended {
+        let is_news = workspace.audit_trail().retry();
+        if workspace.tick() || is_news {
             self.changed();
         }
         workspace.next_deadline()

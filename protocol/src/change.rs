@@ -84,6 +84,8 @@ impl ChangeKind {
 
 /// The longest reason of a correction, in characters.
 pub const MAX_REASON: usize = 200;
+/// What stands before whom somebody is not.
+const ANOTHER: &str = "another person than ";
 
 /// One thing a person did on a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -118,7 +120,8 @@ pub struct Change {
     /// The values, by field key.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub fields: Map<String, Value>,
-    /// The fields whose values its author was asked about, because they are unlikely, and saved as they are.
+    /// The fields whose values its author was asked about, because they are unlikely, and saved as they are; and whom
+    /// a resident was said to be [another](Self::another) than.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confirmed: Vec<String>,
     /// Why a charted record is corrected, of at most [`MAX_REASON`] characters.
@@ -166,6 +169,18 @@ impl Change {
             clock_quality,
             supersedes: None,
         }
+    }
+
+    /// How [`confirmed`](Self::confirmed) names somebody whom its author was shown, and who is another person.
+    #[must_use]
+    pub fn another(known: PatientId) -> String {
+        format!("{ANOTHER}{known}")
+    }
+
+    /// Whether what was confirmed is that somebody is another person.
+    #[must_use]
+    pub fn is_another(confirmed: &str) -> bool {
+        confirmed.starts_with(ANOTHER)
     }
 
     /// The document it is about, when it is number `n` of that incarnation; none when it should name one

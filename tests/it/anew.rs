@@ -41,6 +41,7 @@ async fn a_wrong_token_is_said_and_the_code_lets_the_device_in_all_the_same() ->
         kiosk.says(&["refused the token", why, &shown]).await?;
         let status = kiosk.status().await?;
         assert_eq!((&status["state"], &status["pairing_code"]), (&json!("PENDING"), &json!(shown)));
+        assert_eq!(status["link"], "ONLINE", "the server answers");
         assert!(text(&status, "token_refused")?.contains(why), "{status}");
         let (code, said) = kiosk.command(&["doctor"]).await?;
         assert!(said.contains("refused the token") && said.contains(&shown), "{code}: {said}");

@@ -163,8 +163,10 @@ async fn she_sees_what_is_not_as_it_seems_before_she_decides() -> Result<()> {
     page.sees(&[name]).await?;
 
     // Two who may be one person stand side by side before they are.
+    let medicare = "1EG4-TE5-MK73";
+    admin.put(&format!("/api/v1/patients/{id}"), &json!({"medicare": medicare})).await?;
     let twin = json!({"facility_id": scene.facility.id, "mrn": "TWIN-1", "name": name, "room": "399",
-        "confirmed": ["name"]});
+        "medicare": medicare, "confirmed": ["name"]});
     admin.post("/api/v1/patients", &twin).await?;
     page.sees(&["1 question needs a look"]).await?;
     show(&format!("/residents/{id}/chart/vitals")).await?;
@@ -214,6 +216,9 @@ async fn she_sees_what_is_not_as_it_seems_before_she_decides() -> Result<()> {
     album.keep_each(&page, "late").await?;
     show(&format!("/residents/{their}/discharge")).await?;
     page.sees(&["discharged already", "Open the resident's page"]).await?;
+    // Her badge locks a refusal away like any other page.
+    kiosk.tap(&scene.nora.uid).await?;
+    page.sees(&["Tap your badge"]).await?;
     page.close().await
 }
 

@@ -10,7 +10,7 @@ use carepost_tests::kiosk::{Badges, Kiosk};
 use carepost_tests::scene::Scene;
 use carepost_tests::world::{PASSWORD, Server, items};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// An administrator's terminal.
@@ -255,7 +255,8 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     let nell = [&create("Nell Example", "R-9", "2025-01-02")[..], &["--confirmed"]].concat();
     assert_eq!(terminal.does(&nell).await?["date_of_birth"], "2025-01-02");
 
-    let first = terminal.does(&create("Ada Amberly", "R-1", "1941-03-04")).await?;
+    let numbered = ["--medicare", "1EG4-TE5-MK73"];
+    let first = terminal.does(&[&create("Ada Amberly", "R-1", "1941-03-04")[..], &numbered].concat()).await?;
     // So is whoever may be somebody who is known, by name, and discharged or not.
     let second = create("Ada Amberley", "R-2", "1941-03-04");
     let (code, _, said) = terminal.types(&second).await?;
@@ -268,7 +269,8 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     let readmit = format!("patient readmit {}", first["id"].as_str().context("an id")?);
     assert!(code == 1 && said.contains(&readmit), "{said}");
     terminal.does(&["patient", "readmit", "R-1"]).await?;
-    let (code, said, _) = terminal.types(&[&second[..], &["--another-person"]].concat()).await?;
+    // About a number that both have a review asks all the same.
+    let (code, said, _) = terminal.types(&[&second[..], &numbered, &["--another-person"]].concat()).await?;
     let asked =
         "A review asks whether this is the same person as Ada Amberly (MRN R-1). Decide it at a kiosk";
     assert!(code == 0 && said.contains(asked), "{said}");
@@ -419,8 +421,12 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     assert!(is_at("nq2", "Riverside") && is_at("wes", "Garden") && !is_at("admin", "Riverside"), "{list}");
 
     // Who is to be looked at, by name.
+    let number = "1EG4-TE5-MK73";
+    let (_, ada) = scene.resident()?;
+    let path = format!("/api/v1/patients/{ada}");
+    scene.facility.organization.admin.put(&path, &json!({"medicare": number})).await?;
     let twin = ["patient", "create", "Ada Amberly", "--mrn", "A-1", "--facility", "Riverside"];
-    terminal.does(&[&twin[..], &["--another-person"]].concat()).await?;
+    terminal.does(&[&twin[..], &["--medicare", number, "--another-person"]].concat()).await?;
     let (_, reviews, _) = terminal.types(&["review", "list", "Riverside"]).await?;
     let asked =
         "Ada Amberly (MRN A-1)  is it one person with Ada Amberly (MRN RS-1000, born 1930-01-01, room 101)?";

@@ -21,7 +21,11 @@ async fn a_facility_charts_in_celsius_and_kilograms_what_the_server_has_in_fahre
     let (name, id) = scene.resident()?;
     let hall = scene.kiosk_with("hall", Badges::Scripted, "").await?;
     hall.sign_in(&scene.nora).await?;
-    hall.page_says(&format!("/residents/{id}/chart/vitals"), &["Usual: above 95 and below 103 °F"]).await?;
+    hall.page_says(
+        &format!("/residents/{id}/chart/vitals"),
+        &["Usual: 94 to 105 °F. Critical: 95 or below, 103 or above"],
+    )
+    .await?;
 
     // The office says so, and the kiosk's next form is in it.
     let path = format!("/api/v1/facilities/{}", scene.facility.id);
@@ -37,8 +41,11 @@ async fn a_facility_charts_in_celsius_and_kilograms_what_the_server_has_in_fahre
     assert_eq!(terminal.does(&garden).await?["units"], "metric");
     let events = items(&organization.admin.get("/api/v1/audit-events?limit=100").await?)?;
     assert_eq!(events.iter().filter(|event| event["details"]["units"] == "metric").count(), 1, "{events:?}");
-    hall.page_says(&format!("/residents/{id}/chart/vitals"), &["Usual: above 35 and 39.4 °C or less"])
-        .await?;
+    hall.page_says(
+        &format!("/residents/{id}/chart/vitals"),
+        &["Usual: 34.5 to 40.5 °C. Critical: 35 or below"],
+    )
+    .await?;
 
     // What is typed comes back as it was typed; what the server has is in the schema's unit.
     let mut answers = vitals("A warm night").to_vec();

@@ -246,8 +246,15 @@ async fn an_admission_at_the_office_is_read_and_compared_as_one_at_a_kiosk() -> 
     admin.put(&hers, &json!({"is_active": false})).await?;
     known(&ada.body, "discharged: readmit that one, `carepost-server patient readmit").await?;
     admin.put(&hers, &json!({"is_active": true})).await?;
-    let body = json!({"facility_id": scene.facility.id, "mrn": "RS-2", "name": "ADA EXAMPLE", "date_of_birth": "1944",
-        "confirmed": ["name"]});
+    // Said to be somebody else she is admitted, and a review asks only about a number that both have.
+    let another = |mrn: &str, medicare: Option<&str>| {
+        json!({"facility_id": scene.facility.id, "mrn": mrn, "name": "ADA EXAMPLE", "date_of_birth": "1944",
+            "medicare": medicare, "confirmed": ["name"]})
+    };
+    let answered = admin.call(Method::POST, patients, Some(&another("RS-4", None))).await?;
+    assert_eq!((answered.status, &answered.body["may_be"]), (201, &Value::Null), "{}", answered.text);
+    admin.put(&hers, &json!({"medicare": "2EG4-TE5-MK73"})).await?;
+    let body = another("RS-2", Some("2EG4-TE5-MK73"));
     let again = admin.call(Method::POST, patients, Some(&body)).await?;
     assert_eq!((again.status, &again.body["date_of_birth"]), (201, &json!("1944")), "{}", again.text);
     let may_be = json!([{"id": ada.body["id"], "mrn": "RS-1", "name": "Ada Example"}]);
@@ -272,6 +279,14 @@ async fn an_admission_at_the_office_is_read_and_compared_as_one_at_a_kiosk() -> 
     assert_eq!(taken.status, 409);
     assert!(taken.text.contains("discharged") && taken.text.contains("readmit"), "{}", taken.text);
     assert_eq!(admin.put(&path, &json!({"is_active": true})).await?["is_active"], true);
+
+    // An edit that makes one of two whom the facility knows the other's namesake is asked about, too.
+    let zoe = json!({"name": "ADA Example", "date_of_birth": "1951", "confirmed": ["date_of_birth"]});
+    let asked = admin.call(Method::PUT, &newborn, Some(&zoe)).await?;
+    assert_eq!((asked.status, &asked.body["errors"][0]["field"]), (409, &json!("name")), "{}", asked.text);
+    assert!(asked.text.contains("MRN RS-3, Born 01/02/1951"), "{}", asked.text);
+    let meant = json!({"name": "ADA Example", "date_of_birth": "1951", "confirmed": ["name"]});
+    assert_eq!(admin.put(&newborn, &meant).await?["may_be"], Value::Null);
 
     // A Medicare number is one person's: of two who are given it, a review asks.
     let number = json!({"medicare": "1EG4-TE5-MK73"});

@@ -53,7 +53,7 @@ pub(super) fn enroll(config: &Config, asked: Enroll) -> anyhow::Result<Outcome> 
     let upstream = opened.upstream(config, None)?;
     let mut enroller = Enroller::new(config, &opened, &upstream);
     let mut shown = String::new();
-    let show = |screen: Enrolling| {
+    let show = |screen: Enrolling, _| {
         let line = in_words(&screen);
         if line != shown {
             say(&line);

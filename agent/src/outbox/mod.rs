@@ -14,6 +14,7 @@ mod batch;
 mod drafts;
 mod fork;
 mod lineage;
+mod place;
 mod prune;
 mod queries;
 mod quota;
@@ -48,6 +49,7 @@ pub use rejected::{Exported, RejectedChange, RejectedEntry};
 pub use resync::Resync;
 
 use lineage::Lineage;
+use place::Place;
 use quota::Quota;
 
 use crate::identity::DeviceKey;
@@ -107,6 +109,12 @@ pub enum OutboxError {
     /// saved before is unharmed.
     #[error("this device's disk is full")]
     Full,
+    /// The path leads to the open file no more: nothing is saved where it would be lost with the process.
+    #[error("{path} was moved, deleted or replaced: put it back, and do not restart the agent before that")]
+    Moved {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// The receipt is not for what was sent: send it again.
     #[error(transparent)]
     Receipt(#[from] BadReceipt),
@@ -198,6 +206,7 @@ pub struct Outbox {
     device_key: Arc<DeviceKey>,
     quota: Quota,
     trouble: Mutex<Option<String>>,
+    place: Place,
 }
 
 impl Outbox {
@@ -239,6 +248,7 @@ impl Outbox {
             device_key: opening.device_key,
             quota: Quota::of(opening.max_mib),
             trouble: Mutex::default(),
+            place: Place::of(opening.path),
         };
         if opening.runs {
             outbox.fold_if_sound();

@@ -76,6 +76,7 @@ impl Outbox {
     }
 
     pub(super) fn lock_to_save(&self) -> Result<MutexGuard<'_, Connected>, OutboxError> {
+        self.in_place()?;
         self.lock_within(self.quota.saving)
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Enroller<'a> {
     hostname: String,
     /// Why the server did not answer, as it was last logged.
     trouble: Option<String>,
+    /// Whether it answered last, be it with a refusal.
+    is_reached: bool,
     /// Why the server refused the token that it was given last.
     token_refused: Option<String>,
 }
@@ -47,6 +49,7 @@ impl<'a> Enroller<'a> {
             machine: Enrollment::default(),
             hostname: hostname(),
             trouble: None,
+            is_reached: false,
             token_refused: None,
         }
     }
@@ -61,8 +64,8 @@ impl<'a> Enroller<'a> {
         }
     }
 
-    /// Runs until the device is let in or refused for good.
-    pub(crate) async fn run(&mut self, mut show: impl FnMut(Enrolling)) -> anyhow::Result<Ended> {
+    /// Runs until the device is let in or refused for good, and shows each step, and whether the server is reached.
+    pub(crate) async fn run(&mut self, mut show: impl FnMut(Enrolling, bool)) -> anyhow::Result<Ended> {
         let kept = self.state.kept_enrollment()?;
         self.token_refused = kept.token_refused;
         let kept = match kept.step {
@@ -112,7 +115,7 @@ impl<'a> Enroller<'a> {
                 }
                 Some(Kept::Nothing | Kept::Asking) | None => {}
             }
-            show(self.screen());
+            show(self.screen(), self.is_reached);
         }
     }
 
@@ -141,7 +144,9 @@ impl<'a> Enroller<'a> {
             token: self.state.kept_enrollment()?.token(),
         };
         let with_token = request.token.is_some();
-        Ok(match self.upstream.enroll(&request).await {
+        let asked = self.upstream.enroll(&request).await;
+        self.is_reached = matches!(asked, Ok(_) | Err(UpstreamError::Refused(..)));
+        Ok(match asked {
             Ok(answer) => {
                 if self.trouble.take().is_some() {
                     tracing::info!("the server is reached");

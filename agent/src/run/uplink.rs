@@ -92,7 +92,11 @@ async fn enroll(
     upstream: &Upstream,
 ) -> anyhow::Result<Option<Grant>> {
     let mut enroller = Enroller::new(config, state, upstream);
-    Ok(match enroller.run(|screen| device.enter(State::Enrolling(screen))).await? {
+    let show = |screen, is_reached| {
+        device.set_link(is_reached, state.clock.now());
+        device.enter(State::Enrolling(screen));
+    };
+    Ok(match enroller.run(show).await? {
         Ended::Revoked => None,
         Ended::Enrolled(grant) => {
             tracing::info!(device = grant.device_name, facility = grant.facility_name, "enrolled");

@@ -273,6 +273,7 @@ impl AuditTrail {
             }
             Err(
                 error @ (OutboxError::Full
+                | OutboxError::Moved { .. }
                 | OutboxError::Sqlite(_)
                 | OutboxError::Open(_)
                 | OutboxError::Gone { .. }
@@ -306,10 +307,20 @@ impl AuditTrail {
         Ok(())
     }
 
-    /// Tries again to write what the disk did not take: cheap while nothing waits. Returns whether that
-    /// worked, so that the screen no longer says that this device cannot save. Call it whenever entries
-    /// were sent, whose copies may give way, and every few seconds, from a blocking thread.
+    /// Looks whether the outbox is where it was, and tries again to write what the disk did not take: cheap while
+    /// nothing waits. Returns whether the screen says since then that this device cannot save, or no longer does. Call
+    /// it whenever entries were sent, whose copies may give way, and every few seconds, from a blocking thread.
     pub fn retry(&self) -> bool {
+        if let Err(error) = self.outbox.in_place() {
+            let is_news = self.trouble() != Some(error.to_string());
+            if is_news {
+                let mut state = lock(&self.state);
+                state.refused = state.refused.max(1);
+                drop(state);
+                self.takes_nothing(&error);
+            }
+            return is_news;
+        }
         let waiting = self.take_waiting();
         let (some, refused) = (!waiting.is_empty(), lock(&self.state).refused);
         if some && !self.write(waiting, Vec::new()) {

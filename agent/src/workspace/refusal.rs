@@ -1,5 +1,6 @@
 //! Refusals: why something is not shown, or not saved. Each tells its reader what to do next.
 
+use carepost_protocol::change::Change;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::patient::same_numbers;
 use carepost_protocol::record::PatientDocument;
@@ -147,7 +148,7 @@ impl Known {
     /// What is confirmed by saying that they are two.
     #[must_use]
     pub fn another(&self) -> String {
-        format!("another person than {}", self.resident.id)
+        Change::another(self.resident.id)
     }
 }
 

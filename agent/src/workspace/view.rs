@@ -4,6 +4,7 @@ pub(super) mod form;
 mod screen;
 mod status;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use carepost_protocol::id::{PatientId, RecordId, ReviewId};
@@ -16,7 +17,7 @@ use carepost_protocol::workflow::Workflow;
 use super::answer::Answer;
 pub use super::refusal::{Known, Missed, NotSaved, Refused};
 pub use form::{
-    BASE, CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Kept, NotOpened, OFFSET, REASON, SEEN, Since,
+    BASE, CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Kept, NotOpened, OFFSET, REASON, SAME, SEEN, Since,
     Struck, Typed, UNITS, units_of,
 };
 pub use screen::{EnrollStep, Enrolling, Locked, Open, PinPad, Screen, SessionKey};
@@ -61,6 +62,8 @@ pub struct Residents {
     pub residents: Vec<Resident>,
     /// Who was discharged, for whoever may readmit them: the latest first, or those who were found.
     pub discharged: Vec<Resident>,
+    /// Of which of their fields two values were saved.
+    pub contested: BTreeMap<PatientId, Vec<String>>,
     /// Whether more were found, or discharged, than are shown.
     pub more: bool,
     /// Whether the user may admit residents.
@@ -91,6 +94,8 @@ pub struct ResidentPage {
     pub resident: Resident,
     /// As whom the same person was admitted besides.
     pub also: Vec<PatientDocument>,
+    /// Of which of the fields two values were saved.
+    pub contested: Vec<String>,
     /// Whether the user may change who and where the resident is.
     pub may_edit: bool,
     /// What can be charted.
@@ -273,7 +278,12 @@ impl Entry {
     /// Whether one of its answers is critical, and it counts.
     #[must_use]
     pub fn is_critical(&self) -> bool {
-        !self.is_struck && self.became.is_none() && self.answers().iter().any(|answer| answer.is_critical)
+        !self.is_struck && self.became.is_none() && self.critical().next().is_some()
+    }
+
+    /// Its answers that whoever reads it has to see.
+    pub fn critical(&self) -> impl Iterator<Item = &Answer> {
+        self.answers().iter().filter(|answer| answer.is_critical)
     }
 
     /// Whether it can be corrected here, or, where it is struck out, put back as it was before.
@@ -411,6 +421,14 @@ pub struct Disputed {
     pub values: Vec<Saved>,
     /// How many more were saved, that the server has.
     pub more: u64,
+}
+
+impl Disputed {
+    /// Whether whoever saved a value saved another too: the name does not tell them apart.
+    #[must_use]
+    pub fn has_another_by(&self, value: &Saved) -> bool {
+        self.values.iter().filter(|saved| saved.by == value.by).count() > 1
+    }
 }
 
 /// A value that somebody saved.

@@ -252,8 +252,10 @@ impl Field {
         let unit = said.spoken_unit();
         let (label, meant) = (&self.label, self.other_unit(number, units));
         let number = units.map_or(number, |units| self.number_shown(number, units));
-        let (how, usual) = (if is_low { "low" } else { "high" }, said.usual_beside(is_low));
-        Some(self.fault(format!("{label} {number}{unit} is {how}: {usual} is usual{meant}")))
+        let (how, bound, usual) =
+            if is_low { ("low", said.min, "or more") } else { ("high", said.max, "or less") };
+        let bound = bound.unwrap_or_default();
+        Some(self.fault(format!("{label} {number}{unit} is {how}: {bound} {usual} is usual{meant}")))
     }
 
     /// What to type where a number that cannot be, or is unlikely, is a usual one in the other unit.
@@ -286,8 +288,8 @@ impl Field {
     }
 }
 
-const DATE_RULE: &str = "give a date such as 2026-05-01 or 05/01/2026";
-const DATETIME_RULE: &str = "give a date and time such as 2026-05-01T14:30 or 05/01/2026 02:30 PM";
+const DATE_RULE: &str = "give a date such as 05/01/2026 or 2026-05-01";
+const DATETIME_RULE: &str = "give a date and time such as 05/01/2026 2:30 PM or 2026-05-01T14:30";
 
 fn unknown(key: &str) -> FieldError {
     let shown: String = key.chars().take(64).collect();

@@ -18,21 +18,16 @@ impl Field {
         self.measure().filter(|unit| units != Units::AsPublished && unit.units() != units)
     }
 
-    /// The field as a facility that charts in `units` is asked it: its unit, its bounds and what it suggests. Where
-    /// what is critical begins between two tenths there, the last that is not is the most that is plausible.
+    /// The field as a facility that charts in `units` is asked it: its unit, its bounds and what it suggests.
     #[must_use]
     pub fn charted_in(&self, units: Units) -> Self {
         let Some(unit) = self.elsewhere(units) else { return self.clone() };
         let (least, greatest) = (|bound| unit.least(bound), |bound| unit.greatest(bound));
-        let is_told = self.min.or(self.max).is_some();
-        let is_between = |bound: &f64| is_told && unit.least(*bound) > unit.greatest(*bound);
-        let low = self.critical_min.filter(is_between).map(least);
-        let high = self.critical_max.filter(is_between).map(greatest);
         let suggested = |text: &String| Some(self.shown(&self.parse(text).ok()?, units).to_string());
         Self {
             unit: Some(unit.counterpart().sign().to_owned()),
-            min: self.min.map(least).into_iter().chain(low).reduce(f64::max),
-            max: self.max.map(greatest).into_iter().chain(high).reduce(f64::min),
+            min: self.min.map(least),
+            max: self.max.map(greatest),
             hard_min: self.hard_min.map(least),
             hard_max: self.hard_max.map(greatest),
             critical_min: self.critical_min.map(greatest),
@@ -133,7 +128,7 @@ mod tests {
         let asked = temperature().charted_in(Units::Metric);
         let bounds =
             [asked.min, asked.max, asked.hard_min, asked.hard_max, asked.critical_min, asked.critical_max];
-        assert_eq!(bounds, [34.5, 39.4, 15.6, 48.8, 35.0, 39.5].map(Some));
+        assert_eq!(bounds, [34.5, 40.5, 15.6, 48.8, 35.0, 39.5].map(Some));
         assert_eq!((asked.unit.as_deref(), asked.default.as_deref()), (Some("°C"), Some("37")));
         assert_eq!(temperature().charted_in(Units::UsCustomary), temperature());
         let published = Field { unit: Some("°C".into()), ..temperature() };

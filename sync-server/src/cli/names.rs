@@ -126,14 +126,15 @@ impl Kind {
             .collect()
     }
 
-    /// Its name, and what tells it from others.
+    /// Its name, and what tells it from others, where anything does.
     pub(super) fn described(&self, item: &Value) -> String {
         let marks: Vec<_> = self
             .marks
             .iter()
             .filter_map(|(word, field)| Some(format!("{word}{}", text(item, field)?)))
             .collect();
-        format!("{} ({})", text(item, self.title).unwrap_or_default(), marks.join(", "))
+        let title = text(item, self.title).unwrap_or_default();
+        if marks.is_empty() { title.to_owned() } else { format!("{title} ({})", marks.join(", ")) }
     }
 }
 
@@ -181,6 +182,13 @@ mod tests {
         assert!(said(&FACILITY, &list, " ").starts_with("which facility?"));
         assert!(said(&FACILITY, &json!({"items": []}), "A").ends_with("there is none yet"));
         assert_eq!(FACILITY.id(&list, "riverside  MANOR").unwrap(), "2", "compared as everywhere");
+    }
+
+    #[test]
+    fn who_has_nothing_that_tells_them_apart_is_called_by_the_name_alone() {
+        let ada = json!({"name": "Ada Example", "mrn": null, "room": "12"});
+        assert_eq!(PATIENT.described(&ada), "Ada Example (room 12)");
+        assert_eq!(PATIENT.described(&json!({"name": "Ada Example", "mrn": null})), "Ada Example");
     }
 
     #[test]

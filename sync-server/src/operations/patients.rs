@@ -30,6 +30,8 @@ use crate::store::{
 
 /// The field that a discharge and a readmission set.
 const IS_ACTIVE: &str = "is_active";
+/// The field that `confirmed` names where somebody is another person than whom the facility knows.
+const NAME: &str = "name";
 /// The most of whom it is asked whether somebody is one.
 const ASKED: usize = 6;
 /// How many of the patients in a list the audit log names; beyond them it only counts.
@@ -74,7 +76,8 @@ pub struct UpdatePatient {
     #[serde(default, alias = "isActive", deserialize_with = "given")]
     #[schema(value_type = bool)]
     pub is_active: Option<bool>,
-    /// The fields whose new values are unlikely and right, such as the `date_of_birth` of a child.
+    /// The fields whose new values are unlikely and right, such as the `date_of_birth` of a child, and the `name` of
+    /// somebody who is not whom the facility knows.
     #[serde(default)]
     pub confirmed: Vec<String>,
 }
@@ -143,7 +146,7 @@ pub async fn of_ids(person: &Person, ids: &str) -> Answer<Permitted<Page<Patient
 }
 
 /// Admits a patient. One who may be another of the facility is asked about, as on a kiosk, and admitted where that is
-/// said to be somebody else: a review asks at its kiosks too.
+/// said to be somebody else: a review asks only about a number that both have.
 pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<PatientAndRelated>> {
     let permit = person.permit(asked.facility_id)?;
     let mut given = asked.fields.known()?;
@@ -154,10 +157,17 @@ pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<P
     is_meant(patient::doubts(&fields, &Map::new(), today), &asked.confirmed)?;
     let mrn = mrn(&fields);
     let new = NewPatient { facility_id: asked.facility_id, fields };
-    if !asked.confirmed.iter().any(|field| field == "name") {
-        is_nobody_here(person, &permit, &new).await?;
+    let is_another = asked.confirmed.iter().any(|field| field == NAME);
+    if !is_another {
+        let mut admitted = Patient {
+            facility_id: new.facility_id,
+            created_at: clock::now(),
+            document: PatientDocument::new(PatientId::from_bytes([0; 16])),
+        };
+        admitted.set_all(&new.fields);
+        is_nobody_here(person, &permit, None, admitted).await?;
     }
-    let noted = person.noting(note(person, AuditAction::Create, "patient"))?;
+    let noted = person.noting(note(person, AuditAction::Create, "patient"))?.of_another(is_another);
     let patient = or_of_whom(person, &mrn, noted.create_patient(new).await).await?;
     Ok(done(person, permit, patient).await)
 }
@@ -191,6 +201,12 @@ pub async fn update(
     let read = patient::read_edit(&given, &before.values(), today);
     let (mut fields, _) = read.map_err(Refusal::invalid)?;
     is_meant(patient::doubts(&fields, &before.values(), today), &asked.confirmed)?;
+    let is_another = asked.confirmed.iter().any(|field| field == NAME);
+    if !is_another {
+        let mut edited = before.clone();
+        edited.set_all(&fields);
+        is_nobody_here(person, &permit, Some(before.clone()), edited).await?;
+    }
     fields.extend(asked.is_active.map(|is_active| (IS_ACTIVE.to_owned(), Value::from(is_active))));
     let note = note(person, AuditAction::Update, "patient").detail(SEEN_TO, written);
     let note = match before.replaced_by.filter(|_| asked.is_active == Some(true)) {
@@ -198,6 +214,7 @@ pub async fn update(
         None => note,
     };
     let (noted, mrn) = (person.noting(note)?.seen_to(seen_to(person, id).await?), mrn(&fields));
+    let noted = noted.of_another(is_another);
     let patient = or_of_whom(person, &mrn, noted.update_patient(id, fields).await).await?;
     Ok(done(person, permit, patient).await)
 }
@@ -329,15 +346,16 @@ fn is_meant(doubts: Vec<FieldError>, confirmed: &[String]) -> Answer<()> {
     if asked.is_empty() { Ok(()) } else { Err(Refusal::invalid(asked)) }
 }
 
-/// Whether whoever is admitted may be somebody whom the facility knows, in care or not: by the rule of its kiosks.
-async fn is_nobody_here(person: &Person, permit: &Permit<ReadPatients>, new: &NewPatient) -> Answer<()> {
-    let mut asked = Patient {
-        facility_id: new.facility_id,
-        created_at: clock::now(),
-        document: PatientDocument::new(PatientId::from_bytes([0; 16])),
-    };
-    asked.set_all(&new.fields);
-    let mut alike = person.facility(new.facility_id)?.alike(permit, asked).await?;
+/// Whether whoever is admitted, or edited to be so from what they `had`, may be somebody whom the facility knows, in
+/// care or not: by the rule of its kiosks.
+async fn is_nobody_here(
+    person: &Person,
+    permit: &Permit<ReadPatients>,
+    had: Option<Patient>,
+    asked: Patient,
+) -> Answer<()> {
+    let is_admitted = had.is_none();
+    let mut alike = person.facility(asked.facility_id)?.alike(permit, had, asked).await?;
     if alike.is_empty() {
         return Ok(());
     }
@@ -346,26 +364,27 @@ async fn is_nobody_here(person: &Person, permit: &Permit<ReadPatients>, new: &Ne
     let look =
         |known: &Patient| note(person, AuditAction::View, "patient").patient(known.id, known.facility_id);
     person.write_all(alike.iter().map(look).collect()).await?;
-    let named: Vec<String> = alike.iter().map(as_known).collect();
+    let named: Vec<String> = alike.iter().map(|known| as_known(known, is_admitted)).collect();
     let words =
         format!("This may be {}. Where it is another person, say so (`confirmed`).", named.join(", or "));
-    let fault = FieldError::new("name", "may be somebody who is known: confirm that it is another person");
+    let fault = FieldError::new(NAME, "may be somebody who is known: confirm that it is another person");
     Err(Refusal::new(ProblemKind::KnownResident, words).naming(fault))
 }
 
 /// Who somebody is, and what to do where that is whoever is to be admitted.
-fn as_known(known: &Patient) -> String {
+fn as_known(known: &Patient, is_admitted: bool) -> String {
     let marks = ["mrn", "date_of_birth", "room"].into_iter().filter_map(|key| {
         let field = patient::field(key)?;
         Some(format!("{} {}", field.short, field.shown(known)?))
     });
     let id = known.id;
-    let standing = if known.is_active {
-        "in care: change what is news of that one".to_owned()
-    } else {
-        format!(
+    let standing = match (known.is_active, is_admitted) {
+        (true, true) => "in care: change what is news of that one".to_owned(),
+        (true, false) => "in care".to_owned(),
+        (false, true) => format!(
             "discharged: readmit that one, `carepost-server patient readmit {id}`, or `is_active` true of it"
-        )
+        ),
+        (false, false) => "discharged".to_owned(),
     };
     let marks: String = marks.map(|mark| format!("{mark}, ")).collect();
     format!("{} ({marks}patient {id}; {standing})", known.name)

@@ -30,10 +30,10 @@
     location.replace("/");
   };
   const restarting = () => {
-    if (gone) return;
+    if (gone || !body.dataset.screen) return;
     const say = blank("This kiosk is restarting. It comes back by itself; saved entries are safe.");
     setTimeout(() => {
-      say.textContent = `This kiosk does not answer. Write it on paper or use another device. ${body.dataset.call}. This page goes on trying.`;
+      say.textContent = `This kiosk does not answer. Write it on paper or use another device. ${body.dataset.call ?? "Call IT"}. This page goes on trying.`;
     }, RESTART);
     const again = async () => {
       try {
@@ -55,7 +55,8 @@
   addEventListener("pageshow", (event) => event.persisted && location.replace("/"));
 
   // --- Following the device --------------------------------------------------------------------------
-  const parts = body.hasAttribute("data-held") ? ["status", "warning"] : ["status", "warning", "main"];
+  // A refusal has none of these parts, and is of whichever screen is there when it opens.
+  const parts = (body.hasAttribute("data-held") ? ["status", "warning"] : ["status", "warning", "main"]).filter(byId);
   const shown = new Map(parts.map((id) => [id, byId(id)?.innerHTML]));
   let bump = body.dataset.bump;
   let heard = performance.now();
@@ -64,7 +65,7 @@
   let going = false;
   let stays = 0;
   const refresh = async () => {
-    if (going) return undefined;
+    if (going || !parts.length) return undefined;
     if (pressing) return later();
     try {
       const from = parts.includes("main") ? location.href : "/status";
@@ -119,6 +120,7 @@
   stream.onmessage = (event) => {
     heard = performance.now();
     const news = JSON.parse(event.data);
+    body.dataset.screen ??= news.screen;
     if (news.screen !== body.dataset.screen) return home();
     if (String(news.bump) !== bump) {
       bump = String(news.bump);

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodRouter, post};
-use carepost_protocol::id::PatientId;
+use carepost_protocol::id::{PatientId, ReviewId};
 use carepost_protocol::pin;
 use secrecy::SecretString;
 
@@ -25,12 +25,18 @@ pub(crate) async fn save(State(kiosk): State<Kiosk>, sent: Sent) -> Result<Respo
     let saved = saved.await?;
     kiosk.device.changed();
     match saved {
-        Ok(Kept { about, is_critical }) => {
-            let saved = match (is_critical, &sent.form) {
-                (true, _) => Saved::Critical,
-                (false, Form::Discharge(_)) => Saved::Discharged,
-                (false, Form::Strike(_, _)) => Saved::Struck,
-                (false, _) => Saved::Entry,
+        Ok(Kept { record, about, is_critical: true }) => {
+            // The page names what is critical of it.
+            Ok(Redirect::to(&format!("/residents/{about}?saved=critical&entry={record}")).into_response())
+        }
+        Ok(Kept { about, is_critical: false, .. }) => {
+            let saved = match &sent.form {
+                Form::Discharge(_) => Saved::Discharged,
+                Form::Strike(_, _) => Saved::Struck,
+                Form::Readmit(_) => Saved::Readmitted,
+                Form::Admit => Saved::Admitted,
+                Form::Edit(_) => Saved::Edited,
+                Form::Chart(_, _) | Form::Correct(_, _) | Form::Resubmit(_) => Saved::Entry,
             };
             Ok(to_resident(about, "saved", &saved))
         }
@@ -94,7 +100,7 @@ pub(crate) async fn close_review(
     Path(id): Path<String>,
     FormData(mut sent): FormData<Answers>,
 ) -> Result<Response, Fault> {
-    let Ok(id) = id.parse() else { return Ok(refused(&Refused::NoSuchReview)) };
+    let Ok(id) = id.parse::<ReviewId>() else { return Ok(refused(&Refused::NoSuchReview)) };
     let (on, token) = (SessionKey::sent(take(&mut sent, SCREEN)), take(&mut sent, TOKEN));
     let asked = (on.clone(), token.clone(), sent.clone());
     let closed =
@@ -111,7 +117,7 @@ pub(crate) async fn close_review(
         }
         Err(why) => why,
     };
-    pages::show_reviews(&kiosk, &SavedQuery::default(), Some(&why)).await
+    pages::show_reviews(&kiosk, &SavedQuery::default(), Some((why, id, sent))).await
 }
 
 /// What the PIN pad sends.

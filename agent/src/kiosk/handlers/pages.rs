@@ -4,6 +4,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
+use carepost_protocol::id::{RecordId, ReviewId};
 use serde::Deserialize;
 
 use super::super::renderers::form::{self, FormView};
@@ -11,7 +12,7 @@ use super::super::renderers::residents::{self, Saved};
 use super::super::renderers::reviews;
 use super::super::renderers::shell::{self as page, Fault};
 use super::super::{Kiosk, guard};
-use super::{FormOf, key_of, open_shell, refused, shell, to_start};
+use super::{Answers, FormOf, key_of, open_shell, refused, shell, to_start};
 use crate::workspace::News;
 use crate::workspace::view::{NotOpened, NotSaved, Refused, Screen, SessionKey, Shown, Who};
 
@@ -93,6 +94,8 @@ pub(crate) async fn status(State(kiosk): State<Kiosk>) -> Result<Response, Fault
 #[derive(Default, Deserialize)]
 pub(crate) struct SavedQuery {
     saved: Option<Saved>,
+    /// What was saved, where that is critical.
+    entry: Option<RecordId>,
     /// Set where nobody was admitted, because this resident is known.
     known: Option<News>,
     /// After how many entries, how many are shown, and how many versions of each.
@@ -110,7 +113,7 @@ pub(crate) async fn resident(
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
     let shown = Shown::of(query.after, query.entries, query.versions);
     Ok(match kiosk.work(move |workspace| workspace.resident(&on, id, shown)).await? {
-        Ok(resident) => residents::resident(shell, resident, query.saved, query.known),
+        Ok(resident) => residents::resident(shell, resident, (query.saved, query.entry), query.known),
         Err(why) => refused(&why),
     })
 }
@@ -162,11 +165,11 @@ pub(crate) async fn join(
     })
 }
 
-/// What somebody has to look at, with why a decision was not saved.
+/// What somebody has to look at, with why a decision about which was not saved, and what was chosen.
 pub(crate) async fn show_reviews(
     kiosk: &Kiosk,
     query: &SavedQuery,
-    not_saved: Option<&NotSaved>,
+    not_saved: Option<(NotSaved, ReviewId, Answers)>,
 ) -> Result<Response, Fault> {
     let (saved, after) = (query.saved.is_some(), query.after.unwrap_or(0));
     let Some((shell, on)) = open_shell(kiosk).await? else { return Ok(to_start()) };

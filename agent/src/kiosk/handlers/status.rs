@@ -107,6 +107,7 @@ pub(crate) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, Fau
             (Some(link), Some(since))
         }
     };
+    let copy_trouble = copy_trouble(&line);
     Ok(Json(Status {
         state,
         link,
@@ -134,7 +135,7 @@ pub(crate) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, Fau
         must_encrypt: line.sync.held == Some(Hold::NotEncrypted),
         no_progress_seconds: line.sync.still.map(|still| still.as_secs()),
         storage_trouble: line.storage_trouble,
-        copy_trouble: line.sync.copy.as_ref().map(|trouble| copy_trouble(trouble, !line.loading)),
+        copy_trouble,
         reader: line.reader,
         time_zone: line.time.zone.name().map(str::to_owned),
         time_zone_trouble: time_zone(&line.time),

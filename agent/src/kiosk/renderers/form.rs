@@ -13,7 +13,8 @@ use super::field::{Control, FieldView};
 use super::shell::{Shell, answer, capital};
 use super::words::Weight;
 use crate::workspace::view::{
-    Answered, CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SEEN, Struck, Typed, units_of,
+    Answered, CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SAME, SEEN, Struck, Typed,
+    units_of,
 };
 
 #[derive(Template)]
@@ -206,8 +207,15 @@ impl FormView {
         match (self.admits(), self.alike.len()) {
             (true, 0 | 1) => "Different person: admit".to_owned(),
             (true, _) => "None of these: admit".to_owned(),
-            (false, _) => save_with(&self.alike),
+            (false, _) if self.is_a_number() => save_with(&self.alike),
+            (false, 0 | 1) => "Different person: save".to_owned(),
+            (false, _) => "None of these: save".to_owned(),
         }
+    }
+
+    /// Whether one of those who are known, or whose place one took, has a number that was typed.
+    pub(crate) fn is_a_number(&self) -> bool {
+        !Known::numbers_of(&self.alike).is_empty()
     }
 
     /// Whether somebody is admitted with the number of somebody known: as a rule that is the same person, or a slip.

@@ -1,12 +1,12 @@
 //! The list of residents, one resident's page, and what was charted as pages list it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
 use carepost_protocol::day;
-use carepost_protocol::id::PatientId;
+use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::text::{family_name, fold, initials_of_family};
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use super::shell::{Shell, answer, sentence, status_of};
 use super::words::{self, Weight};
 use crate::workspace::News;
 use crate::workspace::view::{
-    Answered, Mark, Refused, Resident, ResidentPage, Residents, Shown, Unfinished, Who,
+    Answered, Entry, Mark, Refused, Resident, ResidentPage, Residents, Shown, Unfinished, Who,
 };
 
 /// What was saved just before a page was opened, as its address says it.
@@ -29,6 +29,10 @@ pub(crate) enum Saved {
     /// That an entry was charted in error.
     Struck,
     Discharged,
+    Readmitted,
+    Admitted,
+    /// Who a resident is, or where.
+    Edited,
     /// That two are one person.
     Joined,
 }
@@ -39,6 +43,10 @@ struct Card {
     name: String,
     room: Option<String>,
     born: Option<String>,
+    /// Where another card says the same.
+    mrn: Option<String>,
+    /// Of what two values were saved.
+    contested: Option<String>,
     /// How many have this last name, where there is more than one.
     alert: Option<String>,
     mark: Option<Mark>,
@@ -112,12 +120,14 @@ pub(crate) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
         .filter(|(_, family)| letter.is_none_or(|letter| family.letters.contains(&letter)))
         .map(|(resident, family)| {
             let named = named.get(family.key.as_str()).copied().unwrap_or_default();
-            card(resident, family, named)
+            card(resident, family, named, &residents.contested)
         })
         .collect();
     let typed = if let Who::Found(typed) = &who { typed.clone() } else { String::new() };
     let discharged = residents.discharged.into_iter();
-    let discharged = discharged.map(|resident| card(resident, &Family::of(""), 0)).collect();
+    let mut discharged: Vec<Card> =
+        discharged.map(|resident| card(resident, &Family::of(""), 0, &residents.contested)).collect();
+    tell_apart(cards.iter_mut().chain(&mut discharged).collect());
     let more = residents.more || cards.len() > LONG_LIST;
     cards.truncate(LONG_LIST);
     answer(
@@ -141,15 +151,33 @@ pub(crate) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
 }
 
 /// `named` is how many of the list have that family name.
-fn card(resident: Resident, family: &Family, named: usize) -> Card {
+fn card(
+    resident: Resident,
+    family: &Family,
+    named: usize,
+    contested: &BTreeMap<PatientId, Vec<String>>,
+) -> Card {
     let Resident { document: resident, mark } = resident;
     Card {
+        contested: contested.get(&resident.id).map(|labels| labels.join(", ")),
         id: resident.id.to_string(),
         name: resident.name,
         room: resident.room,
         born: resident.date_of_birth.as_deref().map(day::shown),
+        mrn: Some(resident.mrn).filter(|mrn| !mrn.is_empty()),
         alert: (named > 1).then(|| format!("{named} named {}", family.name)),
         mark,
+    }
+}
+
+/// Leaves the MRN where another card says all else alike.
+fn tell_apart(cards: Vec<&mut Card>) {
+    let says = |card: &Card| (card.name.clone(), card.room.clone(), card.born.clone());
+    let mut alike: HashMap<_, usize> = HashMap::new();
+    cards.iter().for_each(|card| *alike.entry(says(card)).or_default() += 1);
+    for card in cards {
+        let is_alone = alike.get(&says(card)) == Some(&1);
+        card.mrn.take_if(|_| is_alone);
     }
 }
 
@@ -180,6 +208,8 @@ struct ResidentTemplate {
     /// Before which day entries are on the server alone.
     older_before: Option<String>,
     saved: Option<Saved>,
+    /// What is critical of it.
+    critical: Vec<String>,
     /// Set where nobody was admitted, because this resident is known: what became of what is new about them.
     known: Option<&'static str>,
 }
@@ -187,7 +217,7 @@ struct ResidentTemplate {
 pub(crate) fn resident(
     shell: Shell,
     mut page: ResidentPage,
-    saved: Option<Saved>,
+    (saved, entry): (Option<Saved>, Option<RecordId>),
     known: Option<News>,
 ) -> Response {
     let id = page.resident.document.id;
@@ -196,8 +226,12 @@ pub(crate) fn resident(
     };
     // On the resident's own page the name is not said again.
     page.unfinished.iter_mut().chain(&mut page.dropped).for_each(|begun| begun.resident = None);
+    let shown = page.entries.iter().flat_map(|charted| &charted.counts);
+    let critical = shown.filter(|shown| Some(shown.record) == entry).flat_map(Entry::critical);
+    let critical = critical.map(|answer| format!("{} {}", answer.label, answer.words)).collect();
     let page = ResidentTemplate {
         id,
+        critical,
         person: Person::of(&page.resident.document),
         more_entries: page.more_entries.map(address),
         more_versions: page.more_versions.map(address),

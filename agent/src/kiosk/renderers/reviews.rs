@@ -9,7 +9,7 @@ use super::form::{Person, save_with};
 use super::shell::{Shell, answer, capital, status_of_save};
 use super::words::Weight;
 use crate::workspace::view::{
-    Answered, Attention, Join, Known, Mark, NotSaved, Part, Question, Review, Todo,
+    Answered, Attention, BASE, Join, Known, Mark, NotSaved, Part, Question, Review, Todo,
 };
 
 #[derive(Template)]
@@ -35,10 +35,30 @@ struct ReviewsPage {
     next: Option<usize>,
     not_saved: Option<String>,
     saved: bool,
+    /// What was chosen in a review that was not saved.
+    chosen: Option<(ReviewId, Vec<(String, String)>)>,
+}
+
+impl ReviewsPage {
+    /// Whether a value was chosen, of the version that is shown.
+    fn is_chosen(&self, review: &Review, field: &str, at: &usize) -> bool {
+        let sent = self.chosen.as_ref().filter(|(id, _)| *id == review.id);
+        let says = |key: &str, text: &str| {
+            sent.is_some_and(|(_, sent)| sent.iter().any(|(name, said)| name == key && said == text))
+        };
+        says(BASE, &review.base.to_string()) && says(field, &at.to_string())
+    }
 }
 
 /// The page keeps what is chosen on it, so it does not follow changes by itself.
-pub(crate) fn reviews(shell: Shell, part: Part<Review>, why: Option<&NotSaved>, saved: bool) -> Response {
+pub(crate) fn reviews(
+    shell: Shell,
+    part: Part<Review>,
+    refused: Option<(NotSaved, ReviewId, Vec<(String, String)>)>,
+    saved: bool,
+) -> Response {
+    let (why, chosen) = refused.map(|(why, id, sent)| (why, (id, sent))).unzip();
+    let why = why.as_ref();
     let status = why.map_or(StatusCode::OK, status_of_save);
     let not_saved = why.map(|why| match why {
         NotSaved::Answers(faults) | NotSaved::Doubts(faults) => {
@@ -59,7 +79,7 @@ pub(crate) fn reviews(shell: Shell, part: Part<Review>, why: Option<&NotSaved>, 
             values.for_each(|value| value.by = capital(&value.by));
         }
     }
-    answer(status, &ReviewsPage { shell, reviews, next: part.next, not_saved, saved })
+    answer(status, &ReviewsPage { shell, reviews, next: part.next, not_saved, saved, chosen })
 }
 
 /// What two residents have of a field.

@@ -4,10 +4,11 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use carepost_agent_core::session::Asked;
+use carepost_protocol::day;
 use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::zone::Zone;
+use carepost_protocol::zone::{WallClock, Zone};
 
 use super::words::{self, Moment, Sentence, Weight};
 use crate::workspace::view::{
@@ -115,6 +116,12 @@ impl Shell {
     /// A time as this page shows it.
     pub(crate) fn time(&self, at: &Timestamp) -> Moment {
         Moment::new(*at, &self.zone)
+    }
+
+    /// The same where a minute does not tell it from another.
+    pub(crate) fn to_the_second(&self, at: &Timestamp) -> String {
+        let WallClock { day, time, of, .. } = self.zone.clock(*at);
+        format!("{} {time} {of}", day::shown(&day))
     }
 }
 

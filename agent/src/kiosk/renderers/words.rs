@@ -12,7 +12,7 @@ use carepost_protocol::zone::{WallClock, Zone};
 
 use crate::workspace::REVIEWS_COUNTED;
 use crate::workspace::times::{TimeHere, Whose};
-use crate::workspace::view::{CopyTrouble, Link, Sending, StatusLine};
+use crate::workspace::view::{Link, Sending, StatusLine};
 
 /// How much a sentence of the status line matters; each has its own icon and word beside its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,16 +83,18 @@ pub(crate) fn storage(line: &StatusLine) -> Vec<Sentence> {
     line.storage_trouble.iter().map(|why| Sentence::plain(Weight::Trouble, words(why))).collect()
 }
 
-/// The status line, what matters most first.
+/// The status line, what matters most first. Where nothing can be saved, whatever says that charting goes on, or that
+/// all is well, would contradict that: it is left out.
 pub(crate) fn status(line: &StatusLine) -> Vec<Sentence> {
-    let mut sentences = Vec::new();
     if let Some(why) = &line.storage_trouble {
         let words = format!(
             "This device cannot save: {}. Do not chart here: write it on paper, use another device and call IT.",
             why.trim_end_matches('.')
         );
-        sentences.push(Sentence::plain(Weight::Trouble, words));
+        let cannot_save = Sentence::plain(Weight::Trouble, words);
+        return [Some(cannot_save), reader(line.reader)].into_iter().flatten().collect();
     }
+    let mut sentences = Vec::new();
     let counted = line.reviews >= REVIEWS_COUNTED as u64;
     let look = if counted {
         Some(format!("{REVIEWS_COUNTED} or more questions need a look"))
@@ -103,8 +105,7 @@ pub(crate) fn status(line: &StatusLine) -> Vec<Sentence> {
     let attention = attention.map(|words| format!("{words}. Tell your charge nurse."));
     sentences.extend(attention.map(|words| Sentence::plain(Weight::Trouble, words).leading_to("/attention")));
     sentences.extend(line.sync.held.map(|hold| held(hold, line.encryption.as_ref())));
-    let copy = line.sync.copy.as_ref().map(|trouble| copy_trouble(trouble, !line.loading));
-    sentences.extend(copy.map(|words| Sentence::plain(Weight::Trouble, words)));
+    sentences.extend(copy_trouble(line).map(|words| Sentence::plain(Weight::Trouble, words)));
     if let Some(still) = line.sync.still {
         let words = format!(
             "Connected, but nothing has been sent or received for {}. What you chart is kept here. Call IT.",
@@ -152,10 +153,12 @@ fn held(hold: Hold, encryption: Option<&Encryption>) -> Sentence {
     Sentence::plain(Weight::Trouble, words)
 }
 
-/// Why nothing new arrives here. With a copy, charting goes on.
-pub(crate) fn copy_trouble(trouble: &CopyTrouble, has_copy: bool) -> String {
-    let still = if has_copy { " You can keep charting." } else { "" };
-    format!("Nothing new arrives here: {}.{still} Call IT.", trouble.words())
+/// Why nothing new arrives here. With a copy, charting goes on where anything can be saved.
+pub(crate) fn copy_trouble(line: &StatusLine) -> Option<String> {
+    let why = line.sync.copy.as_ref()?.words();
+    let goes_on = !line.loading && line.storage_trouble.is_none();
+    let still = if goes_on { " You can keep charting." } else { "" };
+    Some(format!("Nothing new arrives here: {why}.{still} Call IT."))
 }
 
 /// A document that is not here may matter: where it can be read is said.

@@ -6,6 +6,7 @@ mod render;
 mod serve;
 mod workspace;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,6 +173,7 @@ fn residents() -> Residents {
     Residents {
         residents: list.collect(),
         discharged: Vec::new(),
+        contested: BTreeMap::new(),
         more: false,
         may_admit: true,
         complete: true,
@@ -224,6 +226,7 @@ fn form_page(answers: &[(&str, &str)]) -> FormPage {
         discharged: None,
         since: None,
         zone: chicago(),
+        now: Timestamp::EPOCH,
         sent: PhiMode::Full,
     }
 }
@@ -269,6 +272,7 @@ fn resident_page() -> ResidentPage {
     ResidentPage {
         resident: Resident { document: resident(4, "Mary Smith", "104"), mark: None },
         also: Vec::new(),
+        contested: Vec::new(),
         may_edit: true,
         workflows: vec![Arc::new(every_type())],
         entries: vec![

@@ -101,11 +101,12 @@ async fn hostile_names_and_labels_stay_words() {
         read(reviews::reviews(
             shell(&calm()),
             Part::of(reviews, 0),
-            Some(&NotSaved::NotTaken(evil.to_owned())),
+            Some((NotSaved::NotTaken(evil.to_owned()), ReviewId::from_bytes([7; 16]), Vec::new())),
             false,
         ))
         .await,
-        read(of_residents::resident(shell(&status), page, Some(of_residents::Saved::Entry), None)).await,
+        read(of_residents::resident(shell(&status), page, (Some(of_residents::Saved::Entry), None), None))
+            .await,
         form(FormView::returned(asked.clone(), &NotSaved::Answers(faults))).await,
         form(FormView::returned(asked.clone(), &NotSaved::NotTaken(evil.to_owned()))).await,
         form(FormView::returned(
@@ -260,7 +261,7 @@ async fn a_list_that_is_still_loading_never_says_none() {
     assert!(html.contains("Still loading") && !html.contains("no residents"), "{html}");
     let page =
         ResidentPage { entries: Vec::new(), workflows: Vec::new(), complete: false, ..resident_page() };
-    let html = read(of_residents::resident(shell(&calm()), page, None, None)).await;
+    let html = read(of_residents::resident(shell(&calm()), page, (None, None), None)).await;
     assert!(html.contains("Still loading") && !html.contains("Nothing has been charted"), "{html}");
 }
 
@@ -269,7 +270,7 @@ async fn marks_say_how_far_an_entry_has_come() {
     let html = read(of_residents::resident(
         shell(&offline()),
         resident_page(),
-        Some(of_residents::Saved::Entry),
+        (Some(of_residents::Saved::Entry), None),
         None,
     ))
     .await;
@@ -292,6 +293,16 @@ async fn a_screen_about_to_lock_counts_down() {
     let html = read(page::bare(Shell::new(1, &soon, &calm()))).await;
     assert!(html.contains(r#"data-left="18""#) && html.contains("What you typed is kept"), "{html}");
     assert!(!read(page::bare(shell(&calm()))).await.contains("data-left"));
+}
+
+#[tokio::test]
+async fn cards_that_say_the_same_are_told_apart_by_the_mrn_and_no_others() {
+    let twin = PatientDocument { mrn: "GY-0099".to_owned(), ..resident(4, "Mary Smith", "104") };
+    let mut list = residents();
+    list.residents.push(Resident { document: twin, mark: None });
+    let html = read(of_residents::residents(shell(&calm()), list, Who::Here, None)).await;
+    assert!(html.contains("MRN GY-0004") && html.contains("MRN GY-0099"), "{html}");
+    assert!(!html.contains("MRN GY-0002"), "{html}");
 }
 
 #[test]

@@ -31,6 +31,7 @@ use crate::workspace::view::{NotSaved, Refused, SessionKey, Who};
 use crate::workspace::{Workspace, WorkspaceParts};
 
 mod admission;
+mod conflicts;
 mod durable;
 mod finding;
 mod forms;

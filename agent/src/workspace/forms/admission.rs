@@ -1,5 +1,5 @@
 //! Duplicate checks: who may be somebody that is here already, asked before a resident is admitted, and answered
-//! without admitting anybody; and whose number another has, asked before an edit gives it to somebody.
+//! without admitting anybody; and asked before an edit makes two alike, or gives one the number of another.
 
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::day::Today;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::drafts::laid_over;
 use super::{Access, Asks, Forms, resident_form, storage};
-use crate::workspace::view::{CARRIED, CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, Typed};
+use crate::workspace::view::{CARRIED, CONFIRMED, Form, Known, NotSaved, Refused, SAME, SessionKey, Typed};
 
 /// What becomes of what was typed about whoever was to be admitted, and is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +33,8 @@ pub enum News {
 const ASKED: usize = 6;
 
 impl Forms {
-    /// Whether whoever is admitted may be somebody the device knows, in care or not, or whoever is edited is given
-    /// the number of one, about whom the question was not answered yet.
+    /// Whether whoever is admitted may be somebody the device knows, in care or not, or whoever is edited may be since
+    /// or is given the number of one, about whom the question was not answered yet.
     pub(super) fn is_nobody_here(
         &self,
         permit: &Permit<ReadPatients>,
@@ -43,9 +43,7 @@ impl Forms {
         answers: &Typed,
     ) -> Result<(), NotSaved> {
         let alike = match (change.kind, edited) {
-            (ChangeKind::Patch, Some(edited)) => {
-                self.reader.with_a_number_of(permit, edited, &change.fields)?
-            }
+            (ChangeKind::Patch, Some(edited)) => self.reader.newly_alike(permit, edited, &change.fields)?,
             (ChangeKind::Create, _) if change.supersedes.is_none() => {
                 let mut admitted = PatientDocument::new(PatientId::from_bytes([0; 16]));
                 admitted.set_all(&change.fields);
@@ -58,7 +56,7 @@ impl Forms {
         self.are_answered(permit, alike, answers)
     }
 
-    /// Asks about these people, unless somebody said of each that it is another.
+    /// Asks about these people, unless somebody said of each that it is another, or that they may be one.
     pub(super) fn are_answered(
         &self,
         permit: &Permit<ReadPatients>,
@@ -66,8 +64,10 @@ impl Forms {
         answers: &Typed,
     ) -> Result<(), NotSaved> {
         alike.truncate(ASKED);
-        let is_answered =
-            |known: &Known| answers.iter().any(|(key, text)| key == CONFIRMED && *text == known.another());
+        let is_answered = |known: &Known| {
+            let mut said = answers.iter().filter(|(key, _)| key == CONFIRMED).map(|(_, text)| text);
+            said.any(|text| text == SAME || *text == known.another())
+        };
         if alike.iter().all(is_answered) {
             return Ok(());
         }

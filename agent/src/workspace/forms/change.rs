@@ -16,7 +16,7 @@ use super::prepare::{Amends, Makes, Prepared};
 use super::seen::Seen;
 use super::{Forms, settled, storage};
 use crate::outbox::Entry;
-use crate::workspace::view::{CARRIED, CONFIRMED, DISCHARGED, NotSaved, REASON, Typed, units_of};
+use crate::workspace::view::{CARRIED, CONFIRMED, DISCHARGED, NotSaved, REASON, SAME, Typed, units_of};
 
 /// Equal entries within this time are looked at.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -74,6 +74,9 @@ impl Forms {
         change.confirmed = confirmed(answers, doubts)?;
         // The server weighs against now as well: a time that has merely passed since is no slip that nobody looked at.
         change.confirmed.extend(left.into_iter().map(|doubt| doubt.field));
+        if collection == Collection::Patients {
+            change.confirmed.extend(others(answers));
+        }
         Ok(change)
     }
 
@@ -122,7 +125,7 @@ impl Prepared {
     ) -> Result<(Answers, Option<u64>), NotSaved> {
         let (zone, units, today) = (&self.zone, units_of(answers), Today::of(Some(&self.zone), now));
         let asked = answers.iter().filter(|(key, _)| key != CONFIRMED && !CARRIED.contains(&key.as_str()));
-        let (asked, wrong_times) = settled(zone, &self.workflow, &self.filled, asked);
+        let (asked, wrong_times) = settled((zone, now), &self.workflow, &self.filled, asked);
         let meant: Vec<(&str, Cow<'_, str>)> =
             asked.iter().map(|(key, text)| (*key, self.meant(key, text, units))).collect();
         let typed: Vec<(&str, &str)> = meant.iter().map(|(key, text)| (*key, text.as_ref())).collect();
@@ -234,6 +237,15 @@ fn resident(
     }
     let doubts = patient::doubts(&values, &Map::new(), today);
     if faults.is_empty() { Ok(Answers { values, doubts }) } else { Err(faults) }
+}
+
+/// Those of whom it was said that somebody is another person.
+fn others(answers: &Typed) -> Vec<String> {
+    let said = answers.iter().filter(|(key, _)| key == CONFIRMED).map(|(_, text)| text);
+    if said.clone().any(|text| text == SAME) {
+        return Vec::new();
+    }
+    said.filter(|text| Change::is_another(text)).cloned().collect()
 }
 
 /// The fields of what was doubtful and confirmed; an answer that was changed since is asked about again.

@@ -110,7 +110,8 @@ impl LastSave {
     }
 
     fn kept(&self, record: RecordId) -> Kept {
-        Kept { about: self.about.unwrap_or_else(|| record.into()), is_critical: self.is_critical }
+        let about = self.about.unwrap_or_else(|| record.into());
+        Kept { record, about, is_critical: self.is_critical }
     }
 }
 
@@ -199,6 +200,7 @@ impl Forms {
             has_form: prepared.has_form,
             author: prepared.author,
             zone: prepared.zone,
+            now: reader.clock.now(),
             sent: reader.phi_mode(),
         })
     }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use carepost_protocol::facility::PhiMode;
 use carepost_protocol::id::PatientId;
-use carepost_protocol::patient::{numbers, same_numbers};
+use carepost_protocol::patient::{may_be_one, numbers, same_numbers};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
 use serde_json::{Map, Value};
@@ -13,6 +14,26 @@ use super::residents::present_in;
 use crate::workspace::view::{Known, Refused};
 
 impl Reader {
+    /// The others who may be a resident since an edit: whom these values make alike, or of whom they give a number. Where
+    /// names are not sent, none are alike.
+    pub(crate) fn newly_alike(
+        &self,
+        permit: &Permit<ReadPatients>,
+        resident: &PatientDocument,
+        values: &Map<String, Value>,
+    ) -> Result<Vec<Known>, Refused> {
+        if self.phi_mode() != PhiMode::Full {
+            return self.with_a_number_of(permit, resident, values);
+        }
+        let (given, mut edited) = (numbers_of(resident, values), resident.clone());
+        edited.set_all(values);
+        let is_new = |given: &PatientDocument, other: &PatientDocument| {
+            same_numbers(given, other).next().is_some()
+                || may_be_one(&edited, other) && !may_be_one(resident, other)
+        };
+        self.others_as(permit, &given, is_new)
+    }
+
     /// The others who have a number that these values give a resident: about another's that stands a review asks.
     pub(crate) fn with_a_number_of(
         &self,
@@ -23,9 +44,7 @@ impl Reader {
         if !numbers().any(|number| values.contains_key(number.key)) {
             return Ok(Vec::new());
         }
-        let mut given = PatientDocument { mrn: String::new(), medicare: None, ..resident.clone() };
-        given.set_all(values);
-        self.with_the_number_of(permit, &given)
+        self.with_the_number_of(permit, &numbers_of(resident, values))
     }
 
     /// The others who have a number of a resident's, which is one person's, or took the place of somebody who had it.
@@ -34,9 +53,17 @@ impl Reader {
         permit: &Permit<ReadPatients>,
         resident: &PatientDocument,
     ) -> Result<Vec<Known>, Refused> {
-        let has_one =
-            |one: &PatientDocument, other: &PatientDocument| same_numbers(one, other).next().is_some();
-        let mut others = self.known_as(permit, resident, has_one)?;
+        self.others_as(permit, resident, |one, other| same_numbers(one, other).next().is_some())
+    }
+
+    /// As [`Self::known_as`], of others than the resident, and whoever took the resident's place.
+    fn others_as(
+        &self,
+        permit: &Permit<ReadPatients>,
+        resident: &PatientDocument,
+        holds: impl Fn(&PatientDocument, &PatientDocument) -> bool,
+    ) -> Result<Vec<Known>, Refused> {
+        let mut others = self.known_as(permit, resident, holds)?;
         let is_another = |id| id != resident.id && Some(id) != resident.replaced_by;
         others.retain(|known| is_another(known.resident.id));
         Ok(others)
@@ -70,4 +97,11 @@ impl Reader {
         known.sort_by_key(|known| (!known.resident.is_active, known.resident.id));
         Ok(known)
     }
+}
+
+/// A resident with the numbers alone that these values give.
+fn numbers_of(resident: &PatientDocument, values: &Map<String, Value>) -> PatientDocument {
+    let mut given = PatientDocument { mrn: String::new(), medicare: None, ..resident.clone() };
+    given.set_all(values);
+    given
 }

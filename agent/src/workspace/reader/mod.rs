@@ -82,6 +82,7 @@ impl Reader {
         Ok(ResidentPage {
             also: replaced?.into_iter().flatten().map(|resident| resident.document).collect(),
             resident,
+            contested: self.contested(permit, Some(id))?.remove(&id).unwrap_or_default(),
             may_edit: permits.manage.is_some(),
             workflows: if permits.chart.is_some() { workflows.offered() } else { Vec::new() },
             entries,

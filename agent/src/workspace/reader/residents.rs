@@ -48,7 +48,8 @@ impl Reader {
         residents.truncate(most);
         discharged.truncate(most);
         let (unfinished, dropped) = (Vec::new(), None);
-        Ok(Residents { residents, discharged, more, may_admit, complete, unfinished, dropped })
+        let contested = self.contested(permit, None)?;
+        Ok(Residents { residents, discharged, contested, more, may_admit, complete, unfinished, dropped })
     }
 
     /// The residents, in care or not, as the device knows them: whom the server changed last first.

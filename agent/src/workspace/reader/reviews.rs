@@ -1,5 +1,7 @@
 //! Open reviews: what somebody has to look at, conflicts, possible duplicates, corrections side by side.
 
+use std::collections::BTreeMap;
+
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{PatientId, RecordId, ReviewId};
 use carepost_protocol::record::{
@@ -56,6 +58,28 @@ impl Reader {
         let known = self.mirror.review(read, id).map_err(storage)?;
         let open = known.filter(|review| review.resolved.is_none() && !is_decided);
         open.ok_or(Refused::NoSuchReview)
+    }
+
+    /// What each resident's fields are called of which two values were saved, as far as reviews are counted; of one
+    /// resident, all.
+    pub(super) fn contested(
+        &self,
+        read: &Permit<ReadPatients>,
+        of: Option<PatientId>,
+    ) -> Result<BTreeMap<PatientId, Vec<String>>, Refused> {
+        let decided = self.decided_here(read)?;
+        let open = match of {
+            Some(id) => self.mirror.open_reviews_of(read, id),
+            None => self.mirror.open_reviews(read, COUNTED + decided.len()),
+        };
+        let mut open = open.map_err(storage)?;
+        open.retain(|review| decided.iter().all(|edit| edit.record != review.id.into()));
+        let fields = |review: ReviewDocument| {
+            let labels = review.fields.iter().map(|it| resident_form::label(&it.field)).collect();
+            (review.patient_id, labels)
+        };
+        let conflicts = open.into_iter().filter(|review| review.kind == ReviewKind::Conflict);
+        Ok(conflicts.map(fields).collect())
     }
 
     /// The decisions about reviews that were made here and wait for the server.

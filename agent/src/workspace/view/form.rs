@@ -20,6 +20,8 @@ pub type Typed = [(String, String)];
 pub const SEEN: &str = "_seen";
 /// The answer in which a form says which doubts about its answers were confirmed, one each.
 pub const CONFIRMED: &str = "_confirmed";
+/// What is confirmed of whoever may be somebody who is known: where neither is said to be another, a review asks.
+pub const SAME: &str = "may be the same person";
 /// With a field's key after it, the answer that says which is meant of the two moments that clocks show at a time.
 pub const OFFSET: &str = "_offset_";
 /// What is confirmed of an entry about somebody who was discharged.
@@ -101,6 +103,8 @@ pub struct FormPage {
     pub since: Option<Since>,
     /// In which zone its times are.
     pub zone: Zone,
+    /// When it is shown: a time of day that was typed alone is that day's.
+    pub now: Timestamp,
     /// How much of a resident is sent here.
     pub sent: PhiMode,
 }
@@ -148,6 +152,8 @@ pub struct Since {
 /// A form's answers that are durable on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kept {
+    /// As what they are kept.
+    pub record: RecordId,
     /// Whom they are about.
     pub about: PatientId,
     /// Whether one of them is critical.

@@ -320,7 +320,8 @@ async fn what_is_done_is_answered_as_done_where_the_looks_at_who_is_named_cannot
     let nurse = server.user("nina", Role::Rn, facility).await;
     let token = server.token(nurse).await;
     let admit = async || {
-        let body = json!({"facility_id": facility, "name": "Ada Example", "confirmed": ["name"]});
+        let body = json!({"facility_id": facility, "name": "Ada Example", "medicare": "1EG4-TE5-MK73",
+            "confirmed": ["name"]});
         let (status, patient) = server.post("/api/v1/patients", Some(&token), &body).await;
         assert_eq!(status, StatusCode::CREATED, "{patient}");
         patient["may_be"].as_array().map_or(0, Vec::len)

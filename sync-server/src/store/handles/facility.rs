@@ -192,18 +192,28 @@ impl FacilityStore {
         self.store.read(AccessScope::Facility(self.scope), read).await
     }
 
-    /// Who of the facility may be somebody who is to be admitted there, in care or not: those who were there first lead.
-    /// Nobody where one has the MRN (`patient::holder`): the admission is refused for that, and nothing has to be asked.
+    /// Who of the facility may be somebody who is to be admitted there, or since an edit of what they `had`, in care or
+    /// not: those who were there first lead. Nobody where one has the MRN (`patient::holder`): it is refused for that, and
+    /// nothing has to be asked.
     ///
     /// # Errors
     /// As [`Self::records`].
-    pub async fn alike(&self, permit: &Permit<ReadPatients>, asked: Patient) -> Result<Vec<Patient>> {
+    pub async fn alike(
+        &self,
+        permit: &Permit<ReadPatients>,
+        had: Option<Patient>,
+        asked: Patient,
+    ) -> Result<Vec<Patient>> {
         self.permitted(permit)?;
         let read = move |tx: &Tx<'_>| {
             if patient::holder(tx, &asked)?.is_some() {
                 return Ok(Vec::new());
             }
-            let alike = patient::alike(tx, &asked)?.into_iter().map(|id| patient::find(tx, id));
+            let alike = match &had {
+                Some(had) => patient::newly_alike(tx, had, &asked)?,
+                None => patient::alike(tx, &asked)?,
+            };
+            let alike = alike.into_iter().map(|id| patient::find(tx, id));
             Ok(alike.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
         };
         self.store.read(AccessScope::Facility(self.scope), read).await

@@ -345,13 +345,50 @@ pub(in crate::store) fn alike(tx: &Tx<'_>, admitted: &Patient) -> Result<Vec<Pat
     in_order(tx, admitted, found)
 }
 
-/// Residents of the facility who have a number that the resident was given, or any of the resident's where they are in
-/// care, or a person of their own, again: those whose own open review does not ask about the resident already.
-pub(in crate::store) fn newly_numbered(tx: &Tx<'_>, had: &Patient, of: &Patient) -> Result<Vec<PatientId>> {
+/// Those about whom a review asks when somebody is admitted: not who was said to be another, unless they have one
+/// number, which is one person's.
+pub(in crate::store) fn asked_about(
+    tx: &Tx<'_>,
+    admitted: &Patient,
+    is_another: impl Fn(PatientId) -> bool,
+) -> Result<Vec<PatientId>> {
+    let of_number = in_order(tx, admitted, numbered(tx, admitted, |_| true)?)?;
+    let mut alike = alike(tx, admitted)?;
+    alike.retain(|id| of_number.contains(id) || !is_another(*id));
+    Ok(alike)
+}
+
+/// The same when somebody is edited: about those who have a number that the resident was given, or any of the
+/// resident's where they are in care, or a person of their own, again; and about those whom the edit makes
+/// [alike](newly_alike). Not about whom their own open review asks already.
+pub(in crate::store) fn newly_asked_about(
+    tx: &Tx<'_>,
+    had: &Patient,
+    of: &Patient,
+    is_another: impl Fn(PatientId) -> bool,
+) -> Result<Vec<PatientId>> {
     let is_back = of.is_active && !had.is_active || of.replaced_by != had.replaced_by;
-    let found = numbered(tx, of, |number| is_back || !number.is_same(had, of))?;
-    let found = in_order(tx, of, found)?;
+    let of_number = numbered(tx, of, |number| is_back || !number.is_same(had, of))?;
+    let mut found = in_order(tx, of, of_number)?;
+    for alike in newly_alike(tx, had, of)? {
+        if !found.contains(&alike) && !is_another(alike) {
+            found.push(alike);
+        }
+    }
     not_asking(tx, of.id, found)
+}
+
+/// Who may be the resident since an edit of the name, the birthday or the room, and might not be before.
+pub(in crate::store) fn newly_alike(tx: &Tx<'_>, had: &Patient, of: &Patient) -> Result<Vec<PatientId>> {
+    let is_same =
+        had.name == of.name && had.date_of_birth == of.date_of_birth && room_key(had) == room_key(of);
+    if is_same || of.replaced_by.is_some() {
+        return Ok(Vec::new());
+    }
+    let before = alike(tx, had)?;
+    let mut found = alike(tx, of)?;
+    found.retain(|id| !before.contains(id));
+    Ok(found)
 }
 
 /// Residents of the facility who have the same MRN.

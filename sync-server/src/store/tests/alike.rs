@@ -46,6 +46,46 @@ async fn whom_a_kiosk_would_ask_about_a_review_asks_about() {
 }
 
 #[tokio::test]
+async fn who_was_said_to_be_another_is_not_asked_about_again_and_whom_an_edit_makes_alike_is() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let (mut hall, now) = (world.kiosk(&tenant, 1).await, world.now());
+    let [first, second, third, numbered, fifth] = [1, 2, 3, 4, 5].map(|n| hall.made(n, now));
+    let bea = || json!({"name": "Bea Example"});
+    let of_number = || json!({"name": "Bea Example", "medicare": "1EG4-TE5-MK73"});
+    let another = |fields: Value, than: &[RecordId]| {
+        let confirmed = than.iter().map(|id| Change::another((*id).into())).collect();
+        Change { confirmed, ..hall.admission(&tenant, fields, now) }
+    };
+    let changes = [
+        another(of_number(), &[]),
+        another(bea(), &[first]),
+        // One of them she was not shown.
+        another(bea(), &[first]),
+        another(of_number(), &[first, second, third]),
+        another(json!({"name": "Cy Other"}), &[]),
+    ];
+    let asked = [APPLIED, APPLIED, MERGED, MERGED, APPLIED];
+    assert_eq!(verdicts(&world.push(&mut hall, &changes).await.unwrap()), asked);
+    let others = async |of: RecordId| {
+        let reviews = open_reviews(&world, &tenant).await;
+        reviews.into_iter().find(|review| review.record == of).map(|review| review.others)
+    };
+    assert_eq!(others(third).await, Some(vec![second]));
+    assert_eq!(others(numbered).await, Some(vec![first]), "one number is one person's");
+
+    let named = |said: &[RecordId]| {
+        let confirmed = said.iter().map(|id| Change::another((*id).into())).collect();
+        Change { confirmed, ..hall.edit(&tenant, fifth.into(), 99, bea(), now.plus_millis(1)) }
+    };
+    let edit = named(&[first, second, third]);
+    assert_eq!(verdicts(&world.push(&mut hall, &[edit]).await.unwrap()), [MERGED]);
+    assert_eq!(others(fifth).await, Some(vec![numbered]), "who is not named is asked about");
+    let moved = hall.edit(&tenant, fifth.into(), 99, json!({"room": "7"}), now.plus_millis(2));
+    assert_eq!(verdicts(&world.push(&mut hall, &[moved]).await.unwrap()), [APPLIED], "nothing new");
+}
+
+#[tokio::test]
 async fn of_one_medicare_number_a_review_asks_until_one_of_two_has_it_no_more() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;

@@ -3,7 +3,7 @@
 use carepost_protocol::wire::heartbeat::{Exposed, Exposure, StepReason};
 
 use super::*;
-use crate::workspace::view::SyncView;
+use crate::workspace::view::{CopyTrouble, SyncView};
 
 fn calm() -> StatusLine {
     let time = TimeHere { zone: Zone::UTC, whose: Whose::Facility };
@@ -90,10 +90,16 @@ fn every_state_has_its_sentence() {
             ],
         ),
         (
-            StatusLine { storage_trouble: Some("the disk is full.".to_owned()), ..calm() },
+            StatusLine {
+                storage_trouble: Some("the disk is full.".to_owned()),
+                link: offline,
+                waiting: 2,
+                rejected: 1,
+                sync: SyncView { copy: Some(CopyTrouble::NoRoom { free_mib: 12 }), ..sync.clone() },
+                ..calm()
+            },
             &[
                 "This device cannot save: the disk is full. Do not chart here: write it on paper, use another device and call IT.",
-                "Connected. Everything is sent.",
             ],
         ),
         (

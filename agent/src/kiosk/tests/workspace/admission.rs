@@ -37,7 +37,9 @@ async fn who_may_be_here_already_is_asked_about_before_anything_is_saved() {
     assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY, "that is yet somebody else");
     let saved = device.send(&again, &format!("name=Mary+Smith&room=112&_confirmed={another}")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
-    assert_eq!(device.entries().len(), 1);
+    // The server is told, so that it asks nobody about that again.
+    let said = device.entries().pop().unwrap().confirmed;
+    assert_eq!((said, device.entries().len()), (vec![format!("another person than {}", patient(4))], 1));
     // Who waits here counts as well.
     let sheet = admission(&device).await;
     let asked = device.send(&sheet, "name=Mary+Smith&room=113").await;
@@ -169,6 +171,39 @@ async fn an_edit_that_takes_anothers_number_asks_whose_it_is_before_it_is_saved(
     let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
     let moved = fields(&sheet.html, &path).replace("room=%31%30%38", "room=109");
     assert_eq!(post(&device.pages, &path, &moved).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn an_edit_that_makes_one_the_namesake_of_another_asks_who_it_is_and_no_other_edit_does() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let path = format!("/residents/{}/edit", patient(2));
+    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
+    let seen = hidden(&sheet.html, "_seen");
+    let edit = format!("_seen={seen}&name=Smith,+Mary&room=102&date_of_birth=&mrn=GY-0002");
+    let asked = device.send(&sheet, &edit).await;
+    assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
+    for words in [
+        "Not saved yet: who is this?",
+        "Somebody known here may be the same person",
+        "GY-0004",
+        "Different person: save",
+        "May be the same person: save",
+    ] {
+        assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
+    }
+    assert!(!asked.body.contains("one number is one person") && device.entries().is_empty());
+    let another = confirmed(&asked.body);
+    // Where it may be, nobody is said to be another: the server then asks.
+    let same = format!("{edit}&_confirmed={}&_confirmed=may+be+the+same+person", another[0]);
+    assert_eq!(device.send(&sheet, &same).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(device.entries().pop().unwrap().confirmed, [""; 0]);
+    // Whoever moves her afterwards is not asked again.
+    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
+    let moved = fields(&sheet.html, &path).replace("room=%31%30%32", "room=109");
+    assert_eq!(post(&device.pages, &path, &moved).await.status, StatusCode::SEE_OTHER);
+    let said = device.entries().pop().unwrap();
+    assert_eq!((said.fields.len(), said.fields["room"].as_str()), (1, Some("109")));
 }
 
 #[tokio::test]
@@ -310,7 +345,8 @@ async fn an_unlikely_birthday_is_asked_about_and_saved_as_confirmed_and_one_answ
     assert_eq!(both.len(), 2, "{}", second.body);
     let saved = device.send(&sheet, &format!("{born}&_confirmed={}", both.join("&_confirmed="))).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
-    assert_eq!(device.entries().pop().unwrap().confirmed, ["date_of_birth"]);
+    let another = format!("another person than {}", patient(4));
+    assert_eq!(device.entries().pop().unwrap().confirmed, ["date_of_birth", another.as_str()]);
     // An edit asks as well, and not again about what stands.
     let path = format!("/residents/{}/edit", patient(2));
     let edit = Sheet::of(&path, open(&device.pages, &path).await.body);

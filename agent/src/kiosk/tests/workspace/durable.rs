@@ -96,3 +96,34 @@ async fn whoever_left_the_screen_while_a_form_was_saved_is_not_led_back_to_it() 
     assert_eq!((start.status, start.header("location")), (StatusCode::OK, ""), "{}", start.body);
     assert_eq!(device.entries().len(), 1);
 }
+
+#[tokio::test]
+async fn nothing_is_saved_in_a_file_to_which_no_path_leads() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let sheet = device.form(4).await;
+    let [path, away] = ["outbox.db", "away.db"].map(|name| device.directory.path().join(name));
+    for is_replaced in [false, true] {
+        std::fs::rename(&path, &away).unwrap();
+        if is_replaced {
+            std::fs::write(&path, "another file").unwrap();
+        }
+        // It is seen before anybody saves, and is news once.
+        let trail = device.workspace.audit_trail();
+        assert!(trail.retry() && !trail.retry());
+        let page = open(&device.pages, "/").await.body;
+        assert!(
+            page.contains("This device cannot save") && page.contains("moved, deleted or replaced"),
+            "{page}"
+        );
+        let refused = device.send(&sheet, ANSWERS).await;
+        assert_eq!(refused.status, StatusCode::INSUFFICIENT_STORAGE);
+        assert!(refused.body.contains("This entry is not saved"), "{}", refused.body);
+        std::fs::rename(&away, &path).unwrap();
+        assert!(trail.retry(), "it is back");
+        assert_eq!(device.agent.status().storage_trouble, None);
+    }
+    assert_eq!(device.entries(), []);
+    assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(device.entries().len(), 1);
+}

@@ -148,6 +148,8 @@ async fn a_correction_asks_what_its_entry_was_asked_and_drops_nothing() {
         assert!(!asks_for(&sheet, "mood"), "{}", sheet.html);
         let saved = device.takes(&sheet, &format!("{GLUCOSE}&_reason=Misread")).await;
         assert!(saved.header("location").contains("critical"), "{}", saved.header("location"));
+        let told = device.shown(saved.header("location")).await;
+        assert!(told.contains("with a critical value: Glucose 412 mg/dL."), "{told}");
         assert_eq!(device.last(), (Some(1), Some(json!(412))));
         // The correction is an entry of that version too.
         let page = device.shown(&format!("/residents/{}", patient(4))).await;

@@ -57,7 +57,9 @@ async fn a_discharge_asks_and_can_be_undone() {
     assert!(later.contains("Saved here.") && !later.contains("Undo: Mary Smith stays"), "{later}");
     let readmit = format!("{page}/readmit");
     let undone = post(&device.pages, &readmit, &fields(&left, &readmit)).await;
-    assert_eq!(undone.header("location"), format!("{page}?saved=1"), "{}", undone.body);
+    assert_eq!(undone.header("location"), format!("{page}?saved=readmitted"), "{}", undone.body);
+    let back = open(&device.pages, undone.header("location")).await.body;
+    assert!(back.contains("Mary Smith is in care again") && !back.contains("The entry is safe"), "{back}");
     assert_eq!(Value::from(device.entries().pop().unwrap().fields), json!({"is_active": true}));
     let list = open(&device.pages, "/").await.body;
     assert!(list.contains("Mary Smith") && list.contains("104"), "{list}");

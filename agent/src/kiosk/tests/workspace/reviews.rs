@@ -1,6 +1,5 @@
-//! What is decided at the screen: conflicts, and whether two are one person.
+//! What is decided at the screen: corrections side by side, and whether two are one person.
 
-use carepost_protocol::change::ChangeKind;
 use carepost_protocol::id::ReviewId;
 use carepost_protocol::record::{
     DisputedField, PatientDocument, RecordDocument, Resolved, ReviewDocument, ReviewKind, SavedValue,
@@ -9,68 +8,6 @@ use serde_json::Value;
 
 use super::needs::{by, field, hidden, record};
 use super::*;
-
-#[tokio::test]
-async fn a_conflict_is_decided_and_goes_through_the_outbox() {
-    let device = Device::new();
-    let id = ReviewId::from_bytes([41; 16]);
-    let value = |room: &str, who, stands| SavedValue {
-        value: room.into(),
-        by: Some(by(who)),
-        at: at("2026-05-01T14:10:00Z"),
-        stands,
-    };
-    let review = ReviewDocument {
-        id,
-        kind: ReviewKind::Conflict,
-        patient_id: patient(4),
-        collection: Collection::Patients,
-        record: patient(4).into(),
-        fields: vec![DisputedField {
-            field: "room".into(),
-            values: vec![value("104", ANNA, false), value("108", BEN, true)],
-            more: 1_188,
-        }],
-        others: Vec::new(),
-        more: 0,
-        opened_at: at("2026-05-01T14:12:00Z"),
-        resolved: None,
-    };
-    device.bring(101, Collection::Reviews, id, &review);
-    device.sign_in(ANNA);
-    let shown = device.shown("/").await;
-    assert!(shown.contains("1 question needs a look") && shown.contains(r#"href="/reviews""#), "{shown}");
-    let path = format!("/reviews/{id}");
-    let sheet = Sheet::of(&path, device.shown("/reviews").await);
-    for words in [
-        "Mary Smith",
-        "<small>Anna Field ·",
-        "<small>Ben Harbor ·",
-        "shown now",
-        "which is right?",
-        "And 1188 more",
-    ] {
-        assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
-    }
-    let base = hidden(&sheet.html, "_base");
-    let open_still = device.send(&sheet, &format!("_base={base}")).await;
-    assert_eq!(open_still.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(open_still.body.contains("Choose which is right for Room"), "{}", open_still.body);
-    let stale = device.send(&sheet, "_base=77&room=0").await;
-    assert!(stale.body.contains("This has changed since"), "{}", stale.body);
-    let closed = device.send(&sheet, &format!("_base={base}&room=0")).await;
-    assert_eq!(closed.status, StatusCode::SEE_OTHER, "{}", closed.body);
-    let change = device.entries().pop().unwrap();
-    assert_eq!(
-        (change.kind, change.collection, change.record),
-        (ChangeKind::Patch, Collection::Reviews, Some(id.into()))
-    );
-    assert_eq!(Value::from(change.fields), json!({"room": "104"}));
-    assert!(device.shown("/reviews").await.contains("Nothing needs a look now"));
-    assert_eq!(device.agent.status().reviews, 0);
-    device.sign_in(AUDITOR);
-    assert_eq!(open(&device.pages, "/reviews").await.status, StatusCode::FORBIDDEN);
-}
 
 /// A review of the corrections of an entry of Mary Smith's.
 fn corrections(n: u8, of: u8, others: &[u8]) -> ReviewDocument {

@@ -71,6 +71,7 @@ pub struct Noted {
     event: AuditEvent,
     expected: Expected,
     base_seq: Option<u64>,
+    is_another: bool,
     idempotent: Option<IdempotentRequest>,
 }
 
@@ -119,7 +120,14 @@ impl OrganizationStore {
     /// A change to the registry, with the event that says who made it.
     #[must_use]
     pub fn noting(&self, event: AuditEvent) -> Noted {
-        Noted { registry: self.clone(), event, expected: Expected::Any, base_seq: None, idempotent: None }
+        Noted {
+            registry: self.clone(),
+            event,
+            expected: Expected::Any,
+            base_seq: None,
+            is_another: false,
+            idempotent: None,
+        }
     }
 
     /// Does something in the feed of each facility, in portions. A feed in which it fails is left out: what is undone
@@ -212,6 +220,12 @@ impl Noted {
         Self { base_seq, ..self }
     }
 
+    /// The same, by somebody who said that the patient is another person than whom the facility knows, if so.
+    #[must_use]
+    pub fn of_another(self, is_another: bool) -> Self {
+        Self { is_another, ..self }
+    }
+
     /// The same, for a request that is to be done once: what was done already says so with [`StoreError::Done`].
     #[must_use]
     pub fn idempotent(self, idempotent: Option<IdempotentRequest>) -> Self {
@@ -222,7 +236,7 @@ impl Noted {
         self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let Self { registry, mut event, expected: _, base_seq: _, idempotent } = self;
+        let Self { registry, mut event, expected: _, base_seq: _, is_another: _, idempotent } = self;
         let scope = registry.scope;
         let noted = move |tx: &Tx<'_>| {
             let done = work(tx)?;

@@ -60,13 +60,14 @@ impl OrganizationStore {
 }
 
 impl Noted {
-    /// Admits a patient. One who may be another again is admitted all the same, and a review opened, as when
-    /// a device admits one.
+    /// Admits a patient. One who may be another again is admitted all the same, and a review opened, as when a device
+    /// admits one: of one who is [another](Self::of_another) only about a number.
     ///
     /// # Errors
     /// [`StoreError::Admitted`] where the mrn is that of a patient of the scope, [`StoreError::Conflict`] where it is
     /// taken otherwise, [`StoreError::NotFound`] for the facility.
     pub async fn create_patient(self, new: NewPatient) -> Result<Patient> {
+        let is_another = self.is_another;
         self.write(move |tx| {
             super::facilities::facility(tx, new.facility_id)?;
             let now = tx.now();
@@ -80,7 +81,7 @@ impl Noted {
                 .or_else(|error| of_whom(tx, &admitted, error))?;
             tx.within_facility(admitted.facility_id, |tx| {
                 let mut feed = FeedEnd::open(tx)?;
-                let alike = patient::alike(tx, &admitted)?;
+                let alike = patient::asked_about(tx, &admitted, |_| is_another)?;
                 patient::put(tx, &mut feed, &admitted)?;
                 if !alike.is_empty() {
                     patient::pair(tx, &mut feed, admitted.id, &alike)?;
@@ -100,7 +101,7 @@ impl Noted {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Changed`]; for the mrn as [`Self::create_patient`].
     pub async fn update_patient(self, id: PatientId, fields: Map<String, Value>) -> Result<Patient> {
-        let (by, expected) = (self.event.user_id, self.expected.clone());
+        let (by, expected, is_another) = (self.event.user_id, self.expected.clone(), self.is_another);
         // What is as expected was seen.
         let base = self.base_seq.filter(|_| expected == Expected::Any);
         self.write(move |tx| {
@@ -129,7 +130,7 @@ impl Noted {
                 patient::unlink(tx, id)?;
             }
             tx.within_facility(changed.facility_id, |tx| {
-                publish(tx, (&before, &changed), &others, by, base)
+                publish(tx, (&before, &changed, is_another), &others, by, base)
             })?;
             Ok(changed)
         })
@@ -161,7 +162,7 @@ pub(super) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {
 /// and brings an open review of the same fields up to date.
 fn publish(
     tx: &Tx<'_>,
-    (before, changed): (&Patient, &Patient),
+    (before, changed, is_another): (&Patient, &Patient, bool),
     others: &[Patient],
     by: Option<UserId>,
     base: Option<u64>,
@@ -184,7 +185,7 @@ fn publish(
     for patient in others.iter().chain([changed]) {
         patient::put(tx, &mut feed, patient)?;
     }
-    let alike = patient::newly_numbered(tx, before, changed)?;
+    let alike = patient::newly_asked_about(tx, before, changed, |_| is_another)?;
     if !alike.is_empty() {
         patient::pair(tx, &mut feed, changed.id, &alike)?;
     }

@@ -52,7 +52,7 @@ impl Judge {
             document: PatientDocument::new(record.into()),
         };
         admitted.set_all(&fields);
-        let alike = patient::alike(tx, &admitted)?;
+        let alike = patient::asked_about(tx, &admitted, |id| said_another(change, id))?;
         let insert = |tx: &Tx<'_>, of| tx.savepoint(|tx| patient::insert(tx, &admitted, of));
         // Who only looks like somebody has a number of their own: the review alone asks about that.
         match insert(tx, None) {
@@ -149,7 +149,7 @@ impl Judge {
         } else {
             renumber(tx, &edited, flags)?;
         }
-        let alike = patient::newly_numbered(tx, &had, &edited)?;
+        let alike = patient::newly_asked_about(tx, &had, &edited, |id| said_another(change, id))?;
         let seq = patient::put(tx, &mut self.feed, &edited)?;
         let is_full = review::dispute(tx, &mut self.feed, edited.id, &merged, &document)?;
         flags.raise(is_full, Flag::ReviewFull);
@@ -233,6 +233,11 @@ fn without_no_name(given: &Map<String, Value>) -> (Map<String, Value>, Option<Va
 fn is_doubtful(change: &Change, read: &Map<String, Value>, had: &Map<String, Value>, today: Today) -> bool {
     let doubts = protocol::doubts(read, had, today);
     doubts.iter().any(|doubt| !change.confirmed.contains(&doubt.field))
+}
+
+/// Whether its author was shown somebody, and said that this is another person.
+fn said_another(change: &Change, known: PatientId) -> bool {
+    change.confirmed.contains(&Change::another(known))
 }
 
 pub(super) fn breaks(errors: Vec<FieldError>) -> super::Fault {
