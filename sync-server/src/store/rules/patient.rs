@@ -352,9 +352,11 @@ pub(in crate::store) fn asked_about(
     admitted: &Patient,
     is_another: impl Fn(PatientId) -> bool,
 ) -> Result<Vec<PatientId>> {
-    let of_number = in_order(tx, admitted, numbered(tx, admitted, |_| true)?)?;
     let mut alike = alike(tx, admitted)?;
-    alike.retain(|id| of_number.contains(id) || !is_another(*id));
+    if alike.iter().any(|id| is_another(*id)) {
+        let of_number = in_order(tx, admitted, numbered(tx, admitted, |_| true)?)?;
+        alike.retain(|id| of_number.contains(id) || !is_another(*id));
+    }
     Ok(alike)
 }
 

@@ -50,12 +50,13 @@ async fn scene() -> Scene {
         let fields = json!([{"key": "pulse", "label": "Pulse", "type": "integer"}]);
         post("/api/v1/workflows", json!({"key": key, "label": label, "fields": fields})).await;
     }
-    // Two of each name, so that two reviews ask whether they are one.
+    // Two of each number, so that two reviews ask whether they are one.
     let mut patient = String::new();
-    for name in ["Ada Example", "Ada Example", "Bea Sample", "Bea Sample"] {
-        patient =
-            post("/api/v1/patients", json!({"facility_id": facility, "name": name, "confirmed": ["name"]}))
-                .await;
+    let (ada, bea) = (("Ada Example", "1EG4-TE5-MK73"), ("Bea Sample", "2EG4-TE5-MK73"));
+    for (name, medicare) in [ada, ada, bea, bea] {
+        let body =
+            json!({"facility_id": facility, "name": name, "medicare": medicare, "confirmed": ["name"]});
+        patient = post("/api/v1/patients", body).await;
     }
     chart(&kiosk, nina, patient.parse().unwrap()).await;
     Scene { office, platform, user: nina.to_string(), patient }
