@@ -107,7 +107,8 @@ const CROWD: &str = "SELECT key_sha256 FROM (SELECT key_sha256, expires_at,
 /// networks that have the most, some at once, and so it is the oldest of a network that has all that one may have.
 /// Whose code was typed stays.
 fn make_room(tx: &Tx<'_>, network: &str) -> Result<()> {
-    let forgotten = "DELETE FROM system_enrollments WHERE key_sha256 IN (SELECT key_sha256 FROM system_enrollments
+    let forgotten =
+        "DELETE FROM system_enrollments WHERE key_sha256 IN (SELECT key_sha256 FROM system_enrollments
         WHERE expires_at < ?1 ORDER BY expires_at LIMIT ?2)";
     tx.execute(forgotten, params![tx.now().before(FORGET_AFTER), LEAVE_AT_ONCE])?;
     let of_network = tx.first::<u64>(OF_NETWORK, params![network])?;
