@@ -16,7 +16,7 @@ use serde_json::json as object;
 
 use super::carry_over::AccessState;
 use super::engine::{self, AccessScope, Tx, params};
-use super::handles::organization::{TOKEN_LIFE, go_on_with_lost};
+use super::handles::organization::{TOKEN_LIFE, finish_with_lost};
 use super::row::{row, select};
 use super::rules::{audit, sync_position};
 use super::{Ambient, DatabaseKey, StoreError};
@@ -280,7 +280,7 @@ fn raise_all(tx: &Tx<'_>, knows_the_rest: bool) -> std::result::Result<usize, St
             let raise = "UPDATE feeds SET epoch = ?1, raised_at = ?2";
             tx.execute(raise, params![epoch, tx.now()])?;
             tx.execute("UPDATE chain_heads SET durable_n = next_n - 1 WHERE next_n > 1", params![])?;
-            while go_on_with_lost(tx)? {}
+            finish_with_lost(tx)?;
             let details = object!({"epoch": epoch, "replaced_was_read": knows_the_rest});
             audit::noticed(tx, AuditEventType::Sync, "server_restored", None, details)
         })?;

@@ -295,9 +295,7 @@ impl Presence {
             let undone = "what a lost device held is not all replaced";
             self.portions(engine, *scope, undone, |tx, _: Option<()>| Ok(go_on_with_lost(tx)?.then_some(())));
             let undone = "PINs that were exposed for too long are still sent";
-            self.portions(engine, *scope, undone, |tx, _: Option<()>| {
-                Ok(withhold_expired_pins(tx)?.then_some(()))
-            });
+            self.portions(engine, *scope, undone, withhold_expired_pins);
             let undone = "residents with another's number are not asked about";
             self.portions(engine, *scope, undone, |tx, _: Option<()>| {
                 Ok(patient::ask_about_numbers(tx, ASKED_AT_ONCE)?.then_some(()))

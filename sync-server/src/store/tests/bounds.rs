@@ -128,6 +128,7 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
         ("documents_of_badges", organization::BADGES_BEFORE),
         ("documents_of_badges", crate::store::rules::page::COMES_BEFORE_KEYS),
         ("users_of_facility", organization::UNMARKED),
+        ("users_of_facility", organization::EXPOSED),
     ];
     let of_staff = of_staff.chain(of_lost);
     for (index, sql) in push::LOOK_UPS.into_iter().chain(of_staff).chain(organization::WITHDRAWN_BY) {

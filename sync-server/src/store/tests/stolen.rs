@@ -357,7 +357,7 @@ async fn a_pin_that_was_exposed_for_seven_days_is_sent_to_no_device() {
         async || world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap().end.head;
     let daily = async || {
         let access = AccessScope::Facility(tenant.facility);
-        world.store.write(access, organization::withhold_expired_pins).await.unwrap();
+        world.store.write(access, |tx| organization::withhold_expired_pins(tx, None)).await.unwrap();
         let user = nurse(&world, &tenant).await;
         assert_eq!(user.pin_exposed_at, Some(exposed));
         user.pin_verifier

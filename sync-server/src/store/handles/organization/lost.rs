@@ -5,8 +5,6 @@
 //! the facility's feed does not tell yet says that PINs may have to be marked; a badge that stands before the keys in
 //! the feed is to be keyed anew. One loss is done with before the next key is told.
 
-use std::ops::ControlFlow;
-
 use carepost_protocol::id::{BadgeId, FacilityId, UserId};
 use carepost_protocol::pin;
 use carepost_protocol::record::{Collection, UserDocument};
@@ -14,7 +12,7 @@ use carepost_protocol::time::Timestamp;
 
 use super::badges::{BadgeKeys, keys, lay_key, renew, tell_next};
 use super::users::{document, publish_all};
-use super::{Result, StoreError, Tx};
+use super::{Result, Tx};
 use crate::store::Exposed;
 use crate::store::engine::params;
 use crate::store::rules::feed_writer::FeedEnd;
@@ -28,6 +26,10 @@ pub(in crate::store) const BADGES_BEFORE: &str =
 /// The users of a facility whose PINs are not marked.
 pub(in crate::store) const UNMARKED: &str = "SELECT id FROM users
     WHERE facility_id = ?1 AND pin_verifier IS NOT NULL AND pin_exposed_at IS NULL LIMIT ?2";
+/// Those whose PINs a thief has known since a time, behind a place in their order.
+pub(in crate::store) const EXPOSED: &str = "SELECT sort_key, id FROM users
+    WHERE facility_id = ?1 AND pin_exposed_at <= ?2 AND pin_verifier IS NOT NULL AND (sort_key, id) > (?3, ?4)
+    ORDER BY sort_key, id LIMIT ?5";
 
 /// What is still to be done for the lost devices of a facility.
 pub(in crate::store) struct Unfinished {
@@ -61,20 +63,36 @@ pub(in crate::store) fn begin(
 /// Does a portion of it in the facility whose scope this is: marks PINs, then tells the next key, then keys the badges
 /// that stand before it. Whether there may be more.
 pub(in crate::store) fn go_on(tx: &Tx<'_>) -> Result<bool> {
+    go_on_until(tx, || tx.is_spent())
+}
+
+/// Does all of it, however long the transaction takes: that of a restore, for which nobody waits.
+pub(in crate::store) fn finish(tx: &Tx<'_>) -> Result<()> {
+    while go_on_until(tx, || false)? {}
+    Ok(())
+}
+
+fn go_on_until(tx: &Tx<'_>, is_over: impl Fn() -> bool) -> Result<bool> {
     let facility = tx.facility_scope()?.facility();
     let keys = keys(tx, facility)?;
     let mut feed = FeedEnd::open(tx)?;
-    let has_more = portion(tx, facility, &keys, &mut feed)?;
+    let has_more = portion(tx, facility, &keys, &mut feed, is_over)?;
     feed.close(tx)?;
     Ok(has_more)
 }
 
-fn portion(tx: &Tx<'_>, facility: FacilityId, keys: &BadgeKeys, feed: &mut FeedEnd) -> Result<bool> {
+fn portion(
+    tx: &Tx<'_>,
+    facility: FacilityId,
+    keys: &BadgeKeys,
+    feed: &mut FeedEnd,
+    is_over: impl Fn() -> bool,
+) -> Result<bool> {
     let mut left = PORTION;
     for id in tx.all::<BadgeId>(BADGES_BEFORE, params![keys.place, PORTION])? {
         renew(tx, feed, keys, id)?;
         left -= 1;
-        if left == 0 || tx.is_spent() {
+        if left == 0 || is_over() {
             return Ok(true);
         }
     }
@@ -85,7 +103,7 @@ fn portion(tx: &Tx<'_>, facility: FacilityId, keys: &BadgeKeys, feed: &mut FeedE
         mark(tx, id)?;
         tell(tx, feed, id)?;
         left -= 1;
-        if left == 0 || tx.is_spent() {
+        if left == 0 || is_over() {
             return Ok(true);
         }
     }
@@ -113,32 +131,29 @@ pub(super) fn mark_who_leaves(tx: &Tx<'_>, id: UserId, facility: FacilityId) -> 
 }
 
 /// Takes PINs that a thief has known for too long out of the feed of the facility whose scope this is, a portion at a
-/// time. Whether there may be more.
-pub(in crate::store) fn withhold_expired_pins(tx: &Tx<'_>) -> Result<bool> {
-    let exposed =
-        "SELECT u.id, d.body FROM users u JOIN documents d ON d.collection = 'users' AND d.id = u.id
-        WHERE u.facility_id = ?1 AND u.pin_exposed_at <= ?2 AND u.pin_verifier IS NOT NULL
-            AND d.body IS NOT NULL";
+/// time: those of users behind that one, in the order of their names. Gives the last to whom it came, if any.
+pub(in crate::store) fn withhold_expired_pins(
+    tx: &Tx<'_>,
+    after: Option<(Vec<u8>, UserId)>,
+) -> Result<Option<(Vec<u8>, UserId)>> {
     let (facility, since) = (tx.facility_scope()?.facility(), tx.now().before(pin::EXPOSED_FOR).as_millis());
-    let mut sent = Vec::new();
-    tx.each(exposed, params![facility, since], |row| {
-        let (id, body): (UserId, &str) = row.read()?;
-        let document: UserDocument =
-            serde_json::from_str(body).map_err(|_| StoreError::Unreadable("documents"))?;
-        sent.extend(document.pin_verifier.map(|_| id));
-        Ok(if sent.len() < PORTION { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-    })?;
-    let mut has_more = sent.len() >= PORTION;
+    let (name, id) = after.unwrap_or((Vec::new(), UserId::from_bytes([0; 16])));
+    let exposed = tx.all::<(Vec<u8>, UserId)>(EXPOSED, params![facility, since, name, id, PORTION])?;
+    let sent = "SELECT body FROM documents WHERE collection = 'users' AND id = ?1 AND body IS NOT NULL";
+    let mut last = None;
     let mut feed = FeedEnd::open(tx)?;
-    for id in sent {
-        tell(tx, &mut feed, id)?;
+    for (name, id) in exposed {
+        let document = tx.first::<UserDocument>(sent, params![id])?;
+        if document.is_some_and(|user| user.pin_verifier.is_some()) {
+            tell(tx, &mut feed, id)?;
+        }
+        last = Some((name, id));
         if tx.is_spent() {
-            has_more = true;
             break;
         }
     }
     feed.close(tx)?;
-    Ok(has_more)
+    Ok(last)
 }
 
 fn mark(tx: &Tx<'_>, id: UserId) -> Result<()> {
