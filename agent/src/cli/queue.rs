@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use super::{Outcome, say, say_error};
 use crate::audit;
 use crate::config::Config;
-use crate::identity::vault::lock;
+use crate::identity::vault::lock_for_command;
 use crate::outbox::{Exported, Outbox, Progress};
 use crate::run::StateDir;
 
@@ -72,12 +72,13 @@ pub(super) fn queue(config: &Config, command: Queue) -> anyhow::Result<Outcome> 
         say_error("this device is not enrolled: nothing was ever charted on it");
         return Ok(Outcome::NotEnrolled);
     };
+    // Outlives the outbox: an agent that starts waits until that is closed.
+    let is_read = matches!(command, Queue::List { .. });
+    let alone = if is_read { None } else { lock_for_command(&config.state_dir) };
     let outbox = opened.outbox(&grant, config)?;
     // What a process that is gone wrote and could not sync would be lost, and with it what is written behind it. An
     // agent that runs has folded it.
-    if !matches!(command, Queue::List { .. })
-        && let Ok(_alone) = lock(&config.state_dir)
-    {
+    if alone.is_some() {
         outbox.fold_if_sound();
     }
     match command {

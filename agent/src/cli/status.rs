@@ -51,6 +51,7 @@ pub(super) fn ills(status: &Value) -> Vec<String> {
     let rejected = status.get("wedged").and_then(Value::as_u64).unwrap_or(0);
     let found = [
         cannot_save,
+        said("outbox_trouble").map(ToOwned::to_owned),
         said("copy_trouble").map(ToOwned::to_owned),
         said("token_refused").map(token_refused),
         said("link_trouble").map(ToOwned::to_owned),

@@ -20,6 +20,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use carepost_protocol::hex::hex;
 use carepost_protocol::wire::enroll::Grant;
@@ -37,8 +39,13 @@ use super::seal::{ANEW, Credential, SALT_FILE, Seal, SealError, WITH_KEY};
 use crate::sqlite::FileKey;
 
 pub use anew::aside;
+pub(crate) use inventory::{is_begun, made_anew};
 
 const LOCK: &str = "agent.lock";
+/// How often an agent that starts tries to get the lock from commands, and how long it waits in between: some fifteen
+/// seconds in all.
+const LOCK_TRIES: usize = 75;
+const LOCK_WAIT: Duration = Duration::from_millis(200);
 const DEVICE_KEY: &str = "device.key";
 const MIRROR_KEY: &str = "mirror.key";
 const OUTBOX_KEY: &str = "outbox.key";
@@ -154,7 +161,7 @@ impl Vault {
     ) -> Result<Self, VaultError> {
         let io = |source| VaultError::Io { path: directory.to_owned(), source };
         durable::directory(directory).map_err(io)?;
-        let lock = lock(directory)?;
+        let lock = lock_after_commands(directory)?;
         // Only now: who merely looks while another agent has it changes nothing.
         durable::make_private(directory).map_err(io)?;
         Self::under(lock, directory, factors, credential)
@@ -379,13 +386,34 @@ impl Vault {
 /// Keeps other agents out of a state directory, while the file lives.
 pub(crate) fn lock(directory: &Path) -> Result<File, VaultError> {
     let path = directory.join(LOCK);
-    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-    let file = opened.map_err(|source| VaultError::Io { path: path.clone(), source })?;
+    let file = lock_file(&path).map_err(|source| VaultError::Io { path: path.clone(), source })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(VaultError::InUse { directory: directory.to_owned() }),
         Err(TryLockError::Error(source)) => Err(VaultError::Io { path, source }),
     }
+}
+
+/// The same for an agent that starts: commands are waited for.
+fn lock_after_commands(directory: &Path) -> Result<File, VaultError> {
+    for _ in 0..LOCK_TRIES {
+        match lock(directory) {
+            Err(VaultError::InUse { .. }) if !is_held(directory) => thread::sleep(LOCK_WAIT),
+            locked => return locked,
+        }
+    }
+    lock(directory)
+}
+
+/// Keeps agents out of a state directory for a command, while the file lives; none while an agent runs on it. Other
+/// commands may do so too.
+pub(crate) fn lock_for_command(directory: &Path) -> Option<File> {
+    let file = lock_file(&directory.join(LOCK)).ok()?;
+    file.try_lock_shared().is_ok().then_some(file)
+}
+
+fn lock_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
 /// Whether an agent runs on a state directory. Nothing is made or changed.
@@ -398,9 +426,7 @@ pub fn is_held(directory: &Path) -> bool {
 /// Without its salt, what is sealed here is lost. A new salt would hide that behind "damaged".
 fn refuse_new_salt_for_old_secrets(directory: &Path) -> Result<(), VaultError> {
     let salt = directory.join(SALT_FILE);
-    let has_secrets =
-        || [DEVICE_KEY, MIRROR_KEY, OUTBOX_KEY].iter().any(|name| directory.join(name).exists());
-    if !salt.exists() && (has_secrets() || inventory::is_enrolled(directory)) {
+    if !salt.exists() && is_begun(directory) {
         return Err(SealError::NoSalt { path: salt }.into());
     }
     Ok(())

@@ -191,7 +191,7 @@ impl Outbox {
     /// # Errors
     /// When the file cannot be written.
     pub fn drop_draft(&self, user: UserId, of: &DraftOf) -> Result<(), OutboxError> {
-        let connection = self.lock_to_settle()?;
+        let connection = self.lock_to_keep()?;
         drop_draft(&connection, user, of)
     }
 }

@@ -59,6 +59,8 @@ use crate::sqlite::{self, Connected, Durability, FileKey, OpenError, Opening, is
 
 /// KiB of decrypted pages: the chain's end and its indexes, which is all that is revisited.
 const CACHE_KIB: u32 = 1024;
+/// How what is wrong with a file begins that takes what is saved.
+const KEPT: &str = "what is saved here is kept, but";
 
 /// Why something was not saved, or not read.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +111,12 @@ pub enum OutboxError {
     /// saved before is unharmed.
     #[error("this device's disk is full")]
     Full,
+    /// The file is not folded into, and what lies beside it takes all that it may. Nothing was saved.
+    #[error("what may lie beside the outbox is full: {why}")]
+    WalFull {
+        /// What is wrong with the file, and what to do.
+        why: String,
+    },
     /// The path leads to the open file no more: nothing is saved where it would be lost with the process.
     #[error("{path} was moved, deleted or replaced: put it back, and do not restart the agent before that")]
     Moved {
@@ -259,26 +267,28 @@ impl Outbox {
     /// Folds the WAL back, now and from now on, where the file is sound. What lies beside one that is not, or of which
     /// that is not known, is left as it is, for whoever puts the file back; and [`trouble`](Self::trouble) says so. For
     /// whoever runs on it, or while nobody does. All of the file may be read, and nobody who saves waits for that.
-    pub fn fold_if_sound(&self) {
+    /// Returns whether that is known now: a disk that did not read may read soon.
+    pub fn fold_if_sound(&self) -> bool {
         let (path, key) = self.lock().place();
         // After a clean end there is no WAL, and nothing to lose.
-        let is_sound =
-            if is_gone(&sidecar(&path, "-wal")) { Ok(true) } else { sqlite::is_sound(&path, &key) };
-        let path = path.display();
+        let look = || sqlite::is_sound(&path, &key);
+        let is_sound = if is_gone(&sidecar(&path, "-wal")) { Ok(true) } else { look().or_else(|_| look()) };
+        let (is_known, path) = (is_sound.is_ok(), path.display());
         let trouble = match is_sound {
             Ok(true) => {
                 self.lock().fold();
                 None
             }
             Ok(false) => Some(format!(
-                "{path} is damaged: copy the state directory, let what waits be sent, then {ANEW}"
+                "{KEPT} {path} is damaged: copy the state directory, let what waits be sent, then {ANEW}"
             )),
-            Err(error) => Some(format!("{path} cannot be read to its end ({error}): check the disk")),
+            Err(error) => Some(format!("{KEPT} {path} cannot be read to its end ({error}): check the disk")),
         };
         if let Some(why) = trouble.as_ref().filter(|_| self.trouble() != trouble) {
             tracing::error!(why, "what is saved from now on stays in the -wal beside it");
         }
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        is_known
     }
 
     /// Whether its WAL is folded back. It is not beside whoever runs on it, nor after a page that could not be read.

@@ -28,11 +28,14 @@ impl Outbox {
     /// Removes what is kept no longer: acknowledged, passed by the mirror's cursor where it entered the
     /// feed, and in a verified backup of the server; as long as the server never spoke of one, more than
     /// seven days ago. Says how many. What waits, what is refused and not settled, and the last entry
-    /// before what waits stay.
+    /// before what waits stay. Where the file is not folded into nothing goes: that would take room, and make none.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn prune(&self, mirror_seq: u64, now: Timestamp) -> Result<usize, OutboxError> {
+        if self.trouble().is_some() {
+            return Ok(0);
+        }
         let before = now.before(KEPT_FOR).as_millis();
         let mut removed = 0;
         for lane in Lane::ALL {

@@ -2,7 +2,7 @@
 //!
 //! There are two limits: saving stops at the first, and what the server says of entries may go a little beyond it.
 //! Otherwise a full outbox could not note a receipt, and would stay full for good. A WAL that cannot be folded back has
-//! the same two.
+//! the same two: the reserve of that one, which nothing makes room in, is for what the server says alone.
 
 use std::sync::MutexGuard;
 
@@ -44,7 +44,7 @@ impl Outbox {
     /// this device has.
     ///
     /// # Errors
-    /// [`OutboxError::Full`] where it would give none, and when the file cannot be written.
+    /// [`OutboxError::WalFull`] where it would give none, and when the file cannot be written.
     pub fn make_room(&self, mirror_seq: u64) -> Result<usize, OutboxError> {
         // A WAL that is full gets no room by it.
         drop(self.lock_to_save()?);
@@ -84,6 +84,12 @@ impl Outbox {
         self.lock_within(self.quota.settling)
     }
 
+    /// For what is small and nobody's answer: where the file is not folded into, it leaves the reserve alone.
+    pub(super) fn lock_to_keep(&self) -> Result<MutexGuard<'_, Connected>, OutboxError> {
+        let Quota { saving, settling } = self.quota;
+        self.lock_within(if self.trouble().is_some() { saving } else { settling })
+    }
+
     /// For what has to be done whatever room it takes: only the disk limits it.
     pub(super) fn lock_without_limit(&self) -> Result<MutexGuard<'_, Connected>, OutboxError> {
         self.lock_within(MOST_PAGES)
@@ -92,8 +98,10 @@ impl Outbox {
     /// A limit below what the file has already grown to means that it does not grow further.
     fn lock_within(&self, pages: u32) -> Result<MutexGuard<'_, Connected>, OutboxError> {
         let connection = self.lock();
-        if self.trouble().is_some() && connection.wal_bytes() > u64::from(pages) * PAGE_BYTES {
-            return Err(OutboxError::Full);
+        if let Some(why) = self.trouble()
+            && connection.wal_bytes() > u64::from(pages) * PAGE_BYTES
+        {
+            return Err(OutboxError::WalFull { why });
         }
         let limit = format!("PRAGMA max_page_count = {pages}");
         connection.prepare_cached(&limit)?.query_row([], |_| Ok(()))?;

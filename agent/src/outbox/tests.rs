@@ -382,7 +382,7 @@ fn fill(outbox: &Outbox) -> (u64, OutboxError) {
     for n in 1.. {
         let large = change(i64::try_from(n).unwrap(), &"x".repeat(9_000));
         if let Err(error) = save(outbox, &large, &format!("filled {n}")) {
-            assert!(matches!(error, OutboxError::Full), "{error}");
+            assert!(matches!(error, OutboxError::Full | OutboxError::WalFull { .. }), "{error}");
             return (n - 1, error);
         }
     }

@@ -35,7 +35,7 @@ impl Outbox {
     /// # Errors
     /// When the file cannot be written: then the PIN must not be accepted either.
     pub fn keep_throttle(&self, user: UserId, throttle: &Throttle) -> Result<(), OutboxError> {
-        let connection = self.lock_to_settle()?;
+        let connection = self.lock_to_keep()?;
         if *throttle == Throttle::default() {
             connection.prepare_cached("DELETE FROM throttles WHERE user = ?")?.execute([user.as_bytes()])?;
             return Ok(());

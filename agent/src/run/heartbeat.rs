@@ -156,7 +156,7 @@ fn describe(
         mirror: workspace.mirror().agreement().context("how the mirror agrees cannot be read")?,
         revocations: workspace.mirror().heard().context("what was revoked cannot be read")?,
         no_progress: still.map(|still| still.as_secs()),
-        cannot_save: workspace.audit_trail().trouble(),
+        cannot_save: workspace.audit_trail().any_trouble(),
         copy_trouble: sync.copy.map(|trouble| trouble.words()),
         unknown_tap: workspace.unknown_tap(),
         ..said

@@ -13,6 +13,8 @@ use super::sync::report::Report;
 const EVERY: Duration = Duration::from_secs(5);
 /// How often at the most all of it is read: it may be damaged for good, or its disk may have failed once.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
+/// The same where it could not be read to its end, and so nothing is known of it.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Runs for as long as the task lives.
 pub(super) async fn run(shared: Shared) {
@@ -23,14 +25,11 @@ pub(super) async fn run(shared: Shared) {
         let may_look = now >= look_at;
         let watched = spawn_blocking(move || {
             let looks = may_look && !outbox.folds();
-            if looks {
-                outbox.fold_if_sound();
-            }
-            (looks, outbox.changed_elsewhere())
+            (looks.then(|| outbox.fold_if_sound()), outbox.changed_elsewhere())
         });
         let Ok((looked, is_changed)) = watched.await else { continue };
-        if looked {
-            look_at = now + LOOK_EVERY;
+        if let Some(is_known) = looked {
+            look_at = now + if is_known { LOOK_EVERY } else { LOOK_AGAIN };
             shared.device.changed();
             shared.news.notify_one();
         }

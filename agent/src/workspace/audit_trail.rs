@@ -273,6 +273,7 @@ impl AuditTrail {
             }
             Err(
                 error @ (OutboxError::Full
+                | OutboxError::WalFull { .. }
                 | OutboxError::Moved { .. }
                 | OutboxError::Sqlite(_)
                 | OutboxError::Open(_)
@@ -335,13 +336,20 @@ impl AuditTrail {
         some || refused > 0
     }
 
-    /// Why this device cannot save, or should not, in words.
+    /// Why this device cannot save, in words.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.outbox.trouble().or_else(|| lock(&self.state).trouble.clone())
+        lock(&self.state).trouble.clone()
     }
 
-    /// Writes to the outbox; when that is full, copies of what the server has give way first.
+    /// The same, or else what is wrong with the outbox's file, for the server.
+    #[must_use]
+    pub fn any_trouble(&self) -> Option<String> {
+        self.trouble().or_else(|| self.outbox.trouble())
+    }
+
+    /// Writes to the outbox; when that is full, copies of what the server has give way first. Beside a file that is
+    /// not folded into they would make no room.
     fn with_room<T>(&self, mut write: impl FnMut() -> Result<T, OutboxError>) -> Result<T, OutboxError> {
         loop {
             match write() {

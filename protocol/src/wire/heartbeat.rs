@@ -51,7 +51,7 @@ pub struct Heartbeat {
     /// mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocations: Option<Cursor>,
-    /// Why it cannot save what is charted on it, in its own words.
+    /// Why it cannot save what is charted on it, or may not for long, in its own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cannot_save: Option<String>,
     /// Why its copy does not go on though the server answers, in its own words.

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::anew::is_under_way;
-use super::{DEVICE_KEY, GRANT, MIRROR, OUTBOX, OUTBOX_KEY, OUTBOX_WAL, VaultError, load};
-use crate::identity::seal::{Seal, SealError};
+use super::{DEVICE_KEY, GRANT, MIRROR, MIRROR_KEY, OUTBOX, OUTBOX_KEY, OUTBOX_WAL, VaultError, load};
+use crate::identity::seal::{SALT_FILE, Seal, SealError};
 use crate::sqlite::is_gone;
 
 pub(super) const INVENTORY: &str = "inventory";
 /// What a device has once it is let in.
 const ENROLLED: [&str; 3] = [OUTBOX_KEY, DEVICE_KEY, GRANT];
+/// What every device has that an agent was started on.
+const SECRETS: [&str; 3] = [DEVICE_KEY, MIRROR_KEY, OUTBOX_KEY];
 
 /// What a device that was let in has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +48,18 @@ pub(super) fn read(directory: &Path, seal: &Seal) -> Result<(Option<Inventory>, 
 /// Whether a device that was let in has its files in a directory, and not aside.
 pub(super) fn is_enrolled(directory: &Path) -> bool {
     !is_under_way(directory) && (directory.join(INVENTORY).exists() || found(directory, None).is_some())
+}
+
+/// Whether anything of a device is in a directory.
+pub(crate) fn is_begun(directory: &Path) -> bool {
+    is_enrolled(directory) || SECRETS.iter().any(|name| directory.join(name).exists())
+}
+
+/// The first file that would be made anew in a directory, where nothing there says that it is not to be.
+pub(crate) fn made_anew(directory: &Path) -> Option<PathBuf> {
+    let is_known = is_enrolled(directory) || is_under_way(directory);
+    let files = [SALT_FILE].into_iter().chain(SECRETS).map(|name| directory.join(name));
+    files.filter(|_| !is_known).find(|path| is_gone(path))
 }
 
 /// The first file that a device that was let in cannot be without, and that is gone. Of an outbox the office can still

@@ -4,6 +4,7 @@ use carepost_protocol::device::DeviceType;
 use carepost_protocol::id::{AssignmentId, DeviceId, FacilityId, OrganizationId};
 use carepost_protocol::time::Timestamp;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::mpsc;
 
 const HERE: &str = "0f2c6e1d9b8a4c7e8d5f3a2b1c0d9e8f";
 const ELSEWHERE: &str = "9e8f0f2c6e1d9b8a4c7e8d5f3a2b1c0d";
@@ -48,6 +49,20 @@ fn a_reopened_directory_is_the_same_device() {
     let vault = Vault::open(&directory, &factors(HERE), None).unwrap();
     assert_eq!(vault.device_key().public_key_sha256(), public);
     assert_eq!(*vault.mirror_key(), mirror);
+}
+
+#[test]
+fn an_agent_that_starts_waits_for_commands_that_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let commands = [(); 2].map(|()| lock_for_command(directory.path()).unwrap());
+    assert!(!is_held(directory.path()), "no agent runs");
+    let (path, (done, opened)) = (directory.path().to_owned(), mpsc::channel());
+    thread::spawn(move || done.send(Vault::open(&path, &factors(HERE), None)));
+    assert!(opened.recv_timeout(Duration::from_secs(1)).is_err(), "it does not wait");
+    drop(commands);
+    let vault = opened.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();
+    assert!(lock_for_command(directory.path()).is_none(), "an agent runs");
+    drop(vault);
 }
 
 #[test]

@@ -68,6 +68,9 @@ pub(crate) struct Status {
     no_progress_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_trouble: Option<String>,
+    /// What is wrong with the outbox's file, though what is charted is saved and sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outbox_trouble: Option<String>,
     /// Why nothing new arrives here, though what is charted is saved and sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     copy_trouble: Option<String>,
@@ -135,6 +138,7 @@ pub(crate) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, Fau
         must_encrypt: line.sync.held == Some(Hold::NotEncrypted),
         no_progress_seconds: line.sync.still.map(|still| still.as_secs()),
         storage_trouble: line.storage_trouble,
+        outbox_trouble: line.outbox_trouble,
         copy_trouble,
         reader: line.reader,
         time_zone: line.time.zone.name().map(str::to_owned),

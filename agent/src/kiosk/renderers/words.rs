@@ -105,6 +105,10 @@ pub(crate) fn status(line: &StatusLine) -> Vec<Sentence> {
     let attention = attention.map(|words| format!("{words}. Tell your charge nurse."));
     sentences.extend(attention.map(|words| Sentence::plain(Weight::Trouble, words).leading_to("/attention")));
     sentences.extend(line.sync.held.map(|hold| held(hold, line.encryption.as_ref())));
+    sentences.extend(line.outbox_trouble.as_ref().map(|why| {
+        let words = format!("You can keep charting: {}. Call IT.", why.trim_end_matches('.'));
+        Sentence::plain(Weight::Trouble, words)
+    }));
     sentences.extend(copy_trouble(line).map(|words| Sentence::plain(Weight::Trouble, words)));
     if let Some(still) = line.sync.still {
         let words = format!(

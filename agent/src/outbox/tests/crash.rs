@@ -223,7 +223,7 @@ fn a_file_that_turns_out_damaged_is_folded_into_no_more_before_it_is_looked_at()
     outbox.throttle(NURSE).unwrap_err();
     save(&outbox, &change(2, "a"), "form 2").unwrap();
     assert!(!outbox.folds() && outbox.trouble().is_none(), "who saves waits for no look at the file");
-    outbox.fold_if_sound();
+    assert!(outbox.fold_if_sound(), "that it is damaged is known");
     assert!(!outbox.folds() && outbox.trouble().is_some());
     std::fs::write(kiosk.path(), &sound).unwrap();
     outbox.fold_if_sound();
@@ -235,13 +235,42 @@ fn a_file_that_turns_out_damaged_is_folded_into_no_more_before_it_is_looked_at()
 fn what_lies_beside_a_damaged_file_takes_no_more_room_than_an_outbox_may() {
     let (found, _) = cut_and_damaged();
     let outbox = found.open();
-    let (saved, _) = fill(&outbox);
+    let (saved, full) = fill(&outbox);
     let taken = files(&found)[1].len();
     assert!(saved > 3 && taken < 1 << 20, "{saved} entries in {taken} bytes");
-    assert!(matches!(outbox.make_room(u64::MAX), Err(OutboxError::Full)), "copies would make none");
+    assert!(full.to_string().contains("what may lie beside the outbox is full"), "{full}");
+    assert!(full.to_string().contains("outbox.db is damaged"), "{full}");
+    let is_full = |tried: Result<(), OutboxError>| matches!(tried, Err(OutboxError::WalFull { .. }));
+    assert!(is_full(outbox.make_room(u64::MAX).map(drop)), "copies would make none");
+    // What may lie beside it besides is for what the server says.
+    assert!(is_full(outbox.keep_throttle(NURSE, &Throttle { failures: 1, ..Throttle::default() })));
+    assert!(is_full(outbox.drop_draft(NURSE, &DraftOf::Admission)));
     // What waits is sent, and that it was is noted.
     let sent = care(&outbox).sent;
     let all = run(sent.first_n, sent.count, Verdict::Applied, Some(1));
     outbox.settle(&sent, &receipt(vec![all])).unwrap();
     assert_eq!(outbox.counts().unwrap().care, 0);
+    let before = files(&found);
+    assert_eq!(
+        outbox.prune(u64::MAX, Timestamp::from_millis(i64::MAX)).unwrap(),
+        0,
+        "that would make no room"
+    );
+    assert!(files(&found) == before);
+}
+
+#[test]
+fn a_file_that_could_not_be_read_is_not_known_to_be_damaged() {
+    let found = cut();
+    let (path, key) = (found.path(), FileKey::from_bytes([9; 32]));
+    let command = OutboxOpening { runs: false, ..opening(&path, &key, 1, &found.device_key) };
+    let outbox = Outbox::open(command).unwrap();
+    let away = found.directory.path().join("away");
+    std::fs::rename(&path, &away).unwrap();
+    assert!(!outbox.fold_if_sound() && !outbox.folds());
+    let why = outbox.trouble().unwrap();
+    assert!(why.contains("kept, but") && why.contains("cannot be read to its end"), "{why}");
+    std::fs::rename(&away, &path).unwrap();
+    assert!(outbox.fold_if_sound() && outbox.folds() && outbox.trouble().is_none());
+    assert_eq!(shown(&outbox, 0).len(), 4);
 }

@@ -42,7 +42,7 @@ impl Told {
             reader: device.reader(),
             active_user: workspace.active_user(),
             unknown_tap_at: workspace.unknown_tap_at(),
-            trouble: workspace.audit_trail().trouble(),
+            trouble: workspace.audit_trail().any_trouble(),
         }
     }
 }

@@ -129,6 +129,7 @@ impl Reader {
         status.time = TimeHere::of(facility.as_deref(), self.clock.zone());
         status.phone = facility.and_then(|facility| facility.phone.clone());
         status.storage_trouble = self.trail.trouble().or(status.storage_trouble.take());
+        status.outbox_trouble = self.outbox.trouble();
     }
 
     pub(super) fn facility(&self) -> Option<Arc<FacilityDocument>> {

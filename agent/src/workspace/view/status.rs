@@ -35,6 +35,8 @@ pub struct StatusLine {
     pub sync: SyncView,
     /// The device cannot save; why, in words.
     pub storage_trouble: Option<String>,
+    /// What is wrong with the outbox's file, in words, though it takes what is saved.
+    pub outbox_trouble: Option<String>,
     /// Whom to call when this device cannot help; of the facility.
     pub phone: Option<String>,
     /// The badge reader.
@@ -61,6 +63,7 @@ impl StatusLine {
             stepped_over: Vec::new(),
             sync,
             storage_trouble: None,
+            outbox_trouble: None,
             phone: None,
             reader,
             encryption: None,

@@ -112,7 +112,7 @@ pub struct DeviceView {
     /// Changes the server refused, which a person must look at.
     #[serde(rename = "wedged")]
     rejected: u64,
-    /// Why it cannot save what is charted on it, in its own words.
+    /// Why it cannot save what is charted on it, or may not for long, in its own words.
     cannot_save: Option<String>,
     /// Why its copy does not go on, in its own words.
     copy_trouble: Option<String>,
@@ -355,8 +355,8 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
                 .to_owned()
         }
         SyncReason::CannotSave => format!(
-            "CANNOT SAVE: nothing can be charted on it ({}). Look at its disk: `carepost-agent doctor` says what is \
-             wrong with it.",
+            "CANNOT SAVE, or may not for long ({}). Look at its disk: `carepost-agent doctor` says what is wrong \
+             with it.",
             device.cannot_save.as_deref().unwrap_or_default()
         ),
         SyncReason::NeverSynced => "No sync has succeeded yet.".to_owned(),
@@ -399,8 +399,8 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
             // Where the outbox does not open, as many as when it did.
             let count = |waiting| counted(waiting, "entry or audit event", "entries and audit events");
             let waited = match (&device.cannot_save, device.waiting) {
-                (Some(_), 0) => "it could not save".to_owned(),
-                (Some(_), waiting) => format!("it could not save, and {} had waited on it", count(waiting)),
+                (Some(_), 0) => "it had trouble with saving".to_owned(),
+                (Some(_), waiting) => format!("it had trouble with saving, and {} had waited on it", count(waiting)),
                 (None, 0) => "nothing waited on it".to_owned(),
                 (None, waiting) => format!("{} waited on it", count(waiting)),
             };

@@ -58,7 +58,7 @@ row! {
         /// Whether its facility demands encryption.
         pub require_encryption: bool
             = "(SELECT require_encryption FROM facilities WHERE id = devices.facility_id)",
-        /// Why it cannot save what is charted on it, in its own words.
+        /// Why it cannot save what is charted on it, or may not for long, in its own words.
         pub cannot_save: Option<String>,
         /// How far its clock is ahead of the server's, in milliseconds.
         pub clock_skew_ms: Option<i64>,

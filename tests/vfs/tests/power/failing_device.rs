@@ -135,7 +135,7 @@ impl Session for Sync<'_> {
 
     fn is_clear(&self, error: &SyncError) -> bool {
         match error {
-            SyncError::Outbox(OutboxError::Full | OutboxError::Sqlite(_))
+            SyncError::Outbox(OutboxError::Full | OutboxError::WalFull { .. } | OutboxError::Sqlite(_))
             | SyncError::Outbox(OutboxError::Open(OpenError::Sqlite { .. } | OpenError::NoRoom { .. }))
             | SyncError::Mirror(MirrorError::Full | MirrorError::Sqlite(_))
             | SyncError::Mirror(MirrorError::Open(OpenError::Sqlite { .. } | OpenError::NoRoom { .. })) => {

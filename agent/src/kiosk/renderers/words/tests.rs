@@ -27,7 +27,7 @@ fn every_state_has_its_sentence() {
     let minutes = |n: u64| Some(Duration::from_secs(n * 60));
     let sync = SyncView::default();
     let sending = SyncView { sending: Sending::of(12_000, 38_000), ..sync.clone() };
-    let cases: [(StatusLine, &[&str]); 25] = [
+    let cases: [(StatusLine, &[&str]); 26] = [
         (calm(), &["Connected. Everything is sent."]),
         (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
         (
@@ -92,6 +92,7 @@ fn every_state_has_its_sentence() {
         (
             StatusLine {
                 storage_trouble: Some("the disk is full.".to_owned()),
+                outbox_trouble: Some("its file is damaged".to_owned()),
                 link: offline,
                 waiting: 2,
                 rejected: 1,
@@ -100,6 +101,16 @@ fn every_state_has_its_sentence() {
             },
             &[
                 "This device cannot save: the disk is full. Do not chart here: write it on paper, use another device and call IT.",
+            ],
+        ),
+        (
+            StatusLine {
+                outbox_trouble: Some("what is saved is kept, but its file is damaged".to_owned()),
+                ..calm()
+            },
+            &[
+                "You can keep charting: what is saved is kept, but its file is damaged. Call IT.",
+                "Connected. Everything is sent.",
             ],
         ),
         (
