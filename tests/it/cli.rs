@@ -572,30 +572,3 @@ async fn badges_are_told_apart_what_is_doubtful_is_asked_first_and_a_name_is_one
     }
     Ok(())
 }
-
-#[tokio::test]
-async fn a_server_that_is_not_there_and_a_wrong_command_are_told_apart() -> Result<()> {
-    let folder = TempDir::new()?;
-    let session = folder.path().join("session.json");
-    let port = free_port()?;
-    let ca = folder.path().join("ca.crt");
-    std::fs::write(&ca, rcgen::generate_simple_self_signed(["localhost".to_owned()])?.cert.pem())?;
-    let environment = [
-        ("CAREPOST_CA", ca.display().to_string()),
-        ("CAREPOST_URL", format!("https://localhost:{port}")),
-        ("CAREPOST_SESSION", session.display().to_string()),
-        ("CAREPOST_PASSWORD", PASSWORD.to_owned()),
-    ];
-    let (code, _, error) = run("carepost-server", &["sign-in", "root"], &environment).await?;
-    assert_eq!(code, 4, "{error}");
-    let said = format!("the server https://localhost:{port} is not reached: Connection refused");
-    assert!(error.contains(&said) && error.contains("Check --server"), "{error}");
-    let (code, _, error) = run("carepost-server", &["org", "list"], &environment).await?;
-    assert!(
-        code == 1 && error.contains(&format!("nobody is signed in at https://localhost:{port}")),
-        "{error}"
-    );
-    let (code, _, _) = run("carepost-server", &["make-tea"], &environment).await?;
-    assert_eq!(code, 2);
-    Ok(())
-}

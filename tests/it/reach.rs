@@ -1,12 +1,12 @@
-//! How a device reaches its server: through a proxy, and not where something else answers.
+//! How a device and a command reach their server: through a proxy, and not where something else answers, or nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use carepost_tests::children::until;
+use carepost_tests::children::{free_port, run, until};
 use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
-use carepost_tests::world::Server;
+use carepost_tests::world::{PASSWORD, Server};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -229,4 +229,31 @@ async fn a_certificate_that_is_not_trusted_is_said_as_such_and_silence_as_silenc
     let page = new.get("/").await?.words();
     ensure!(!page.contains("network cable"), "{page}");
     new.stop().await.context("the new one")
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_and_a_wrong_command_are_told_apart() -> Result<()> {
+    let folder = TempDir::new()?;
+    let session = folder.path().join("session.json");
+    let port = free_port()?;
+    let ca = folder.path().join("ca.crt");
+    std::fs::write(&ca, rcgen::generate_simple_self_signed(["localhost".to_owned()])?.cert.pem())?;
+    let environment = [
+        ("CAREPOST_CA", ca.display().to_string()),
+        ("CAREPOST_URL", format!("https://localhost:{port}")),
+        ("CAREPOST_SESSION", session.display().to_string()),
+        ("CAREPOST_PASSWORD", PASSWORD.to_owned()),
+    ];
+    let (code, _, error) = run("carepost-server", &["sign-in", "root"], &environment).await?;
+    assert_eq!(code, 4, "{error}");
+    let said = format!("the server https://localhost:{port} is not reached: Connection refused");
+    assert!(error.contains(&said) && error.contains("Check --server"), "{error}");
+    let (code, _, error) = run("carepost-server", &["org", "list"], &environment).await?;
+    assert!(
+        code == 1 && error.contains(&format!("nobody is signed in at https://localhost:{port}")),
+        "{error}"
+    );
+    let (code, _, _) = run("carepost-server", &["make-tea"], &environment).await?;
+    assert_eq!(code, 2);
+    Ok(())
 }

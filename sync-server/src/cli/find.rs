@@ -206,8 +206,8 @@ mod tests {
             assert!(facility_of(&list, name).unwrap_err().to_string().contains(why), "{name}");
         }
         let said = which_of_two(items(&list), "hillside").unwrap();
-        let others = "and not Golden Years SNF – Hillside ()";
-        assert_eq!(said, format!("\"hillside\" is Hillside () by its whole name, {others}"));
+        let others = "and not Golden Years SNF – Hillside";
+        assert_eq!(said, format!("\"hillside\" is Hillside by its whole name, {others}"));
         assert_eq!(which_of_two(items(&list), "Riverside"), None);
     }
 

@@ -57,7 +57,7 @@ fn an_agent_that_starts_waits_for_commands_that_write() {
     let commands = [(); 2].map(|()| lock_for_command(directory.path()).unwrap());
     assert!(!is_held(directory.path()), "no agent runs");
     let (path, (done, opened)) = (directory.path().to_owned(), mpsc::channel());
-    thread::spawn(move || done.send(Vault::open(&path, &factors(HERE), None)));
+    thread::spawn(move || drop(done.send(Vault::open(&path, &factors(HERE), None))));
     assert!(opened.recv_timeout(Duration::from_secs(1)).is_err(), "it does not wait");
     drop(commands);
     let vault = opened.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();

@@ -50,11 +50,14 @@ impl ReviewsPage {
     }
 }
 
+/// Why a review was not saved, which, and what was chosen in it.
+pub(crate) type RefusedReview = (NotSaved, ReviewId, Vec<(String, String)>);
+
 /// The page keeps what is chosen on it, so it does not follow changes by itself.
 pub(crate) fn reviews(
     shell: Shell,
     part: Part<Review>,
-    refused: Option<(NotSaved, ReviewId, Vec<(String, String)>)>,
+    refused: Option<RefusedReview>,
     saved: bool,
 ) -> Response {
     let (why, chosen) = refused.map(|(why, id, sent)| (why, (id, sent))).unzip();

@@ -25,7 +25,8 @@ pub(in crate::store) const BADGES_BEFORE: &str =
     "SELECT id FROM documents WHERE collection = 'badges' AND seq < ?1 ORDER BY seq LIMIT ?2";
 /// The users of a facility whose PINs are not marked.
 pub(in crate::store) const UNMARKED: &str = "SELECT id FROM users
-    WHERE facility_id = ?1 AND pin_verifier IS NOT NULL AND pin_exposed_at IS NULL LIMIT ?2";
+    WHERE facility_id = ?1 AND pin_verifier IS NOT NULL AND pin_exposed_at IS NULL
+    ORDER BY sort_key, id LIMIT ?2";
 /// Those whose PINs a thief has known since a time, behind a place in their order.
 pub(in crate::store) const EXPOSED: &str = "SELECT sort_key, id FROM users
     WHERE facility_id = ?1 AND pin_exposed_at <= ?2 AND pin_verifier IS NOT NULL AND (sort_key, id) > (?3, ?4)
