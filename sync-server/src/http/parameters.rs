@@ -7,15 +7,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use carepost_protocol::workflow::FieldError;
 use http::Uri;
+use serde_json::Value;
 
-use super::openapi::DESCRIPTION;
-use super::route::Route;
 use crate::error::{Answer, Refusal};
 
-/// The names of what a route takes in its query.
+/// The names of what an operation takes in its query, by its description.
 #[must_use]
-pub fn taken(route: &Route) -> Arc<[String]> {
-    let all = DESCRIPTION.operation(route).pointer("/parameters").and_then(serde_json::Value::as_array);
+pub fn taken(operation: &Value) -> Arc<[String]> {
+    let all = operation.pointer("/parameters").and_then(Value::as_array);
     let of_query = all.into_iter().flatten().filter(|it| it.get("in").is_some_and(|place| place == "query"));
     of_query.filter_map(|it| Some(it.get("name")?.as_str()?.to_owned())).collect()
 }

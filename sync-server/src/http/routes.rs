@@ -21,7 +21,7 @@ use crate::http::api::{
 use crate::http::authentication::authenticate;
 use crate::http::condition;
 use crate::http::idempotency;
-use crate::http::openapi::openapi;
+use crate::http::openapi::{DESCRIPTION, openapi};
 use crate::http::parameters;
 use crate::http::problem::{finish, of_panic};
 use crate::http::route::{Authorization, Listener, Route};
@@ -150,7 +150,7 @@ fn guarded(app: &App, route: &'static Route, handler: MethodRouter<App>) -> Meth
             let shows = route.edits(ROUTES);
             let shows: Option<MethodRouter> =
                 shows.map(|it| (it.handler)(MethodFilter::GET).with_state(app.clone()));
-            let taken = parameters::taken(route);
+            let taken = parameters::taken(DESCRIPTION.operation(route));
             handler
                 .route_layer(from_fn_with_state((app.clone(), route), idempotency::layer))
                 .route_layer(from_fn_with_state(shows, condition::layer))

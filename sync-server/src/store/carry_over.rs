@@ -10,10 +10,9 @@ use carepost_protocol::record::Collection;
 
 use super::StoreError;
 use super::engine::{AccessScope, ToValue, Tx, Value, params};
-use super::handles::organization::{
-    parked_key, publish_badges, publish_users, rekey_badges, remove_badge, unfinished,
-};
+use super::handles::organization::{parked_key, publish_users, remove_badge, unfinished};
 use super::row::{columns, sql};
+use super::rules::badge_keys;
 use super::rules::feed_writer::put;
 use crate::scope::OrganizationScope;
 
@@ -335,7 +334,7 @@ impl Registry {
             said.push(format!("badge of {}: gone", name(row)));
         }
         BADGES.take_over(tx, &self.badges, &ours.badges, said)?;
-        apart.into_iter().try_for_each(|facility| rekey_badges(tx, facility))?;
+        apart.into_iter().try_for_each(|facility| badge_keys::rekey(tx, facility))?;
         // Nobody has the token of a device that was never let in any more.
         let expected = |row: &[Column]| DEVICES.of(row, "key_sha256") == Some(&Value::Null);
         let gone = self.devices.extract_if(.., |id, row| !ours.devices.contains_key(id) && expected(row));
@@ -386,7 +385,7 @@ impl Registry {
         }
         publish_users(tx, &self.users.keys().copied().map(UserId::from_bytes).collect::<Vec<_>>())?;
         let mut facilities = self.facilities.keys().copied().map(FacilityId::from_bytes);
-        facilities.try_for_each(|facility| publish_badges(tx, facility))
+        facilities.try_for_each(|facility| badge_keys::publish_all(tx, facility))
     }
 }
 

@@ -40,6 +40,14 @@ impl FacilityStore {
         Self { store, scope }
     }
 
+    pub(super) fn permitted(&self, permit: &Permit<ReadPatients>) -> Result<()> {
+        if permit.resource() == Resource::Facility(self.scope.organization(), self.scope.facility()) {
+            Ok(())
+        } else {
+            Err(StoreError::NotFound("facility"))
+        }
+    }
+
     /// Takes a device's batch, with a verdict for each change: the receipt comes when all of it is durable.
     /// A long one is taken in portions, each a commit of its own, between which others write; who breaks
     /// off in between sends it again. What the server has already is answered again as it was: applied as

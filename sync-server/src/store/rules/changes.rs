@@ -1,20 +1,16 @@
-//! Lists of what devices sent that somebody has to look at: rejected and flagged changes, and reviews.
+//! Changes as the server keeps them, and lists of those that somebody has to look at: the rejected and the flagged.
 
 use carepost_protocol::change::{ChangeKind, PayloadHash};
 use carepost_protocol::id::{DeviceId, IncarnationId, PatientId, RecordId, UserId};
-use carepost_protocol::record::{Collection, ReviewDocument};
-use carepost_protocol::role::{Permit, ReadPatients, Resource};
+use carepost_protocol::record::Collection;
 use carepost_protocol::time::{ClockQuality, Timestamp};
-use carepost_protocol::wire::heartbeat::{ChangeName, MAX_REFUSED, SettledChange, Settlement};
+use carepost_protocol::wire::heartbeat::{ChangeName, SettledChange, Settlement};
 use carepost_protocol::wire::push::Rejection;
 
 use super::chart::stands;
-use super::review;
-use super::review::ReviewPlace;
 use crate::store::StoreError;
 use crate::store::column::flags;
-use crate::store::engine::{AccessScope, Tx, params};
-use crate::store::handles::facility::FacilityStore;
+use crate::store::engine::{Tx, params};
 use crate::store::listed::Listed;
 use crate::store::row::{Stored, row, sql};
 
@@ -87,135 +83,63 @@ macro_rules! kept {
 /// By an index of its own: what was withdrawn is nothing to look at.
 pub(in crate::store) const FLAGGED: &str = kept!(" AND review IS NOT NULL AND ", stands!(), after_place!());
 
-impl FacilityStore {
-    /// Changes that were refused and are not settled, latest first: at most so many after a place.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when the permit is for another facility.
-    pub async fn refused_changes(
-        &self,
-        permit: &Permit<ReadPatients>,
-        after: Option<ChangePlace>,
-        most: usize,
-    ) -> Result<Listed<KeptChange, ChangePlace>> {
-        let sql = kept!(" AND verdict = 'rejected' AND settlement IS NULL", after_place!());
-        self.list(permit, sql, after, most).await
-    }
+/// Changes that were refused and are not settled.
+pub(in crate::store) const REFUSED: &str =
+    kept!(" AND verdict = 'rejected' AND settlement IS NULL", after_place!());
 
-    /// Changes that stand and that somebody should look at, latest first: at most so many after a place.
-    ///
-    /// # Errors
-    /// As [`Self::refused_changes`].
-    pub async fn flagged_changes(
-        &self,
-        permit: &Permit<ReadPatients>,
-        after: Option<ChangePlace>,
-        most: usize,
-    ) -> Result<Listed<KeptChange, ChangePlace>> {
-        self.list(permit, FLAGGED, after, most).await
-    }
+/// A list of changes, latest first: at most so many after a place.
+pub(in crate::store) fn list(
+    tx: &Tx<'_>,
+    sql: &'static str,
+    after: Option<ChangePlace>,
+    most: usize,
+) -> Result<Listed<KeptChange, ChangePlace>> {
+    let end = (
+        Timestamp::from_millis(i64::MAX),
+        DeviceId::from_bytes([0; 16]),
+        IncarnationId::from_bytes([0; 16]),
+        0,
+    );
+    let (at, device, incarnation, n) = after.unwrap_or(end);
+    let found: Vec<KeptChange> = tx.all(sql, params![at, device, incarnation, n, most + 1])?;
+    Ok(Listed::of(found, most, |it| (it.received_at, it.device, it.incarnation, it.n)))
+}
 
-    /// A change, whatever became of it, and its exact bytes where the server has them.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn change(
-        &self,
-        permit: &Permit<ReadPatients>,
-        device: DeviceId,
-        name: ChangeName,
-    ) -> Result<(KeptChange, Option<Vec<u8>>)> {
-        self.permitted(permit)?;
-        self.store
-            .read(AccessScope::Facility(self.scope), move |tx| {
-                let of_name = kept!(" AND device_id = ?1 AND incarnation_id = ?2 AND n = ?3");
-                let kept: Option<KeptChange> =
-                    tx.first(of_name, params![device, name.incarnation, name.n])?;
-                let kept = kept.ok_or(StoreError::NotFound("change"))?;
-                let sql = "SELECT payload FROM changes
-                    WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3";
-                let key = params![device, name.incarnation, name.n];
-                let payload: Option<Vec<u8>> = tx.first(sql, key)?.flatten();
-                // A PIN's verifier is nobody's to look at.
-                let shown = kept.collection != Some(Collection::Users);
-                Ok((kept, payload.filter(|_| shown)))
-            })
-            .await
-    }
+/// A change, whatever became of it, and its exact bytes where the server has them.
+pub(in crate::store) fn change(
+    tx: &Tx<'_>,
+    device: DeviceId,
+    name: ChangeName,
+) -> Result<(KeptChange, Option<Vec<u8>>)> {
+    let of_name = kept!(" AND device_id = ?1 AND incarnation_id = ?2 AND n = ?3");
+    let kept: Option<KeptChange> = tx.first(of_name, params![device, name.incarnation, name.n])?;
+    let kept = kept.ok_or(StoreError::NotFound("change"))?;
+    let sql = "SELECT payload FROM changes
+        WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3";
+    let key = params![device, name.incarnation, name.n];
+    let payload: Option<Vec<u8>> = tx.first(sql, key)?.flatten();
+    // A PIN's verifier is nobody's to look at.
+    let shown = kept.collection != Some(Collection::Users);
+    Ok((kept, payload.filter(|_| shown)))
+}
 
-    /// Reviews, latest first: of the open ones, the closed ones, or all, at most so many after a place.
-    ///
-    /// # Errors
-    /// As [`Self::refused_changes`].
-    pub async fn reviews(
-        &self,
-        permit: &Permit<ReadPatients>,
-        open: Option<bool>,
-        after: Option<ReviewPlace>,
-        most: usize,
-    ) -> Result<Listed<ReviewDocument, ReviewPlace>> {
-        self.permitted(permit)?;
-        self.store
-            .read(AccessScope::Facility(self.scope), move |tx| review::list(tx, open, after, most))
-            .await
-    }
-
-    /// What has become of rejected changes of a device, of those that are settled.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn settled(&self, device: DeviceId, mut names: Vec<ChangeName>) -> Result<Vec<SettledChange>> {
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        names.truncate(MAX_REFUSED);
-        self.store
-            .read(AccessScope::Facility(self.scope), move |tx| {
-                let sql = "SELECT settlement, settled_seq FROM changes WHERE device_id = ?1
-                    AND incarnation_id = ?2 AND lane = 'care' AND n = ?3 AND settlement IS NOT NULL";
-                let mut settled = Vec::new();
-                for change in names {
-                    let key = params![device, change.incarnation, change.n];
-                    let found: Option<(Settlement, Option<u64>)> = tx.first(sql, key)?;
-                    if let Some((settlement, seq)) = found {
-                        settled.push(SettledChange { change, settlement, seq });
-                    }
-                }
-                Ok(settled)
-            })
-            .await
-    }
-
-    async fn list(
-        &self,
-        permit: &Permit<ReadPatients>,
-        sql: &'static str,
-        after: Option<ChangePlace>,
-        most: usize,
-    ) -> Result<Listed<KeptChange, ChangePlace>> {
-        self.permitted(permit)?;
-        self.store
-            .read(AccessScope::Facility(self.scope), move |tx| {
-                let end = (
-                    Timestamp::from_millis(i64::MAX),
-                    DeviceId::from_bytes([0; 16]),
-                    IncarnationId::from_bytes([0; 16]),
-                    0,
-                );
-                let (at, device, incarnation, n) = after.unwrap_or(end);
-                let found: Vec<KeptChange> = tx.all(sql, params![at, device, incarnation, n, most + 1])?;
-                Ok(Listed::of(found, most, |it| (it.received_at, it.device, it.incarnation, it.n)))
-            })
-            .await
-    }
-
-    pub(in crate::store) fn permitted(&self, permit: &Permit<ReadPatients>) -> Result<()> {
-        if permit.resource() == Resource::Facility(self.scope.organization(), self.scope.facility()) {
-            Ok(())
-        } else {
-            Err(StoreError::NotFound("facility"))
+/// What has become of rejected changes of a device, of those that are settled.
+pub(in crate::store) fn settled(
+    tx: &Tx<'_>,
+    device: DeviceId,
+    names: Vec<ChangeName>,
+) -> Result<Vec<SettledChange>> {
+    let sql = "SELECT settlement, settled_seq FROM changes WHERE device_id = ?1
+        AND incarnation_id = ?2 AND lane = 'care' AND n = ?3 AND settlement IS NOT NULL";
+    let mut settled = Vec::new();
+    for change in names {
+        let key = params![device, change.incarnation, change.n];
+        let found: Option<(Settlement, Option<u64>)> = tx.first(sql, key)?;
+        if let Some((settlement, seq)) = found {
+            settled.push(SettledChange { change, settlement, seq });
         }
     }
+    Ok(settled)
 }
 
 /// A change of the facility whose scope this is that was refused, settled or not.

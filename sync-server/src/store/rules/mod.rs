@@ -3,6 +3,7 @@
 
 pub(super) mod archive;
 pub(super) mod audit;
+pub(super) mod badge_keys;
 pub(super) mod budget;
 pub(super) mod changes;
 pub(super) mod chart;

@@ -10,11 +10,11 @@ use carepost_protocol::pin;
 use carepost_protocol::record::{Collection, UserDocument};
 use carepost_protocol::time::Timestamp;
 
-use super::badges::{BadgeKeys, keys, lay_key, renew, tell_next};
 use super::users::{document, publish_all};
 use super::{Result, Tx};
 use crate::store::Exposed;
 use crate::store::engine::params;
+use crate::store::rules::badge_keys::{BadgeKeys, keys, lay_key, renew, tell_next};
 use crate::store::rules::feed_writer::FeedEnd;
 
 /// How many PINs and badges one commit takes at most; fewer when it has had its time.

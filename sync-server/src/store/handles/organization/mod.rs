@@ -28,9 +28,7 @@ use crate::store::{
     Store, StoreError,
 };
 
-pub(in crate::store) use badges::{
-    publish_all as publish_badges, rekey as rekey_badges, remove_by_id as remove_badge,
-};
+pub(in crate::store) use badges::remove_by_id as remove_badge;
 pub use changes::Reconsidered;
 pub(in crate::store) use devices::TOKEN_LIFE;
 pub(in crate::store) use facilities::{merged, publish as publish_facility};
