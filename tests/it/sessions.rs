@@ -19,11 +19,13 @@ const NO_PAUSE: &str = "
     const isPause = wait => wait >= 300 && wait <= 1000;
     window.setTimeout = (act, wait, ...more) => isPause(wait) ? 1e9 : later(act, wait, ...more)";
 
-/// Presses the undo of a lock, where it is offered still; whether the page waits for a badge otherwise.
+/// Presses the undo of a lock once, where it is offered still; whether the page waits for a badge otherwise.
 const UNDO: &str = "
-    const undo = document.querySelector('[action=\"/lock/undo\"] button');
+    const form = document.querySelector('[action=\"/lock/undo\"]');
+    const undo = form?.querySelector('button:not([data-pressed])');
+    undo?.setAttribute('data-pressed', '');
     undo?.click();
-    return undo === null && document.body.innerText.includes('Tap your badge')";
+    return form === null && document.body.innerText.includes('Tap your badge')";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_untouched_screen_locks_hides_everything_and_resumes() -> Result<()> {

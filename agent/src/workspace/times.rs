@@ -1,8 +1,7 @@
 //! Local time: in which zone times are shown and read here, and the times in a filled-in form.
 
-use carepost_protocol::day::typed_datetime;
+use carepost_protocol::day::parse_datetime;
 use carepost_protocol::record::FacilityDocument;
-use carepost_protocol::time::Timestamp;
 use carepost_protocol::workflow::{FieldError, FieldType, Workflow};
 use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
@@ -50,9 +49,9 @@ impl TimeHere {
 }
 
 /// A form's answers with each time as it is stored, without what was said to tell two of them apart; and what is
-/// wrong with the times. They were typed at a moment.
+/// wrong with the times.
 pub(super) fn settled<'a>(
-    (zone, now): (&Zone, Timestamp),
+    zone: &Zone,
     workflow: &Workflow,
     filled: &Map<String, Value>,
     answers: impl Iterator<Item = &'a (String, String)> + Clone,
@@ -68,7 +67,7 @@ pub(super) fn settled<'a>(
     let asked = answers.clone().filter(|(key, _)| !key.starts_with(OFFSET));
     let settled = asked.map(|(key, text)| {
         // What is no time at all is for the form's own rules to refuse.
-        let Some(time) = typed_datetime(text, zone, now).ok().filter(|_| is_time(key)) else {
+        let Some(time) = parse_datetime(text).ok().filter(|_| is_time(key)) else {
             return (key.as_str(), text.clone());
         };
         // What was left as it was shown stays what it was, from before times had offsets too.
@@ -107,7 +106,7 @@ mod tests {
             ("2026-05-01T22:30", "2026-03-08T02:30", None),
         ] {
             let typed = [("taken_at".to_owned(), typed.to_owned())];
-            let (settled, faults) = settled((&zone, Timestamp::EPOCH), &form, &filled(was), typed.iter());
+            let (settled, faults) = settled(&zone, &form, &filled(was), typed.iter());
             assert_eq!(faults.is_empty(), stored.is_some(), "{was}: {faults:?}");
             assert!(stored.is_none_or(|stored| settled == [("taken_at", stored.to_owned())]), "{settled:?}");
         }

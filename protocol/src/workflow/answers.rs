@@ -288,8 +288,8 @@ impl Field {
     }
 }
 
-const DATE_RULE: &str = "give a date such as 05/01/2026 or 2026-05-01";
-const DATETIME_RULE: &str = "give a date and time such as 05/01/2026 2:30 PM or 2026-05-01T14:30";
+const DATE_RULE: &str = "give a date such as 2026-05-01 or 05/01/2026";
+const DATETIME_RULE: &str = "give a date and time such as 2026-05-01T14:30 or 05/01/2026 02:30 PM";
 
 fn unknown(key: &str) -> FieldError {
     let shown: String = key.chars().take(64).collect();

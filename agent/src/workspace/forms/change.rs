@@ -125,7 +125,7 @@ impl Prepared {
     ) -> Result<(Answers, Option<u64>), NotSaved> {
         let (zone, units, today) = (&self.zone, units_of(answers), Today::of(Some(&self.zone), now));
         let asked = answers.iter().filter(|(key, _)| key != CONFIRMED && !CARRIED.contains(&key.as_str()));
-        let (asked, wrong_times) = settled((zone, now), &self.workflow, &self.filled, asked);
+        let (asked, wrong_times) = settled(zone, &self.workflow, &self.filled, asked);
         let meant: Vec<(&str, Cow<'_, str>)> =
             asked.iter().map(|(key, text)| (*key, self.meant(key, text, units))).collect();
         let typed: Vec<(&str, &str)> = meant.iter().map(|(key, text)| (*key, text.as_ref())).collect();

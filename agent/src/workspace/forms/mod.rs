@@ -200,7 +200,6 @@ impl Forms {
             has_form: prepared.has_form,
             author: prepared.author,
             zone: prepared.zone,
-            now: reader.clock.now(),
             sent: reader.phi_mode(),
         })
     }

@@ -103,8 +103,6 @@ pub struct FormPage {
     pub since: Option<Since>,
     /// In which zone its times are.
     pub zone: Zone,
-    /// When it is shown: a time of day that was typed alone is that day's.
-    pub now: Timestamp,
     /// How much of a resident is sent here.
     pub sent: PhiMode,
 }

@@ -129,27 +129,6 @@ async fn an_unlikely_time_is_asked_about_and_saved_as_confirmed() {
 }
 
 #[tokio::test]
-async fn a_time_alone_is_todays_and_the_form_that_comes_back_says_so() {
-    let device = Device::new();
-    device.stand_in(Some("America/Chicago"), 101);
-    let clock = device.agent.clock();
-    let _floor = clock.compared(at("2026-11-29T03:42:00Z"), clock.monotonic());
-    device.sign_in(ANNA);
-    for typed in ["2:30 pm", "11/27/26 7pm"] {
-        assert_eq!(device.answer(typed, "").await.status, StatusCode::SEE_OTHER, "{typed}");
-    }
-    assert_eq!(device.times(), ["2026-11-28T14:30-06:00", "2026-11-27T19:00-06:00"]);
-    // One that is yet to come may have been yesterday's.
-    let asked = device.answer("23:50", "").await;
-    assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
-    for words in ["11/28/2026 23:50 is in the future", r#"value="11/28/2026 23:50""#] {
-        assert!(asked.body.contains(words), "no {words:?} in {}", asked.body);
-    }
-    assert_eq!(device.answer("now", "").await.status, StatusCode::SEE_OTHER);
-    assert!(device.times()[2].starts_with("2026-11-28T21:4"), "{:?}", device.times());
-}
-
-#[tokio::test]
 async fn all_that_is_wrong_with_a_form_is_said_at_once() {
     let device = Device::new();
     device.stand_in(Some("America/Chicago"), 101);
