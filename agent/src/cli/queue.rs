@@ -79,7 +79,7 @@ pub(super) fn queue(config: &Config, command: Queue) -> anyhow::Result<Outcome> 
     // What a process that is gone wrote and could not sync would be lost, and with it what is written behind it. An
     // agent that runs has folded it.
     if alone.is_some() {
-        outbox.fold_if_sound();
+        outbox.fold_at_start();
     }
     match command {
         Queue::List { most, json } => list(&outbox, most, json),

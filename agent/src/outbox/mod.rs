@@ -117,7 +117,7 @@ pub enum OutboxError {
         /// What is wrong with the file, and what to do.
         why: String,
     },
-    /// The path leads to the open file no more: nothing is saved where it would be lost with the process.
+    /// A path leads to the open file no more: nothing is saved where it would be lost with the process.
     #[error("{path} was moved, deleted or replaced: put it back, and do not restart the agent before that")]
     Moved {
         /// Where it was.
@@ -259,20 +259,34 @@ impl Outbox {
             place: Place::of(opening.path),
         };
         if opening.runs {
-            outbox.fold_if_sound();
+            outbox.fold_at_start();
         }
         Ok(outbox)
     }
 
+    /// [`fold_if_sound`](Self::fold_if_sound) for whoever has just opened it while nobody ran on it: after a clean end
+    /// there is no WAL, and nothing to lose. Later one that is gone was taken away.
+    pub fn fold_at_start(&self) {
+        let (path, _) = self.lock().place();
+        if is_gone(&sidecar(&path, "-wal")) {
+            self.lock().fold();
+        } else {
+            self.fold_if_sound();
+        }
+    }
+
     /// Folds the WAL back, now and from now on, where the file is sound. What lies beside one that is not, or of which
     /// that is not known, is left as it is, for whoever puts the file back; and [`trouble`](Self::trouble) says so. For
-    /// whoever runs on it, or while nobody does. All of the file may be read, and nobody who saves waits for that.
+    /// whoever runs on it, or while nobody does. All of the file is read, and nobody who saves waits for that.
     /// Returns whether that is known now: a disk that did not read may read soon.
     pub fn fold_if_sound(&self) -> bool {
+        // Another file that lies there says nothing of the one that is open.
+        if self.in_place().is_err() {
+            return false;
+        }
         let (path, key) = self.lock().place();
-        // After a clean end there is no WAL, and nothing to lose.
         let look = || sqlite::is_sound(&path, &key);
-        let is_sound = if is_gone(&sidecar(&path, "-wal")) { Ok(true) } else { look().or_else(|_| look()) };
+        let is_sound = look().or_else(|_| look());
         let (is_known, path) = (is_sound.is_ok(), path.display());
         let trouble = match is_sound {
             Ok(true) => {
@@ -353,7 +367,10 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, Connected> {
         // A panic elsewhere leaves no half-done transaction behind: dropping one rolls it back.
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        connection.revive();
+        // Opened anew it would be another file that lies there now.
+        if self.in_place().is_ok() {
+            connection.revive();
+        }
         connection
     }
 }

@@ -1,37 +1,41 @@
 //! Where the outbox lies: what is saved in a file to which no path leads any more is gone with the process.
 
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Outbox, OutboxError};
+use crate::sqlite::sidecar;
 
-/// The path of the outbox, and which file was there when it was opened; none where that cannot be told.
+/// The paths of the outbox and of its `-wal`, and which files were there when it was opened, where that could be told.
+/// SQLite makes the `-wal` as it opens the outbox, and nobody but the last one to close that removes it.
 #[derive(Debug)]
-pub(super) struct Place {
-    path: PathBuf,
-    file: Option<(u64, u64)>,
-}
+pub(super) struct Place(Vec<(PathBuf, (u64, u64))>);
 
 impl Place {
+    /// Of an outbox that is open.
     pub(super) fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), file: file_at(path) }
+        let paths = ["", "-wal"].map(|suffix| sidecar(path, suffix));
+        let files = paths.map(|path| file_at(&path).map(|file| (path, file)));
+        Self(files.into_iter().flatten().collect())
     }
 }
 
 impl Outbox {
-    /// Whether the path leads to the file that is open.
+    /// Whether the paths lead to the files that are open. Where that cannot be told they do: nobody is kept from
+    /// charting by a disk that does not say what lies there.
     ///
     /// # Errors
-    /// [`OutboxError::Moved`] when it does not.
+    /// [`OutboxError::Moved`] when one does not.
     pub fn in_place(&self) -> Result<(), OutboxError> {
-        let Place { path, file } = &self.place;
-        if file.is_none() || file_at(path) == *file {
-            return Ok(());
-        }
-        Err(OutboxError::Moved { path: path.clone() })
+        let moved = self.place.0.iter().find(|(path, file)| match file_at(path) {
+            Ok(there) => there != *file,
+            Err(error) => matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+        });
+        moved.map_or(Ok(()), |(path, _)| Err(OutboxError::Moved { path: path.clone() }))
     }
 }
 
-fn file_at(path: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+fn file_at(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }

@@ -159,7 +159,7 @@ fn a_command_that_writes_while_nobody_runs_folds_first() {
     let (path, key) = (found.path(), FileKey::from_bytes([9; 32]));
     let command = OutboxOpening { runs: false, ..opening(&path, &key, 1, &found.device_key) };
     let command = Outbox::open(command).unwrap();
-    command.fold_if_sound();
+    command.fold_at_start();
     assert!(command.folds() && command.trouble().is_none());
     save(&command, &change(10, "after"), "after").unwrap();
     drop(command);
@@ -267,10 +267,78 @@ fn a_file_that_could_not_be_read_is_not_known_to_be_damaged() {
     let outbox = Outbox::open(command).unwrap();
     let away = found.directory.path().join("away");
     std::fs::rename(&path, &away).unwrap();
+    // What lies there is not what is open.
+    std::fs::copy(&away, &path).unwrap();
+    assert!(!outbox.fold_if_sound() && !outbox.folds() && outbox.trouble().is_none());
+    std::fs::remove_file(&path).unwrap();
+    // Nor can be told what it is: nobody is kept from charting by that.
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    outbox.in_place().unwrap();
     assert!(!outbox.fold_if_sound() && !outbox.folds());
     let why = outbox.trouble().unwrap();
     assert!(why.contains("kept, but") && why.contains("cannot be read to its end"), "{why}");
     std::fs::rename(&away, &path).unwrap();
     assert!(outbox.fold_if_sound() && outbox.folds() && outbox.trouble().is_none());
     assert_eq!(shown(&outbox, 0).len(), 4);
+}
+
+#[test]
+fn a_log_that_was_taken_from_beside_a_damaged_file_does_not_make_it_sound() {
+    let (found, _) = cut_and_damaged();
+    let outbox = found.open();
+    let (log, away) = (sqlite::sidecar(&found.path(), "-wal"), found.directory.path().join("away"));
+    std::fs::rename(&log, &away).unwrap();
+    outbox.fold_if_sound();
+    assert!(!outbox.folds() && outbox.trouble().is_some());
+    std::fs::rename(&away, &log).unwrap();
+    assert!(outbox.fold_if_sound() && !outbox.folds() && outbox.trouble().is_some());
+    assert_eq!(shown(&outbox, 0).len(), 4, "put back, nothing is lost");
+    std::fs::write(&log, "").unwrap();
+    outbox.fold_if_sound();
+    assert!(!outbox.folds() && outbox.trouble().is_some());
+}
+
+#[test]
+fn nothing_is_saved_while_the_outbox_or_its_log_is_away() {
+    let kiosk = Kiosk::new();
+    let outbox = kiosk.open();
+    let away = kiosk.directory.path().join("away");
+    for (n, suffix) in (1..).zip(["", "-wal"]) {
+        let (path, made, form) =
+            (sqlite::sidecar(&kiosk.path(), suffix), change(n, "a"), format!("form {n}"));
+        std::fs::rename(&path, &away).unwrap();
+        for is_replaced in [false, true] {
+            if is_replaced {
+                std::fs::copy(&away, &path).unwrap();
+            }
+            let refused = save(&outbox, &made, &form).unwrap_err();
+            assert!(matches!(&refused, OutboxError::Moved { path: which } if *which == path), "{refused}");
+        }
+        std::fs::rename(&away, &path).unwrap();
+        save(&outbox, &made, &form).unwrap();
+    }
+    let directory = kiosk.directory.path();
+    let away = directory.with_extension("away");
+    std::fs::rename(directory, &away).unwrap();
+    std::fs::write(directory, "a file").unwrap();
+    let refused = outbox.in_place();
+    std::fs::remove_file(directory).unwrap();
+    std::fs::rename(&away, directory).unwrap();
+    assert!(matches!(refused, Err(OutboxError::Moved { .. })), "{refused:?}");
+    drop(outbox);
+    assert_eq!(shown(&kiosk.open(), 0).len(), 2);
+}
+
+#[test]
+fn a_log_stays_in_place_whoever_folds_it_or_closes_beside_it() {
+    let kiosk = Kiosk::new();
+    let outbox = kiosk.open();
+    outbox.in_place().unwrap();
+    for n in 1..4 {
+        save(&outbox, &change(n, "a"), &format!("form {n}")).unwrap();
+        drop(kiosk.open());
+        outbox.in_place().unwrap();
+        outbox.lock().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        outbox.in_place().unwrap();
+    }
 }
