@@ -322,7 +322,9 @@ impl Connected {
         let _ = self.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()));
     }
 
-    fn is_given_up(&self) -> bool {
+    /// Whether SQLCipher has given the connection up: see [`Self::revive`].
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
         let status = self.pragma_query_value(None, "cipher_status", |row| row.get::<_, String>(0));
         !status.is_ok_and(|status| status == "1")
     }

@@ -367,8 +367,8 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, Connected> {
         // A panic elsewhere leaves no half-done transaction behind: dropping one rolls it back.
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        // Opened anew it would be another file that lies there now.
-        if self.in_place().is_ok() {
+        // Opened anew it would be whatever lies there now.
+        if connection.is_given_up() && self.in_place().is_ok() {
             connection.revive();
         }
         connection
