@@ -70,7 +70,7 @@ pub fn parse_datetime(text: &str) -> Result<String, DayError> {
         let (day, clock) = text.split_at(at);
         Some(whole(day)).filter(|day| *day != Err(DayError::Unread)).map(|day| (day, clock))
     };
-    let (day, clock) = ends.find_map(read).ok_or(DayError::Unread)?;
+    let (day, clock) = ends.find_map(read).ok_or_else(|| without_day(&text))?;
     let day = stored(day?);
     let clock = time_of_day(clock.get(1..).unwrap_or_default());
     let clock = clock.map_err(|error| DayError::NoSuch(error.or(TIME_RULE)))?;
@@ -98,6 +98,14 @@ fn time_of_day(text: &str) -> Result<String, DayError> {
     Ok(format!("{hour:02}:{minute:02}{offset}"))
 }
 
+/// Why a folded text that has no day is no time. Which day is meant is not guessed here: what is read again later, as a
+/// draft is, would come to mean another moment.
+fn without_day(text: &str) -> DayError {
+    let is_alone = text == "now" || time_of_day(text).is_ok();
+    if is_alone { DayError::NoSuch(DAY_RULE.to_owned()) } else { DayError::Unread }
+}
+
+const DAY_RULE: &str = "write the day as well: month/day/year, and the time after it";
 const TIME_RULE: &str = "finish the time: give it after the day, such as 14:30 or 02:30 PM";
 const NO_SUCH_TIME: &str = "there is no such time of day: give one such as 14:30 or 02:30 PM";
 
@@ -385,8 +393,12 @@ mod tests {
         ] {
             assert_eq!(parse_datetime(half), Err(DayError::NoSuch(TIME_RULE.to_owned())), "{half}");
         }
-        for half in ["", "05/", "05/01", "05/01/26 14:30", "14:30", "1430", "Oct 14:30", "Oct 2026 14:30"] {
+        for half in ["", "05/", "05/01", "05/01/26 14:30", "14:3o", "nowhere", "Oct 14:30", "Oct 2026 14:30"]
+        {
             assert_eq!(parse_datetime(half), Err(DayError::Unread), "{half}");
+        }
+        for alone in ["14:30", " 1430", "2:30 PM", "0230pm", "14:30-05:00", "NOW"] {
+            assert_eq!(parse_datetime(alone), Err(DayError::NoSuch(DAY_RULE.to_owned())), "{alone}");
         }
         let none = Err(DayError::NoSuch(NO_SUCH_TIME.to_owned()));
         assert_eq!(parse_datetime("05/01/2026 2560"), none);

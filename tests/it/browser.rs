@@ -5,8 +5,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use carepost_protocol::day;
+use carepost_protocol::time::Timestamp;
+use carepost_protocol::zone::Zone;
 use carepost_tests::browser::Browser;
 use carepost_tests::children::until;
+use carepost_tests::clock;
 use carepost_tests::fixture::residents;
 use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, corrected_vitals, vitals};
@@ -294,6 +298,57 @@ async fn a_half_typed_day_or_time_comes_back_as_it_was_typed_and_is_never_saved_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_time_typed_alone_is_written_out_once_and_is_that_moment_from_then_on() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let fields = json!([{"key": "seen_at", "label": "Seen at", "type": "datetime"},
+        {"key": "note", "label": "Note", "type": "string"}]);
+    let rounds = json!({"key": "rounds", "label": "Rounds", "fields": fields});
+    scene.facility.organization.admin.post("/api/v1/workflows", &rounds).await?;
+    let kiosk = scene.kiosk("hall").await?;
+    let page = before_a_form(&scene, &kiosk, "rounds").await?;
+    page.sees(&["Seen at", "Save"]).await?;
+
+    // Ten past midnight at the facility, on a day that is over by now, so that nothing is yet to come for a save.
+    let chicago = Zone::named("America/Chicago").context("no Chicago")?;
+    let on = chicago.clock(Timestamp::from_millis((clock::now()? - 86_400) * 1_000)).day;
+    let moment = |time: &str| chicago.settle(&format!("{on}T{time}"), None);
+    let shown = day::shown(&on);
+    page.script(&stands_at(&moment("00:10")?)).await?;
+    for (typed, written) in
+        [("now", "00:10"), ("12:05 am", "00:05"), ("0007", "00:07"), ("12:09 AM", "00:09")]
+    {
+        leaves(&page, "seen_at", typed).await?;
+        holds(&page, "seen_at", &format!("{shown} {written}")).await?;
+    }
+    // What may have been yesterday's is asked for its day, and waits as it was typed.
+    leaves(&page, "seen_at", "23:50").await?;
+    holds(&page, "seen_at", "23:50").await?;
+    page.touch_words("Save").await?;
+    page.sees(&["Not saved yet", "Write the day as well"]).await?;
+    locks_and_returns(&page, &kiosk, &scene.nora).await?;
+    holds(&page, "seen_at", "23:50").await?;
+
+    // What was written out is the same when the draft is opened by another clock, and is what is saved.
+    page.script(&stands_at(&moment("00:10")?)).await?;
+    leaves(&page, "seen_at", "now").await?;
+    holds(&page, "seen_at", &format!("{shown} 00:10")).await?;
+    page.sees(&["Unfinished answers are kept"]).await?;
+    locks_and_returns(&page, &kiosk, &scene.nora).await?;
+    holds(&page, "seen_at", &format!("{shown} 00:10")).await?;
+    page.touch_words("Save").await?;
+    page.sees(&["The entry is safe on this device", &format!("{shown} 00:10")]).await?;
+    let records = scene.facility.has_records(scene.resident()?.1, 1).await?;
+    assert_eq!(records[0]["values"]["seen_at"], json!(moment("00:10")?));
+
+    // A correction is of the entry's day, by today's clock.
+    page.touch("[id^=correct-]").await?;
+    holds(&page, "seen_at", &format!("{shown} 00:10")).await?;
+    leaves(&page, "seen_at", "11:45 pm").await?;
+    holds(&page, "seen_at", &format!("{shown} 23:45")).await?;
+    page.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_open_form_leaves_the_screen_once_its_device_may_show_less() -> Result<()> {
     let scene = Scene::new(1).await?;
     let kiosk = scene.kiosk("hall").await?;
@@ -449,6 +504,22 @@ async fn holds(page: &Browser, field: &str, value: &str) -> Result<()> {
         if found == json!(value) { Ok(()) } else { bail!("{found}") }
     })
     .await
+}
+
+/// Types into a field, and leaves it for the note's.
+async fn leaves(page: &Browser, field: &str, typed: &str) -> Result<()> {
+    page.fill(&format!("[name={field}]"), typed).await?;
+    page.touch("[name=note]").await
+}
+
+/// Has the page's clock stand at a moment.
+fn stands_at(moment: &str) -> String {
+    format!(
+        "const Real = Date;
+        window.Date = class extends Real {{
+            constructor(...of) {{ super(...(of.length ? of : ['{moment}'])); }}
+        }}"
+    )
 }
 
 fn beside(field: &str, what: &str) -> String {

@@ -209,9 +209,11 @@ mod tests {
             let moment: TimeSpec = typed.parse().unwrap();
             assert_eq!(moment.within(&chicago, now).unwrap().to_string(), is, "{typed}");
         }
-        for wrong in ["", "yesterday", "3", "3 m", "h", "-2h", "2²h", "2026-11", "14:30"] {
+        for wrong in ["", "yesterday", "3", "3 m", "h", "-2h", "2²h", "2026-11", "14"] {
             assert_eq!(wrong.parse::<TimeSpec>(), Err(RULE.to_owned()), "{wrong}");
         }
+        let alone = "14:30".parse::<TimeSpec>().unwrap_err();
+        assert!(alone.starts_with("write the day as well"), "{alone}");
         assert_eq!(
             "2026-02-30".parse::<TimeSpec>(),
             Err("February 2026 has 28 days: check the day".to_owned())

@@ -1,5 +1,5 @@
 // The kiosk's one script. Every page works without it, except that it then neither follows changes by
-// itself nor goes blank when the screen locks.
+// itself nor goes blank when the screen locks, and that a time has to be typed with its day.
 "use strict";
 (() => {
   const STALE = 25_000; // Milliseconds without word from the agent: its beat is 10 seconds.
@@ -7,6 +7,7 @@
   const RESTART = 60_000; // A restart takes no longer; what does not answer by then may not come back by itself.
   const GOING = 5_000; // Another page is there by then, or does not come: what was pressed led nowhere.
   const PAUSE = 600; // A pause in typing this long keeps the draft.
+  const AGREES = 60_000; // The browser's clock counts while it is no further than this from the agent's.
   const { body, documentElement: root } = document;
   const byId = (id) => document.getElementById(id);
   let gone = false;
@@ -239,4 +240,35 @@
   // The device takes the last words of a form also when the screen has just locked.
   const flush = () => pause && !leaving && keep();
   addEventListener("pagehide", flush);
+
+  // --- Times that are typed alone --------------------------------------------------------------------
+  // "14:30" or "now" is written out with its day, once, when its field is left: read again later it would mean another
+  // moment. What may be of another day stays as it was typed, and the save asks for the day.
+  const ALONE = /^(\d\d?:|\d\d)(\d\d) *(?:([ap])\.?m\.?)?$/i;
+  const agrees = form && Math.abs(Date.parse(form.dataset.now) - Date.now()) < AGREES;
+  const whole = (typed, { of, stood }) => {
+    const now = new Date();
+    const [today, clock] = [here.day.format(now), here.clock.format(now)];
+    if (typed.toLowerCase() === "now") return `${today} ${clock}`;
+    const [, hours, minutes, half] = ALONE.exec(typed) ?? [];
+    const hour = parseInt(hours, 10);
+    const exists = minutes <= 59 && (half ? hour >= 1 && hour <= 12 : hour <= 23);
+    if (!exists) return null;
+    const later = half?.toLowerCase() === "p" ? 12 : 0;
+    const time = `${String(half ? (hour % 12) + later : hour).padStart(2, "0")}:${minutes}`;
+    const day = of || today;
+    const isAnothers = (stood && !stood.startsWith(day)) || (day === today && time > clock);
+    return isAnothers ? null : `${day} ${time}`;
+  };
+  form?.addEventListener("change", ({ target }) => {
+    if (gone || !agrees || !here.clock || !("day" in target.dataset)) return;
+    const typed = target.value.trim();
+    const { day: of, stood = target.defaultValue } = target.dataset;
+    const taken = whole(typed, { of, stood });
+    // What names a day, or nothing, is what stands there from now on.
+    if (taken || !typed || (/\d{4}|\//.test(typed) && !ALONE.test(typed))) target.dataset.stood = taken ?? typed;
+    if (!taken) return;
+    target.value = taken;
+    target.dispatchEvent(new Event("input", { bubbles: true }));
+  });
 })();

@@ -5,7 +5,7 @@ use carepost_protocol::patient;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use carepost_protocol::zone::{Reading, Zone};
 
-use crate::workspace::view::{FormPage, OFFSET};
+use crate::workspace::view::{Form, FormPage, OFFSET};
 
 /// A select with more options than this is a list to open; up to it, big buttons.
 const BUTTONS: usize = 5;
@@ -39,6 +39,8 @@ pub(crate) struct FieldView {
     pub(crate) fault: Option<String>,
     /// The two moments that clocks show at the time that is filled in.
     pub(crate) twice: Vec<Choice>,
+    /// Of which day a time is that the script finds typed alone: empty for today; none where that has to be typed.
+    pub(crate) day: Option<String>,
     /// Whether the page opens with the cursor here.
     pub(crate) focus: bool,
 }
@@ -80,6 +82,7 @@ impl FieldView {
             control: control(field, answer),
             fault: fault.map(|fault| fault.detail.clone()),
             twice: Vec::new(),
+            day: None,
             focus: false,
         }
     }
@@ -87,18 +90,28 @@ impl FieldView {
     /// A question for a time, asked and answered in the form's zone.
     pub(crate) fn timed(self, form: &FormPage, field: &Field, answer: &str) -> Self {
         // However it was typed: what is asked about it has to stand beside the time that it was taken for.
-        let wall = parse_datetime(answer).map(|time| form.zone.wall(&time)).ok();
+        let wall_of = |text: &str| parse_datetime(text).map(|time| form.zone.wall(&time)).ok();
+        let wall = wall_of(answer);
         let shown = wall.as_deref().and_then(|wall| wall.split_once('T'));
         let said = form.answers.iter().find(|(key, _)| key.strip_prefix(OFFSET) == Some(&field.key));
         let said = said.map_or(answer, |(_, text)| text);
         let zone = form.zone.name().map(|name| format!("Time zone: {name}"));
+        let such = format!("Such as {} 14:30", day::shown(&form.zone.clock(form.now).day));
+        // What is corrected was on its own day, whatever day it is today or a draft has.
+        let charted =
+            form.showed.iter().find(|(key, _)| *key == field.key).and_then(|(_, text)| wall_of(text));
+        let charted =
+            charted.as_deref().and_then(|wall| wall.split_once('T')).map(|(day, _)| day::shown(day));
+        let is_new = matches!(form.form, Form::Chart(_, _));
         Self {
             hint: zone
                 .into_iter()
                 .chain(Some(self.hint).filter(|hint| !hint.is_empty()))
+                .chain(Some(such))
                 .collect::<Vec<_>>()
                 .join(". "),
             twice: wall.as_deref().map(|wall| twice(&form.zone, wall, said)).unwrap_or_default(),
+            day: charted.or_else(|| is_new.then(String::new)),
             value: shown.map_or(self.value, |(day, clock)| format!("{} {clock}", day::shown(day))),
             ..self
         }
@@ -177,20 +190,20 @@ fn choices<'a>(
         .collect()
 }
 
-/// What is usual, critical or suggested, and how a day or time is typed: an answer is only what somebody gives.
+/// What is usual, critical or suggested, and how a day is typed: an answer is only what somebody gives.
 fn hint(field: &Field) -> String {
     let usual = field.usual().map(|usual| format!("Usual: {usual}"));
     let critical = field.critical().map(|critical| format!("Critical: {critical}"));
     let suggested = field.default.as_deref().map(|default| format!("Suggested: {default}"));
     let typed = match field.field_type {
         FieldType::Date => Some("Such as 05/01/2026".to_owned()),
-        FieldType::Datetime => Some("Such as 05/01/2026 14:30".to_owned()),
         // A resident's day of birth is a text: of some the year alone is known.
         FieldType::String if field.key == patient::BORN => Some("Such as 03/15/1941".to_owned()),
         FieldType::String
         | FieldType::Integer
         | FieldType::Number
         | FieldType::Boolean
+        | FieldType::Datetime
         | FieldType::Select => None,
     };
     usual.into_iter().chain(critical).chain(suggested).chain(typed).collect::<Vec<_>>().join(". ")

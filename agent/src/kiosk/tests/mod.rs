@@ -218,6 +218,7 @@ fn form_page(answers: &[(&str, &str)]) -> FormPage {
         resident: Some(resident(4, "Mary Smith", "104")),
         workflow: every_type(),
         answers: answers.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect(),
+        showed: Vec::new(),
         from_draft: false,
         token: "0190a5e2".to_owned(),
         refusal: None,
@@ -226,6 +227,7 @@ fn form_page(answers: &[(&str, &str)]) -> FormPage {
         discharged: None,
         since: None,
         zone: chicago(),
+        now: Timestamp::EPOCH,
         sent: PhiMode::Full,
     }
 }

@@ -156,13 +156,14 @@ impl Forms {
             Some(draft) => laid_over(prepared.showed(&draft), &draft),
             None => prepared.answers.clone(),
         };
+        let showed = prepared.showed(&answers);
         let shown = OpenForm {
             session: actor.session,
             user: actor.user,
             form: form.clone(),
             asks: asks(&prepared.workflow),
             version: prepared.workflow.version,
-            showed: prepared.showed(&answers),
+            showed: showed.clone(),
             locked: None,
         };
         lock(&self.state).open = Some(shown);
@@ -193,6 +194,7 @@ impl Forms {
             resident: prepared.resident,
             workflow: prepared.workflow,
             answers,
+            showed,
             from_draft,
             token,
             refusal: prepared.refusal,
@@ -200,6 +202,7 @@ impl Forms {
             has_form: prepared.has_form,
             author: prepared.author,
             zone: prepared.zone,
+            now: reader.clock.now(),
             sent: reader.phi_mode(),
         })
     }

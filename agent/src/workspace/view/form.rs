@@ -79,6 +79,8 @@ pub struct FormPage {
     pub workflow: Workflow,
     /// What is filled in already, as typed: defaults, or the user's draft.
     pub answers: Vec<(String, String)>,
+    /// What of it the form itself had filled in, whatever was typed over that.
+    pub showed: Vec<(String, String)>,
     /// Whether those come from a draft.
     pub from_draft: bool,
     /// Names this one form, so that sending it twice saves it once.
@@ -103,6 +105,8 @@ pub struct FormPage {
     pub since: Option<Since>,
     /// In which zone its times are.
     pub zone: Zone,
+    /// When it is shown.
+    pub now: Timestamp,
     /// How much of a resident is sent here.
     pub sent: PhiMode,
 }

@@ -185,6 +185,53 @@ async fn a_half_typed_day_or_time_is_kept_and_never_saved_as_no_answer() {
 }
 
 #[tokio::test]
+async fn a_time_without_its_day_is_refused_with_words_and_no_draft_makes_a_moment_of_it() {
+    let device = Device::new();
+    device.stand_in(Some("America/Chicago"), 101);
+    device.sign_in(ANNA);
+    for typed in ["14:30", "2:30 pm", "1430", "now"] {
+        let refused = device.answer(typed, "").await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{typed}");
+        // The form that came back, and the draft that was kept of it.
+        let again = device.form(4).await;
+        for html in [&refused.body, &again.html] {
+            assert!(html.contains(&format!(r#"value="{typed}""#)), "no {typed} in {html}");
+        }
+        assert!(refused.body.contains("Taken at: write the day as well"), "{}", refused.body);
+    }
+    assert_eq!(device.times(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_form_says_of_which_day_a_time_typed_alone_is() {
+    let device = Device::new();
+    device.stand_in(Some("America/Chicago"), 101);
+    let clock = device.agent.clock();
+    // It is the 28th there still.
+    let _floor = clock.compared(at("2026-11-29T03:42:00Z"), clock.monotonic());
+    device.sign_in(ANNA);
+    let sheet = device.form(4).await;
+    for part in [r#" data-day="">"#, r#" data-now="2026-11-29T03:42:"#, "Such as 11/28/2026 14:30"] {
+        assert!(sheet.html.contains(part), "no {part} in {}", sheet.html);
+    }
+    assert_eq!(device.answer("11/27/2026 10:30 PM", "").await.status, StatusCode::SEE_OTHER);
+    // A correction is about the entry's day, whatever was typed into it before.
+    let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
+    let path = page.split("href=\"").find(|rest| rest.contains("/correct/")).unwrap();
+    let path = path.split('"').next().unwrap();
+    let correct = Sheet::of(path, open(&device.pages, path).await.body);
+    assert!(correct.html.contains(r#" data-day="11/27/2026">"#), "{}", correct.html);
+    for (typed, shown) in [("11/26/2026+09:00", "11/26/2026 09:00"), ("", "")] {
+        let draft = format!("taken_at={typed}&pulse=72&position=Sitting");
+        assert_eq!(device.keep(&correct, &draft).await.status, StatusCode::NO_CONTENT, "{typed}");
+        let again = open(&device.pages, path).await.body;
+        for part in [format!(r#"value="{shown}" "#), r#" data-day="11/27/2026">"#.to_owned()] {
+            assert!(again.contains(&part), "no {part} in {again}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn days_and_times_that_are_left_as_a_form_shows_them_are_nothing_typed() {
     let device = Device::new();
     device.stand_in(Some("America/Chicago"), 101);
