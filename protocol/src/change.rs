@@ -177,10 +177,10 @@ impl Change {
         format!("{ANOTHER}{known}")
     }
 
-    /// Whether what was confirmed is that somebody is another person.
+    /// Whom what was confirmed says that somebody is another person than; none where it says something else.
     #[must_use]
-    pub fn is_another(confirmed: &str) -> bool {
-        confirmed.starts_with(ANOTHER)
+    pub fn another_than(confirmed: &str) -> Option<PatientId> {
+        confirmed.strip_prefix(ANOTHER)?.parse().ok()
     }
 
     /// The document it is about, when it is number `n` of that incarnation; none when it should name one

@@ -310,9 +310,10 @@ async fn what_is_taken_out_of_sight_is_named_and_nothing_more_is_told() -> Resul
     let device = |facility: &str, name: &str, n: u8| json!({"facility_id": facility, "device_name": name, "device_type": "TABLET", "device_uuid": uuid(n)});
     admin.post("/api/v1/devices", &device(&scene.facility.id, "Hall", 1)).await?;
     hugo.post("/api/v1/devices", &device(&hill.id, "Hall", 2)).await?;
-    let patient = |facility: &str, mrn: &str| json!({"facility_id": facility, "mrn": mrn, "name": "Ada Other", "confirmed": ["name"]});
+    let patient =
+        |facility: &str, mrn: &str| json!({"facility_id": facility, "mrn": mrn, "name": "Ada Other"});
     let resident = admin.post("/api/v1/patients", &patient(&scene.facility.id, "R-7")).await?;
-    hugo.post("/api/v1/patients", &patient(&hill.id, "H-7")).await?;
+    let own = text(&hugo.post("/api/v1/patients", &patient(&hill.id, "H-7")).await?, "id")?;
     let hires = |username: &str, email: &str| hillside(username, json!({"email": email, "role": "rn"}));
     for (path, field, there, here) in [
         ("/api/v1/users", "username", hires("rita", "a@example.test"), hires("hugo", "b@example.test")),
@@ -331,8 +332,11 @@ async fn what_is_taken_out_of_sight_is_named_and_nothing_more_is_told() -> Resul
         assert_eq!(answers[0], answers[1], "it does not tell where the value is taken");
     }
     // Whose a number is, he is told of his own residents and of nobody else.
-    let taken =
-        async |mrn: &str| hugo.call(Method::POST, "/api/v1/patients", Some(&patient(&hill.id, mrn))).await;
+    let taken = async |mrn: &str| {
+        let mut body = patient(&hill.id, mrn);
+        body["confirmed"] = json!([format!("another person than {own}")]);
+        hugo.call(Method::POST, "/api/v1/patients", Some(&body)).await
+    };
     let (own, others) = (taken("H-7").await?, taken("R-7").await?);
     assert!(own.status == 409 && own.text.contains("mrn H-7 is of Ada Other"), "{}", own.text);
     assert!(others.status == 409 && others.text.contains("mrn is taken already"), "{}", others.text);

@@ -170,8 +170,8 @@ async fn she_sees_what_is_not_as_it_seems_before_she_decides() -> Result<()> {
     let medicare = "1EG4-TE5-MK73";
     admin.put(&format!("/api/v1/patients/{id}"), &json!({"medicare": medicare})).await?;
     let twin = json!({"facility_id": scene.facility.id, "mrn": "TWIN-1", "name": name, "room": "399",
-        "medicare": medicare, "confirmed": ["name"]});
-    admin.post("/api/v1/patients", &twin).await?;
+        "medicare": medicare});
+    admin.admit(&twin).await?;
     page.sees(&["1 question needs a look"]).await?;
     show(&format!("/residents/{id}/chart/vitals")).await?;
     page.sees(&["needs a look", name, "Save"]).await?;

@@ -261,7 +261,7 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     let second = create("Ada Amberley", "R-2", "1941-03-04");
     let (code, _, said) = terminal.types(&second).await?;
     assert!(
-        code == 1 && said.contains("Ada Amberly (MRN R-1, ") && said.contains("--another-person"),
+        code == 1 && said.contains("Ada Amberly (MRN R-1, ") && said.contains("--another-than"),
         "{said}"
     );
     terminal.does(&["patient", "discharge", "R-1", "--yes"]).await?;
@@ -270,7 +270,8 @@ async fn two_who_were_taken_for_one_person_are_parted_by_a_command_that_says_so(
     assert!(code == 1 && said.contains(&readmit), "{said}");
     terminal.does(&["patient", "readmit", "R-1"]).await?;
     // About a number that both have a review asks all the same.
-    let (code, said, _) = terminal.types(&[&second[..], &numbered, &["--another-person"]].concat()).await?;
+    let another = ["--another-than", "R-1"];
+    let (code, said, _) = terminal.types(&[&second[..], &numbered, &another].concat()).await?;
     let asked =
         "A review asks whether this is the same person as Ada Amberly (MRN R-1). Decide it at a kiosk";
     assert!(code == 0 && said.contains(asked), "{said}");
@@ -426,7 +427,7 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     let path = format!("/api/v1/patients/{ada}");
     scene.facility.organization.admin.put(&path, &json!({"medicare": number})).await?;
     let twin = ["patient", "create", "Ada Amberly", "--mrn", "A-1", "--facility", "Riverside"];
-    terminal.does(&[&twin[..], &["--medicare", number, "--another-person"]].concat()).await?;
+    terminal.does(&[&twin[..], &["--medicare", number, "--another-than", ada]].concat()).await?;
     let (_, reviews, _) = terminal.types(&["review", "list", "Riverside"]).await?;
     let asked =
         "Ada Amberly (MRN A-1)  is it one person with Ada Amberly (MRN RS-1000, born 1930-01-01, room 101)?";

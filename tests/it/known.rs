@@ -30,12 +30,16 @@ async fn whoever_is_admitted_is_asked_about_and_no_answer_is_taken_for_another()
     let born = ["--born", "2025-01-02"];
     terminal.does(&[&admit[..], &["Nell Example", "--mrn", "R-9", "--confirmed"], &born].concat()).await?;
     let again = [&["Nell Exampel"][..], &born].concat();
-    let with = |option| [&again[..], &[option]].concat();
-    refuses(&again, &["422", "check the year", "--confirmed"], "--another-person").await?;
-    refuses(&with("--another-person"), &["422", "check the year"], "Nell Example").await?;
-    refuses(&with("--confirmed"), &["409", "Nell Example (MRN R-9", "--another-person"], "`confirmed`")
+    let with = |options: &[&'static str]| [&again[..], options].concat();
+    let another = ["--another-than", "R-9"];
+    refuses(&again, &["422", "check the year", "--confirmed"], "--another-than").await?;
+    refuses(&with(&another), &["422", "check the year"], "Nell Example").await?;
+    refuses(&with(&["--confirmed"]), &["409", "Nell Example (MRN R-9", "--another-than 0"], "confirmed")
         .await?;
-    terminal.does(&[&admit[..], &again[..], &["--confirmed", "--another-person"]].concat()).await?;
+    let both = with(&[&["--confirmed"][..], &another].concat());
+    terminal.does(&[&admit[..], &both].concat()).await?;
+    // Whoever was admitted since is named by no answer from before.
+    refuses(&both, &["409", "Nell Exampel (", "--another-than 0"], "R-9").await?;
 
     // A number that nobody holds alone is asked about, too: its first holder has another by now.
     let first = terminal.does(&[&admit[..], &["Ada Amberly", "--mrn", "R-1"]].concat()).await?;
@@ -59,8 +63,8 @@ async fn whoever_is_admitted_is_asked_about_and_no_answer_is_taken_for_another()
     tablet.push_all().await?;
     facility.organization.admin.put(&format!("/api/v1/patients/{first}"), &json!({"mrn": "R-2"})).await?;
     let third = ["Cy Other", "--mrn", "R-1"];
-    refuses(&third, &["409", "Bea Longfellow (MRN R-1", "--another-person"], "is taken").await?;
-    terminal.does(&[&admit[..], &third, &["--another-person"]].concat()).await.map(drop)
+    refuses(&third, &["409", "Bea Longfellow (MRN R-1", "--another-than"], "is taken").await?;
+    terminal.does(&[&admit[..], &third, &["--another-than", "R-1"]].concat()).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

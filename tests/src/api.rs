@@ -155,6 +155,23 @@ impl Api {
         self.expect(Method::PUT, path, Some(body)).await
     }
 
+    /// Admits somebody, as another person than those whom the server names.
+    ///
+    /// # Errors
+    /// With the problem, when the server refuses.
+    pub async fn admit(&self, body: &Value) -> Result<Value> {
+        let path = "/api/v1/patients";
+        let answer = self.call(Method::POST, path, Some(body)).await?;
+        if answer.status == 201 {
+            return Ok(answer.body);
+        }
+        let named = answer.body.get("errors").and_then(Value::as_array).into_iter().flatten();
+        let named: Vec<&Value> = named.filter_map(|error| error.get("detail")).collect();
+        let mut body = body.clone();
+        body.as_object_mut().context("no object")?.insert("confirmed".to_owned(), json!(named));
+        self.post(path, &body).await
+    }
+
     async fn expect(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
         let answer = self.call(method.clone(), path, body).await?;
         if !(200..300).contains(&answer.status) {

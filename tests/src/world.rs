@@ -308,8 +308,8 @@ impl Facility {
         let mut ids = Vec::new();
         for Resident { mrn, name, date_of_birth, room } in residents {
             let body = json!({"facility_id": self.id, "mrn": mrn, "name": name,
-                "date_of_birth": date_of_birth, "room": room, "confirmed": ["name"]});
-            ids.push(text(&self.admin().post("/api/v1/patients", &body).await?, "id")?);
+                "date_of_birth": date_of_birth, "room": room});
+            ids.push(text(&self.admin().admit(&body).await?, "id")?);
         }
         Ok(ids)
     }

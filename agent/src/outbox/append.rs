@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params}
 use serde::Serialize;
 
 use super::drafts::drop_saved;
-use super::fork::present_id;
+use super::fork::{present_id, rename_others};
 use super::{Outbox, OutboxError, schema, signed, unsigned};
 
 /// The longest form token, in bytes.
@@ -90,6 +90,7 @@ impl Outbox {
         if let Some(patient) = &mut change.patient {
             *patient = PatientId::from_bytes(present_id(&transaction, *patient.as_bytes())?);
         }
+        rename_others(&transaction, &mut change.confirmed)?;
         let change = &change;
         let saved = match saved_before(&transaction, token, change)? {
             Some(saved) => saved,

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use carepost_protocol::change::{Change, ChangeKind, Lane, Link, PayloadHash};
-use carepost_protocol::id::{IncarnationId, RecordId};
+use carepost_protocol::id::{IncarnationId, PatientId, RecordId};
 use carepost_protocol::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::batch::first_queued;
 use super::lineage::Lineage;
@@ -302,14 +302,32 @@ pub(super) fn present_id(connection: &Connection, id: [u8; 16]) -> Result<[u8; 1
     Ok(present)
 }
 
-/// The members of changes and audit events that name records.
+/// Has what was confirmed name the present ids of those whom somebody was said not to be.
+pub(super) fn rename_others(connection: &Connection, confirmed: &mut [String]) -> Result<(), OutboxError> {
+    for said in confirmed {
+        if let Some(id) = Change::another_than(said) {
+            *said = Change::another(PatientId::from_bytes(present_id(connection, *id.as_bytes())?));
+        }
+    }
+    Ok(())
+}
+
+/// The members of changes and audit events that are the id of a record.
 const NAMES: [&str; 4] = ["record", "patient", "resource_id", "patient_id"];
 
 /// A payload that names the present ids of records; every byte of the rest stays as it is.
 fn renamed(connection: &Connection, payload: &[u8]) -> Result<Vec<u8>, OutboxError> {
     let mut members: BTreeMap<&str, &RawValue> = serde_json::from_slice(payload)
         .map_err(|_| OutboxError::NotUnderstood("an entry to be made anew"))?;
+    let not_an_id = |_| OutboxError::NotUnderstood("an id");
     let mut moved: Vec<(&str, Box<RawValue>)> = Vec::new();
+    let said = members.get("confirmed").and_then(|raw| serde_json::from_str(raw.get()).ok());
+    let said: Vec<String> = said.unwrap_or_default();
+    let mut others = said.clone();
+    rename_others(connection, &mut others)?;
+    if others != said {
+        moved.push(("confirmed", to_raw_value(&others).map_err(not_an_id)?));
+    }
     for name in NAMES {
         let Some(id) = members.get(name).and_then(|raw| raw.get().trim_matches('"').parse().ok()) else {
             continue;
@@ -318,7 +336,7 @@ fn renamed(connection: &Connection, payload: &[u8]) -> Result<Vec<u8>, OutboxErr
         let present = RecordId::from_bytes(present_id(connection, *id.as_bytes())?);
         if present != id {
             let raw = RawValue::from_string(format!("\"{present}\""));
-            moved.push((name, raw.map_err(|_| OutboxError::NotUnderstood("an id"))?));
+            moved.push((name, raw.map_err(not_an_id)?));
         }
     }
     if moved.is_empty() {

@@ -145,10 +145,16 @@ impl Known {
         labels
     }
 
-    /// What is confirmed by saying that they are two.
+    /// What is confirmed by whoever is shown this and saves all the same: that each number is right and, where
+    /// somebody is admitted or no number is asked about, that they are two.
     #[must_use]
-    pub fn another(&self) -> String {
-        Change::another(self.resident.id)
+    pub fn answers(&self, admits: bool) -> Vec<String> {
+        let id = self.resident.id;
+        let mut answers: Vec<String> = self.numbers().map(|number| format!("the {number} of {id}")).collect();
+        if admits || answers.is_empty() {
+            answers.push(Change::another(id));
+        }
+        answers
     }
 }
 

@@ -129,7 +129,7 @@ problems! {
         "Something with that name or number exists already in your organization.";
     /// Whoever is to be admitted may be somebody whom the facility knows.
     KnownResident = "known-resident", 409, "May be known already",
-        "Look at who is named. Where it is the same person, edit or readmit that one; where it is another, send the request again with name in confirmed.";
+        "Look at who is named. Where it is the same person, edit or readmit that one; where it is another, send the request again with what errors says of each in confirmed.";
     /// The first request with the key is under way, or was done and its answer is not known.
     IdempotencyKeyInUse = "idempotency-key-in-use", 409, "The key is in use",
         "Send the same request again as the Retry-After header says; without one, look at what is there.";

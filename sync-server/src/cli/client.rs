@@ -58,7 +58,8 @@ fn in_words(problem: &Problem) -> String {
 
 /// What fields that the API's words name are called here.
 const OPTIONS: &[(&str, &str)] = &[
-    ("say so (`confirmed`)", "say so (`--another-person`)"),
+    ("say so (`confirmed`)", "say so (`--another-than`)"),
+    ("confirmed: another person than", "--another-than"),
     ("`confirmed`", "`--confirmed`"),
     ("admin.username", "--admin"),
     ("admin.display_name", "--admin-name"),

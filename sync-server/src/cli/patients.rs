@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use anyhow::bail;
+use carepost_protocol::change::Change;
 use carepost_protocol::patient::{FIELDS, Field};
 use carepost_protocol::wire::problem::ProblemKind;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
@@ -89,9 +90,9 @@ pub(super) struct CreatePatient {
     /// An unlikely day of birth, such as a child's, is right.
     #[arg(long)]
     confirmed: bool,
-    /// It is another person than whom the facility knows.
-    #[arg(long)]
-    another_person: bool,
+    /// It is another person than this patient, by medical record number, name or id; give it for each.
+    #[arg(long, value_name = "PATIENT")]
+    another_than: Vec<String>,
 }
 
 /// A patient's fields but the name: an option each.
@@ -175,25 +176,25 @@ pub(super) async fn patient(client: &Client, patient: Patient, json: bool) -> an
 /// Admits somebody. Where that may be somebody who is known, whoever sits at a terminal is asked.
 async fn create(client: &Client, new: CreatePatient) -> anyhow::Result<Value> {
     let facility = facility_id(client, &new.facility).await?;
-    let said = [("date_of_birth", new.confirmed), ("name", new.another_person)];
-    let mut confirmed: Vec<&str> =
-        said.into_iter().filter_map(|(field, said)| said.then_some(field)).collect();
+    let mut confirmed = Vec::from_iter(new.confirmed.then(|| "date_of_birth".to_owned()));
+    for known in &new.another_than {
+        confirmed.push(Change::another(patient_id(client, known).await?.parse()?));
+    }
     let mut body = new.fields.0;
     body.insert("name".to_owned(), new.name.as_str().into());
     body.insert("facility_id".to_owned(), facility.into());
     body.insert("confirmed".to_owned(), json!(confirmed));
     let done = client.post("/api/v1/patients", &Value::from(body.clone())).await;
-    let known = match done.as_ref().err().and_then(|fault| fault.downcast_ref()) {
-        Some(ClientError::Refused(problem)) if problem.kind() == Some(ProblemKind::KnownResident) => {
-            problem.detail.trim_end_matches('.').replace(" (`confirmed`)", "")
-        }
+    let problem = match done.as_ref().err().and_then(|fault| fault.downcast_ref()) {
+        Some(ClientError::Refused(problem)) if problem.kind() == Some(ProblemKind::KnownResident) => problem,
         _ => return done,
     };
     if !std::io::stdin().is_terminal() {
         return done;
     }
+    let known = problem.detail.trim_end_matches('.').replace(" (`confirmed`)", "");
     Confirm::ASKS.ask(&format!("admit {} as another person than is known. {known}", new.name))?;
-    confirmed.push("name");
+    confirmed.extend(problem.errors.iter().map(|unsaid| unsaid.detail.clone()));
     body.insert("confirmed".to_owned(), json!(confirmed));
     client.post("/api/v1/patients", &Value::from(body)).await
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType, AuditSource};
-use carepost_protocol::change::MAX_REASON;
+use carepost_protocol::change::{Change, MAX_REASON};
 use carepost_protocol::day::Today;
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
 use carepost_protocol::patient::{self, FIELDS, MAX_NAME};
@@ -30,8 +30,6 @@ use crate::store::{
 
 /// The field that a discharge and a readmission set.
 const IS_ACTIVE: &str = "is_active";
-/// The field that `confirmed` names where somebody is another person than whom the facility knows.
-const NAME: &str = "name";
 /// The most of whom it is asked whether somebody is one.
 const ASKED: usize = 6;
 /// How many of the patients in a list the audit log names; beyond them it only counts.
@@ -58,8 +56,8 @@ pub struct CreatePatient {
     #[serde(flatten)]
     #[schema(ignore)]
     pub fields: Fields,
-    /// The fields whose values are unlikely and right, such as the `date_of_birth` of a child, and the `name` of
-    /// somebody who is not whom the facility knows.
+    /// The fields whose values are unlikely and right, such as the `date_of_birth` of a child, and "another person than
+    /// ID" for each patient whom a refusal named (`known-resident`) and who is somebody else.
     #[serde(default)]
     pub confirmed: Vec<String>,
 }
@@ -76,8 +74,8 @@ pub struct UpdatePatient {
     #[serde(default, alias = "isActive", deserialize_with = "given")]
     #[schema(value_type = bool)]
     pub is_active: Option<bool>,
-    /// The fields whose new values are unlikely and right, such as the `date_of_birth` of a child, and the `name` of
-    /// somebody who is not whom the facility knows.
+    /// The fields whose new values are unlikely and right, such as the `date_of_birth` of a child, and "another person
+    /// than ID" for each patient whom a refusal named (`known-resident`) and who is somebody else.
     #[serde(default)]
     pub confirmed: Vec<String>,
 }
@@ -157,17 +155,15 @@ pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<P
     is_meant(patient::doubts(&fields, &Map::new(), today), &asked.confirmed)?;
     let mrn = mrn(&fields);
     let new = NewPatient { facility_id: asked.facility_id, fields };
-    let is_another = asked.confirmed.iter().any(|field| field == NAME);
-    if !is_another {
-        let mut admitted = Patient {
-            facility_id: new.facility_id,
-            created_at: clock::now(),
-            document: PatientDocument::new(PatientId::from_bytes([0; 16])),
-        };
-        admitted.set_all(&new.fields);
-        is_nobody_here(person, &permit, None, admitted).await?;
-    }
-    let noted = person.noting(note(person, AuditAction::Create, "patient"))?.of_another(is_another);
+    let mut admitted = Patient {
+        facility_id: new.facility_id,
+        created_at: clock::now(),
+        document: PatientDocument::new(PatientId::from_bytes([0; 16])),
+    };
+    admitted.set_all(&new.fields);
+    let others = others(&asked.confirmed);
+    is_nobody_here(person, &permit, None, admitted, &others).await?;
+    let noted = person.noting(note(person, AuditAction::Create, "patient"))?.another_than(others);
     let patient = or_of_whom(person, &mrn, noted.create_patient(new).await).await?;
     Ok(done(person, permit, patient).await)
 }
@@ -201,12 +197,10 @@ pub async fn update(
     let read = patient::read_edit(&given, &before.values(), today);
     let (mut fields, _) = read.map_err(Refusal::invalid)?;
     is_meant(patient::doubts(&fields, &before.values(), today), &asked.confirmed)?;
-    let is_another = asked.confirmed.iter().any(|field| field == NAME);
-    if !is_another {
-        let mut edited = before.clone();
-        edited.set_all(&fields);
-        is_nobody_here(person, &permit, Some(before.clone()), edited).await?;
-    }
+    let mut edited = before.clone();
+    edited.set_all(&fields);
+    let others = others(&asked.confirmed);
+    is_nobody_here(person, &permit, Some(before.clone()), edited, &others).await?;
     fields.extend(asked.is_active.map(|is_active| (IS_ACTIVE.to_owned(), Value::from(is_active))));
     let note = note(person, AuditAction::Update, "patient").detail(SEEN_TO, written);
     let note = match before.replaced_by.filter(|_| asked.is_active == Some(true)) {
@@ -214,7 +208,7 @@ pub async fn update(
         None => note,
     };
     let (noted, mrn) = (person.noting(note)?.seen_to(seen_to(person, id).await?), mrn(&fields));
-    let noted = noted.of_another(is_another);
+    let noted = noted.another_than(others);
     let patient = or_of_whom(person, &mrn, noted.update_patient(id, fields).await).await?;
     Ok(done(person, permit, patient).await)
 }
@@ -346,16 +340,23 @@ fn is_meant(doubts: Vec<FieldError>, confirmed: &[String]) -> Answer<()> {
     if asked.is_empty() { Ok(()) } else { Err(Refusal::invalid(asked)) }
 }
 
-/// Whether whoever is admitted, or edited to be so from what they `had`, may be somebody whom the facility knows, in
-/// care or not: by the rule of its kiosks.
+/// Those of whom it was said that the patient is another person.
+fn others(confirmed: &[String]) -> BTreeSet<PatientId> {
+    confirmed.iter().filter_map(|said| Change::another_than(said)).collect()
+}
+
+/// Whether whoever is admitted, or edited to be so from what they `had`, may be somebody else than these whom the
+/// facility knows, in care or not: by the rule of its kiosks.
 async fn is_nobody_here(
     person: &Person,
     permit: &Permit<ReadPatients>,
     had: Option<Patient>,
     asked: Patient,
+    others: &BTreeSet<PatientId>,
 ) -> Answer<()> {
     let is_admitted = had.is_none();
     let mut alike = person.facility(asked.facility_id)?.alike(permit, had, asked).await?;
+    alike.retain(|known| !others.contains(&known.id));
     if alike.is_empty() {
         return Ok(());
     }
@@ -367,8 +368,8 @@ async fn is_nobody_here(
     let named: Vec<String> = alike.iter().map(|known| as_known(known, is_admitted)).collect();
     let words =
         format!("This may be {}. Where it is another person, say so (`confirmed`).", named.join(", or "));
-    let fault = FieldError::new(NAME, "may be somebody who is known: confirm that it is another person");
-    Err(Refusal::new(ProblemKind::KnownResident, words).naming(fault))
+    let unsaid = alike.iter().map(|known| FieldError::new("confirmed", Change::another(known.id)));
+    Err(unsaid.fold(Refusal::new(ProblemKind::KnownResident, words), Refusal::naming))
 }
 
 /// Who somebody is, and what to do where that is whoever is to be admitted.

@@ -195,9 +195,7 @@ fn template(operation: &str, code: &str) -> Option<Value> {
         "issue_tapped_badge" => json!({"card": "5e5e5e5e..."}),
         "publish_workflow" => json!({"key": format!("made_{n}"), "label": format!("Made {n}"),
             "fields": [{"key": "note", "label": "Note", "type": "string"}]}),
-        "create_patient" => {
-            json!({"mrn": format!("MRN-{n}"), "name": "Resident Made", "confirmed": ["name"]})
-        }
+        "create_patient" => json!({"mrn": format!("MRN-{n}"), "name": format!("Resident Made {n}")}),
         "strike_record" => json!({"reason": "the wrong resident"}),
         "discard_refused_change" => json!({"reason": "entered for a drill"}),
         "update_patient" => json!({"room": "12"}),

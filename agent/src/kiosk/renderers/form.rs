@@ -67,7 +67,8 @@ pub(crate) struct FormView {
     pub(crate) doubts: Vec<(String, Option<String>)>,
     /// Who may be the same person.
     pub(crate) alike: Vec<Known>,
-    /// What was confirmed before about something else than is asked now: one answer does not take back another.
+    /// What is confirmed of those who are shown, and was before about something else than is asked now: one answer does
+    /// not take back another.
     pub(crate) confirmed: Vec<String>,
 }
 
@@ -97,6 +98,8 @@ impl FormView {
             NotSaved::Alike(known) => {
                 view.alike.clone_from(known);
                 view.carry_confirmed();
+                let asked = view.asked_of_alike();
+                view.confirmed.extend(asked);
             }
             NotSaved::Uncertain(_) => view.uncertain = Some(why.to_string()),
             NotSaved::Refused(_) | NotSaved::NotTaken(_) | NotSaved::Storage(_) => {
@@ -146,13 +149,24 @@ impl FormView {
     /// Carries along what was confirmed before.
     fn carry_confirmed(&mut self) {
         let discharged = self.page.discharged.as_ref().map(ToString::to_string);
+        let alike = self.asked_of_alike();
         let asks = |text: &str| {
             self.doubts.iter().any(|(doubt, _)| doubt == text)
-                || self.alike.iter().any(|known| known.another() == *text)
+                || alike.iter().any(|asked| asked == text)
                 || discharged.as_deref() == Some(text)
         };
         let said = self.page.answers.iter().filter(|(key, text)| key == CONFIRMED && !asks(text));
         self.confirmed = said.map(|(_, text)| text.clone()).collect();
+    }
+
+    fn asked_of_alike(&self) -> Vec<String> {
+        self.alike.iter().flat_map(|known| known.answers(self.admits())).collect()
+    }
+
+    /// What is confirmed where one of those who are shown may be the same person.
+    pub(crate) fn same(&self) -> String {
+        let ids: Vec<String> = self.alike.iter().map(|known| known.resident.id.to_string()).collect();
+        format!("{SAME}{}", ids.join(" "))
     }
 
     /// Where "back" leads.

@@ -9,7 +9,7 @@ use super::form::{Person, save_with};
 use super::shell::{Shell, answer, capital, status_of_save};
 use super::words::Weight;
 use crate::workspace::view::{
-    Answered, Attention, BASE, Join, Known, Mark, NotSaved, Part, Question, Review, Todo,
+    Answered, Attention, BASE, CONFIRMED, Join, Known, Mark, NotSaved, Part, Question, Review, Todo,
 };
 
 #[derive(Template)]
@@ -158,10 +158,12 @@ pub(crate) fn number(
     shell: Shell,
     id: ReviewId,
     token: String,
-    answers: Vec<(String, String)>,
+    mut answers: Vec<(String, String)>,
     alike: Vec<Known>,
 ) -> Response {
     let another = save_with(&alike);
+    let asked = alike.iter().flat_map(|known| known.answers(false));
+    answers.extend(asked.map(|text| (CONFIRMED.to_owned(), text)));
     let page = NumberPage { shell: shell.held(), id, token, answers, alike, another };
     answer(StatusCode::UNPROCESSABLE_ENTITY, &page)
 }

@@ -207,8 +207,13 @@ fn what_depends_on_an_entry_made_anew_names_its_new_record() {
     let made = save(&outbox, &change(2, "parent"), "2").unwrap();
     let amend = Change { kind: ChangeKind::Amend, record: Some(made.record), ..change(3, "amended") };
     save(&outbox, &amend, "3").unwrap();
-    let about =
-        Change { patient: Some(PatientId::from_bytes(*made.record.as_bytes())), ..change(4, "about") };
+    let another =
+        |id: RecordId| vec!["pulse".to_owned(), Change::another(PatientId::from_bytes(*id.as_bytes()))];
+    let about = Change {
+        patient: Some(PatientId::from_bytes(*made.record.as_bytes())),
+        confirmed: another(made.record),
+        ..change(4, "about")
+    };
     save(&outbox, &about, "4").unwrap();
     let typed = [("note".to_owned(), "typed".to_owned())];
     outbox.put_draft(NURSE, about.patient.unwrap(), "adl", &typed, at(4)).unwrap();
@@ -227,16 +232,18 @@ fn what_depends_on_an_entry_made_anew_names_its_new_record() {
     assert_ne!(new, made.record);
     assert_eq!(changes[1].record, Some(new));
     let patient = PatientId::from_bytes(*new.as_bytes());
-    assert_eq!(changes[2].patient, Some(patient));
+    assert_eq!((changes[2].patient, &changes[2].confirmed), (Some(patient), &another(new)));
     assert_eq!(outbox.draft(NURSE, patient, "adl").unwrap().unwrap(), typed, "the draft went with it");
     // The same form again is the same entry, and a page opened before names the record as it was.
     assert_eq!(save(&outbox, &change(2, "parent"), "2").unwrap().record, new);
     assert_eq!(save(&outbox, &amend, "3").unwrap().n, 3);
-    let late = save(&outbox, &Change { recorded_at: at(5), ..amend.clone() }, "5").unwrap();
+    assert_eq!(save(&outbox, &about, "4").unwrap().n, 4);
+    let late = Change { recorded_at: at(5), confirmed: another(made.record), ..amend.clone() };
+    let late = save(&outbox, &late, "5").unwrap();
     let batch = care(&outbox);
     let parsed: PushBatch<'_> = serde_json::from_slice(&batch.body).unwrap();
     let last: Change = serde_json::from_str(parsed.changes.last().unwrap().get()).unwrap();
-    assert_eq!((last.record, late.n), (Some(new), 5));
+    assert_eq!((last.record, last.confirmed, late.n), (Some(new), another(new), 5));
 }
 
 #[test]

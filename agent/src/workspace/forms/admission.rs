@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::drafts::laid_over;
 use super::{Access, Asks, Forms, resident_form, storage};
-use crate::workspace::view::{CARRIED, CONFIRMED, Form, Known, NotSaved, Refused, SAME, SessionKey, Typed};
+use crate::workspace::view::{CARRIED, CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, Typed};
 
 /// What becomes of what was typed about whoever was to be admitted, and is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,22 +53,25 @@ impl Forms {
                 Vec::new()
             }
         };
-        self.are_answered(permit, alike, answers)
+        self.are_answered(permit, alike, change.kind == ChangeKind::Create, answers)
     }
 
-    /// Asks about these people, unless somebody said of each that it is another, or that they may be one.
+    /// Asks about those of these people who were not shown with all that is asked of them now. Whose a number is and
+    /// who somebody is are two questions, one after the other, unless somebody is admitted.
     pub(super) fn are_answered(
         &self,
         permit: &Permit<ReadPatients>,
         mut alike: Vec<Known>,
+        admits: bool,
         answers: &Typed,
     ) -> Result<(), NotSaved> {
+        let said = |asked: &String| answers.iter().any(|(key, text)| key == CONFIRMED && text == asked);
+        alike.retain(|known| !known.answers(admits).iter().all(said));
+        if !admits && !Known::numbers_of(&alike).is_empty() {
+            alike.retain(|known| known.numbers().next().is_some());
+        }
         alike.truncate(ASKED);
-        let is_answered = |known: &Known| {
-            let mut said = answers.iter().filter(|(key, _)| key == CONFIRMED).map(|(_, text)| text);
-            said.any(|text| text == SAME || *text == known.another())
-        };
-        if alike.iter().all(is_answered) {
+        if alike.is_empty() {
             return Ok(());
         }
         // Each of them is read on that page.

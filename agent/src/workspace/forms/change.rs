@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use carepost_protocol::change::{Change, ChangeKind, MAX_REASON};
 use carepost_protocol::day::Today;
+use carepost_protocol::id::PatientId;
 use carepost_protocol::patient;
 use carepost_protocol::record::Collection;
 use carepost_protocol::text::line;
@@ -75,7 +76,7 @@ impl Forms {
         // The server weighs against now as well: a time that has merely passed since is no slip that nobody looked at.
         change.confirmed.extend(left.into_iter().map(|doubt| doubt.field));
         if collection == Collection::Patients {
-            change.confirmed.extend(others(answers));
+            change.confirmed.extend(prepared.others(answers));
         }
         Ok(change)
     }
@@ -115,6 +116,17 @@ impl Prepared {
             let is_new = then.as_ref().is_some_and(|then| then.iter().all(|doubt| doubt.field != key));
             is_new || self.confirmed.iter().any(|field| field == key)
         }
+    }
+
+    /// Those of whom it was said that somebody is another person: an admission that was refused asks nobody again.
+    fn others(&self, answers: &Typed) -> Vec<String> {
+        let said = || answers.iter().filter(|(key, _)| key == CONFIRMED).map(|(_, text)| text);
+        let before = self.confirmed.iter().filter(|_| self.makes.kind == ChangeKind::Create);
+        let named = said().chain(before).filter_map(|text| Change::another_than(text));
+        let may_be = |id: &PatientId| {
+            said().any(|text| text.strip_prefix(SAME).is_some_and(|named| named.contains(&id.to_string())))
+        };
+        named.filter(|id| !may_be(id)).map(Change::another).collect()
     }
 
     /// What was typed, as it is stored, and the version that an edit is against.
@@ -237,15 +249,6 @@ fn resident(
     }
     let doubts = patient::doubts(&values, &Map::new(), today);
     if faults.is_empty() { Ok(Answers { values, doubts }) } else { Err(faults) }
-}
-
-/// Those of whom it was said that somebody is another person.
-fn others(answers: &Typed) -> Vec<String> {
-    let said = answers.iter().filter(|(key, _)| key == CONFIRMED).map(|(_, text)| text);
-    if said.clone().any(|text| text == SAME) {
-        return Vec::new();
-    }
-    said.filter(|text| Change::is_another(text)).cloned().collect()
 }
 
 /// The fields of what was doubtful and confirmed; an answer that was changed since is asked about again.

@@ -77,7 +77,8 @@ impl Forms {
         answers: &Typed,
     ) -> Result<(), NotSaved> {
         let Some(resident) = self.reader.resident_here(read, patient)? else { return Ok(()) };
-        self.are_answered(read, self.reader.with_a_number_of(read, &resident.document, chosen)?, answers)
+        let alike = self.reader.with_a_number_of(read, &resident.document, chosen)?;
+        self.are_answered(read, alike, false, answers)
     }
 
     /// The answer to whether somebody is another who was asked about, who is named, or none of them: not as long as

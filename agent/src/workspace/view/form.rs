@@ -20,8 +20,9 @@ pub type Typed = [(String, String)];
 pub const SEEN: &str = "_seen";
 /// The answer in which a form says which doubts about its answers were confirmed, one each.
 pub const CONFIRMED: &str = "_confirmed";
-/// What is confirmed of whoever may be somebody who is known: where neither is said to be another, a review asks.
-pub const SAME: &str = "may be the same person";
+/// With the ids of those who were shown after it, what is confirmed of whoever may be one of them: none of them is said
+/// to be another, and a review asks.
+pub const SAME: &str = "may be the same person as ";
 /// With a field's key after it, the answer that says which is meant of the two moments that clocks show at a time.
 pub const OFFSET: &str = "_offset_";
 /// What is confirmed of an entry about somebody who was discharged.

@@ -157,7 +157,7 @@ pub async fn list_patients(
 }
 
 /// Admits a patient. One who may be another of the facility, in care or not, is refused (409, `known-resident`) and
-/// named, until `confirmed` names `name`: then a review asks only about a number that both have, and `may_be` says who.
+/// named, until `confirmed` says of each who is named that it is another (`errors` says how): then a review asks only about a number that both have, and `may_be` says who.
 #[utoipa::path(post, path = "/api/v1/patients", operation_id = "create_patient", tag = "patients", security(("session" = [])), request_body = CreatePatient, responses((status = 201, body = PatientView)))]
 pub async fn create_patient(
     person: Person,
@@ -181,7 +181,7 @@ pub async fn show_patient(
 }
 
 /// Changes who or where a patient is, and parts whoever was said to be the same person as another. One who may be another
-/// of the facility since is refused and named as in an admission, until `confirmed` names `name`.
+/// of the facility since is refused and named as in an admission.
 #[utoipa::path(put, path = "/api/v1/patients/{patient_id}", operation_id = "update_patient", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path)), request_body = UpdatePatient, responses((status = 200, body = PatientView)))]
 pub async fn update_patient(
     person: Person,

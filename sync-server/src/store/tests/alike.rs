@@ -86,6 +86,30 @@ async fn who_was_said_to_be_another_is_not_asked_about_again_and_whom_an_edit_ma
 }
 
 #[tokio::test]
+async fn whom_the_office_was_not_shown_a_review_asks_about() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let admit = async |name: &str, shown: &[PatientId]| {
+        let new = testing::patient(tenant.facility.facility(), [("name", name)]);
+        let noted = registry.noting(event(&world)).another_than(shown.iter().copied().collect());
+        noted.create_patient(new).await.unwrap().id
+    };
+    let first = admit("Bea Example", &[]).await;
+    let second = admit("Bea Example", &[first]).await;
+    let third = admit("Bea Example", &[first]).await;
+    let fourth = admit("Cy Other", &[]).await;
+    let renamed = registry.noting(event(&world)).another_than([first, second].into());
+    renamed.update_patient(fourth, object(json!({"name": "Bea Example"}))).await.unwrap();
+    let asked = open_reviews(&world, &tenant).await;
+    let asked: Vec<_> = asked.into_iter().map(|review| (review.patient_id, review.others)).collect();
+    for expected in [(third, vec![second.into()]), (fourth, vec![third.into()])] {
+        assert!(asked.contains(&expected), "{asked:?}");
+    }
+    assert_eq!(asked.len(), 2);
+}
+
+#[tokio::test]
 async fn of_one_medicare_number_a_review_asks_until_one_of_two_has_it_no_more() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;

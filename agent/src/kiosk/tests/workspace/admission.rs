@@ -1,5 +1,7 @@
 //! Somebody is admitted who may be here already: asked before anything is saved.
 
+use carepost_protocol::wire::push::RejectionCode;
+
 use super::leaving::fields;
 use super::needs::hidden;
 use super::reviews::replaced;
@@ -193,10 +195,14 @@ async fn an_edit_that_makes_one_the_namesake_of_another_asks_who_it_is_and_no_ot
         assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
     }
     assert!(!asked.body.contains("one number is one person") && device.entries().is_empty());
-    let another = confirmed(&asked.body);
-    // Where it may be, nobody is said to be another: the server then asks.
-    let same = format!("{edit}&_confirmed={}&_confirmed=may+be+the+same+person", another[0]);
-    assert_eq!(device.send(&sheet, &same).await.status, StatusCode::SEE_OTHER);
+    // Where it may be, nobody is said to be another: the server then asks. It says nothing of a number.
+    let same = confirmed(&asked.body).join("&_confirmed=");
+    let numbered = format!("{}&_confirmed={same}", edit.replace("GY-0002", "GY-0003"));
+    let asked = device.send(&sheet, &numbered).await;
+    assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
+    assert!(asked.body.contains("This MRN is Maria Ortega"), "{}", asked.body);
+    let both = confirmed(&asked.body).join("&_confirmed=");
+    assert_eq!(device.send(&sheet, &format!("{edit}&_confirmed={both}")).await.status, StatusCode::SEE_OTHER);
     assert_eq!(device.entries().pop().unwrap().confirmed, [""; 0]);
     // Whoever moves her afterwards is not asked again.
     let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
@@ -204,6 +210,59 @@ async fn an_edit_that_makes_one_the_namesake_of_another_asks_who_it_is_and_no_ot
     assert_eq!(post(&device.pages, &path, &moved).await.status, StatusCode::SEE_OTHER);
     let said = device.entries().pop().unwrap();
     assert_eq!((said.fields.len(), said.fields["room"].as_str()), (1, Some("109")));
+}
+
+#[tokio::test]
+async fn whoever_is_asked_about_a_number_has_said_of_nobody_that_they_are_two() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let path = format!("/residents/{}/edit", patient(2));
+    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
+    let seen = hidden(&sheet.html, "_seen");
+    let edit = format!("_seen={seen}&name=Smith,+Mary&room=102&date_of_birth=&mrn=GY-0003");
+    // Whose the number is, and then who it is.
+    let asked = device.send(&sheet, &edit).await;
+    assert!(
+        asked.body.contains("This MRN is Maria Ortega") && !asked.body.contains("GY-0004"),
+        "{}",
+        asked.body
+    );
+    let number = confirmed(&asked.body).join("&_confirmed=");
+    let asked = device.send(&sheet, &format!("{edit}&_confirmed={number}")).await;
+    assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
+    assert!(
+        asked.body.contains("GY-0004") && asked.body.contains("Different person: save"),
+        "{}",
+        asked.body
+    );
+    let mut another = confirmed(&asked.body);
+    another.retain(|text| !text.starts_with("may+be"));
+    let saved = device.send(&sheet, &format!("{edit}&_confirmed={}", another.join("&_confirmed="))).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    let said = device.entries().pop().unwrap().confirmed;
+    assert_eq!(said, [format!("another person than {}", patient(4))]);
+}
+
+#[tokio::test]
+async fn an_admission_that_was_refused_says_again_what_was_said() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let sheet = admission(&device).await;
+    let asked = device.send(&sheet, "name=Mary+Smith&room=112").await;
+    let another = confirmed(&asked.body).join("&_confirmed=");
+    // What was said of a namesake is not said of a number that is hers.
+    let numbered = format!("name=Mary+Smith&room=112&mrn=GY-0004&_confirmed={another}");
+    let asked = device.send(&sheet, &numbered).await;
+    assert!(asked.body.contains("This MRN is Mary Smith"), "{}", asked.body);
+    let saved = device.send(&sheet, &format!("name=Mary+Smith&room=112&_confirmed={another}")).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    device.settle(&[(1, RejectionCode::BreaksSchema)]);
+    let refused = device.sheet("/attention/1").await;
+    let saved = device.send(&refused, "name=Mary+Smith&room=113").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    let again = device.entries().pop().unwrap();
+    assert_eq!((again.supersedes, &again.fields["room"]), (Some(1), &json!("113")));
+    assert_eq!(again.confirmed, [format!("another person than {}", patient(4))]);
 }
 
 #[tokio::test]
@@ -342,7 +401,7 @@ async fn an_unlikely_birthday_is_asked_about_and_saved_as_confirmed_and_one_answ
     assert_eq!(second.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(second.body.contains("may be the same person"), "{}", second.body);
     let both = confirmed(&second.body);
-    assert_eq!(both.len(), 2, "{}", second.body);
+    assert_eq!(both.len(), 3, "with the number: {}", second.body);
     let saved = device.send(&sheet, &format!("{born}&_confirmed={}", both.join("&_confirmed="))).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let another = format!("another person than {}", patient(4));

@@ -54,8 +54,8 @@ async fn scene() -> Scene {
     let mut patient = String::new();
     let (ada, bea) = (("Ada Example", "1EG4-TE5-MK73"), ("Bea Sample", "2EG4-TE5-MK73"));
     for (name, medicare) in [ada, ada, bea, bea] {
-        let body =
-            json!({"facility_id": facility, "name": name, "medicare": medicare, "confirmed": ["name"]});
+        let last = format!("another person than {patient}");
+        let body = json!({"facility_id": facility, "name": name, "medicare": medicare, "confirmed": [last]});
         patient = post("/api/v1/patients", body).await;
     }
     chart(&kiosk, nina, patient.parse().unwrap()).await;

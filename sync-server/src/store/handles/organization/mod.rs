@@ -14,11 +14,12 @@ mod users;
 mod withdrawal;
 mod workflows;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use carepost_protocol::audit::AuditEvent;
-use carepost_protocol::id::FacilityId;
+use carepost_protocol::id::{FacilityId, PatientId};
 
 use crate::scope::OrganizationScope;
 use crate::store::engine::{AccessScope, Tx, params};
@@ -71,7 +72,7 @@ pub struct Noted {
     event: AuditEvent,
     expected: Expected,
     base_seq: Option<u64>,
-    is_another: bool,
+    another_than: BTreeSet<PatientId>,
     idempotent: Option<IdempotentRequest>,
 }
 
@@ -125,7 +126,7 @@ impl OrganizationStore {
             event,
             expected: Expected::Any,
             base_seq: None,
-            is_another: false,
+            another_than: BTreeSet::new(),
             idempotent: None,
         }
     }
@@ -220,10 +221,10 @@ impl Noted {
         Self { base_seq, ..self }
     }
 
-    /// The same, by somebody who said that the patient is another person than whom the facility knows, if so.
+    /// The same, by somebody who was shown these patients, and said that it is another person.
     #[must_use]
-    pub fn of_another(self, is_another: bool) -> Self {
-        Self { is_another, ..self }
+    pub fn another_than(self, another_than: BTreeSet<PatientId>) -> Self {
+        Self { another_than, ..self }
     }
 
     /// The same, for a request that is to be done once: what was done already says so with [`StoreError::Done`].
@@ -236,7 +237,7 @@ impl Noted {
         self,
         work: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let Self { registry, mut event, expected: _, base_seq: _, is_another: _, idempotent } = self;
+        let Self { registry, mut event, expected: _, base_seq: _, another_than: _, idempotent } = self;
         let scope = registry.scope;
         let noted = move |tx: &Tx<'_>| {
             let done = work(tx)?;

@@ -61,13 +61,13 @@ impl OrganizationStore {
 
 impl Noted {
     /// Admits a patient. One who may be another again is admitted all the same, and a review opened, as when a device
-    /// admits one: of one who is [another](Self::of_another) only about a number.
+    /// admits one: of whom that one is [another than](Self::another_than) only about a number.
     ///
     /// # Errors
     /// [`StoreError::Admitted`] where the mrn is that of a patient of the scope, [`StoreError::Conflict`] where it is
     /// taken otherwise, [`StoreError::NotFound`] for the facility.
     pub async fn create_patient(self, new: NewPatient) -> Result<Patient> {
-        let is_another = self.is_another;
+        let another_than = self.another_than.clone();
         self.write(move |tx| {
             super::facilities::facility(tx, new.facility_id)?;
             let now = tx.now();
@@ -81,7 +81,7 @@ impl Noted {
                 .or_else(|error| of_whom(tx, &admitted, error))?;
             tx.within_facility(admitted.facility_id, |tx| {
                 let mut feed = FeedEnd::open(tx)?;
-                let alike = patient::asked_about(tx, &admitted, |_| is_another)?;
+                let alike = patient::asked_about(tx, &admitted, |id| another_than.contains(&id))?;
                 patient::put(tx, &mut feed, &admitted)?;
                 if !alike.is_empty() {
                     patient::pair(tx, &mut feed, admitted.id, &alike)?;
@@ -101,7 +101,8 @@ impl Noted {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Changed`]; for the mrn as [`Self::create_patient`].
     pub async fn update_patient(self, id: PatientId, fields: Map<String, Value>) -> Result<Patient> {
-        let (by, expected, is_another) = (self.event.user_id, self.expected.clone(), self.is_another);
+        let (by, expected) = (self.event.user_id, self.expected.clone());
+        let another_than = self.another_than.clone();
         // What is as expected was seen.
         let base = self.base_seq.filter(|_| expected == Expected::Any);
         self.write(move |tx| {
@@ -130,7 +131,7 @@ impl Noted {
                 patient::unlink(tx, id)?;
             }
             tx.within_facility(changed.facility_id, |tx| {
-                publish(tx, (&before, &changed, is_another), &others, by, base)
+                publish(tx, (&before, &changed, &another_than), &others, by, base)
             })?;
             Ok(changed)
         })
@@ -162,7 +163,7 @@ pub(super) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {
 /// and brings an open review of the same fields up to date.
 fn publish(
     tx: &Tx<'_>,
-    (before, changed, is_another): (&Patient, &Patient, bool),
+    (before, changed, another_than): (&Patient, &Patient, &BTreeSet<PatientId>),
     others: &[Patient],
     by: Option<UserId>,
     base: Option<u64>,
@@ -185,7 +186,7 @@ fn publish(
     for patient in others.iter().chain([changed]) {
         patient::put(tx, &mut feed, patient)?;
     }
-    let alike = patient::newly_asked_about(tx, before, changed, |_| is_another)?;
+    let alike = patient::newly_asked_about(tx, before, changed, |id| another_than.contains(&id))?;
     if !alike.is_empty() {
         patient::pair(tx, &mut feed, changed.id, &alike)?;
     }
