@@ -34,7 +34,8 @@ const PERSON: usize = 2 * MIB;
 /// The most of them that are of one address where nobody has said who is there: thirty sign-ins at their
 /// largest, and hundreds of addresses at it before they have all that is nobody's.
 const STRANGER: usize = 128 * 1024;
-/// How many requests of one person are under way at once: each may read whatever the person may see.
+/// How many requests of one person are under way at once: each may read whatever the person may see. The store has a
+/// reader more than that.
 const PERSON_AT_ONCE: usize = 4;
 /// How long who asks for more waits for others to finish, before being told to come again.
 const PATIENCE: Duration = Duration::from_secs(2);

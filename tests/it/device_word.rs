@@ -12,6 +12,8 @@ use carepost_tests::scene::Scene;
 use carepost_tests::world::items;
 use serde_json::{Value, json};
 
+use crate::cli::Terminal;
+
 /// A facility with a device whose owner is hostile.
 struct Hostile {
     scene: Scene,
@@ -175,6 +177,28 @@ async fn the_log_is_read_in_the_order_in_which_it_came() -> Result<()> {
     assert_eq!(today.len(), 1_000);
     let nonsense = hostile.admin().call(reqwest::Method::GET, "/api/v1/audit-events?page=1", None).await?;
     assert_eq!(nonsense.status, 422, "{}", nonsense.text);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_below_thousands_of_events_is_listed_though_a_page_before_it_holds_none() -> Result<()> {
+    let mut hostile = Hostile::new().await?;
+    let (nobody, session) = ("0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42", "0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e43");
+    let hers = hostile.event(&json!({"session_id": session}))?;
+    hostile.push(&[hers]).await?;
+    let nobodys = hostile.event(&json!({"session_id": session, "user_id": nobody}))?;
+    for _ in 0..5 {
+        hostile.push(&vec![nobodys.clone(); 1_000]).await?;
+    }
+    let nora = hostile.scene.nora.id.clone();
+    let path = format!("/api/v1/audit-events?session_id={session}&user_id={nora}");
+    let page = hostile.admin().get(&path).await?;
+    assert!(items(&page)?.is_empty() && page["next"].is_string(), "{page}");
+    let kept = hostile.scene.folder_of("session.json").display().to_string();
+    let terminal = Terminal { server: &hostile.scene.server, session: kept };
+    terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
+    let found = terminal.does(&["audit", "list", "--session-id", session, "--user", &nora]).await?;
+    assert_eq!((items(&found)?.len(), found["next"].as_str()), (1, None), "{found}");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::find::{device_id, patient_id, user_id};
 use super::labels::Labels;
-use super::names::items;
+use super::names::{items, text};
 use super::value_parsers::{SOURCES, count, one_of};
 use super::{Output, show};
 
@@ -75,11 +75,19 @@ pub(super) async fn list(client: &Client, search: Search, json: bool) -> anyhow:
         ("device_id", device),
         ("session_id", search.session_id.map(|id| id.to_string())),
         ("source", search.source),
-        ("page", search.page),
     ] {
         path.extend(value.map(|value| format!("&{key}={value}")));
     }
-    let thing = client.get(&path).await?;
+    // One page goes through so much of the log: it may hold nothing, and there is more all the same.
+    let mut page = search.page;
+    let thing = loop {
+        let place = page.map(|place| format!("&page={place}")).unwrap_or_default();
+        let thing = client.get(&format!("{path}{place}")).await?;
+        page = text(&thing, "next").map(str::to_owned);
+        if page.is_none() || !items(&thing).is_empty() {
+            break thing;
+        }
+    };
     // Nobody is looked up whom nobody is shown.
     if json || items(&thing).is_empty() {
         return Ok(Output::Thing(thing, EVENT));

@@ -14,9 +14,9 @@ use carepost_protocol::role::{Action, Denied, Resource, decide};
 use carepost_protocol::wire::BOOT_HEADER;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
+use http::StatusCode;
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::request::Parts;
-use http::{Method, StatusCode};
 
 use crate::app::App;
 use crate::audit::Client;
@@ -144,7 +144,6 @@ pub async fn authenticate(
         Ok(attention) => attention,
         Err(refusal) => return refusal.into_response(),
     };
-    let may_change = route.listener == Listener::People && route.method != Method::GET;
     let answering = async move {
         let _attention = attention;
         let response = next.run(Request::from_parts(parts, body)).await;
@@ -152,11 +151,11 @@ pub async fn authenticate(
         let kept = keep_refused(&app, route, &params, (person, device), (status, why)).await;
         kept.map_or_else(IntoResponse::into_response, |()| response)
     };
-    if !may_change {
+    if route.listener != Listener::People {
         return answering.await;
     }
-    // To its end, whoever hangs up: what is done in several commits is not left half done, and nobody has another turn, or
-    // less written down, by that.
+    // To its end, whoever hangs up: what is done in several commits is not left half done, and nobody has another turn
+    // while a read still runs, or less written down, by that.
     tokio::spawn(answering).await.unwrap_or_else(|fault| Refusal::internal(&fault).into_response())
 }
 

@@ -63,7 +63,8 @@ impl From<Audited> for AuditEntry {
     }
 }
 
-/// Looks for audit events of the organization, the last received first (`-received_at`), by pages.
+/// Looks for audit events of the organization, the last received first (`-received_at`), by pages. One goes through 5,000
+/// events at most: it may hold fewer than asked for, also none, and have `next`.
 #[utoipa::path(get, path = "/api/v1/audit-events", operation_id = "search_audit_events", tag = "audit", security(("session" = [])), params(Search, Which), responses((status = 200, body = List<AuditEntry>)))]
 pub async fn search_audit_events(
     person: Person,

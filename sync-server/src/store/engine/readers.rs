@@ -12,6 +12,10 @@ use crate::store::{Ambient, DatabaseKey, StoreError};
 
 /// How many pieces of work may wait; who comes later waits to be let in.
 const QUEUE: usize = 1_024;
+/// The fewest readers: one more than a person has requests under way (`quota`), so that none has them all.
+const FEWEST: usize = 5;
+/// And the most, on as many cores.
+const MOST: usize = 8;
 
 /// Answers whoever waits, and says whether the connection is to be opened anew.
 type Job = Box<dyn FnOnce(&Tx<'_>) -> bool + Send>;
@@ -28,7 +32,8 @@ impl Readers {
     pub(super) fn start(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Result<Self, StoreError> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let queue: Queue = Arc::new(Mutex::new(receiver));
-        let count = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
+        let count =
+            std::thread::available_parallelism().map_or(FEWEST, |cores| cores.get().clamp(FEWEST, MOST));
         let mut threads = Vec::with_capacity(count);
         for at in 0..count {
             let source = Source::new(path, key, ambient, Purpose::Read);

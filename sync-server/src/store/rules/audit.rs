@@ -1,5 +1,7 @@
 //! The audit log: appended, searched, never changed.
 
+use std::ops::ControlFlow;
+
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType, AuditSource};
 use carepost_protocol::id::{AuditId, DeviceId, IncarnationId, PatientId, SessionId, UserId};
 use carepost_protocol::time::{ClockQuality, Timestamp};
@@ -9,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::clock;
 use crate::store::StoreError;
 use crate::store::column::flags;
-use crate::store::engine::{AccessScope, Tx, params};
+use crate::store::engine::{self, AccessScope, Tx, params};
 use crate::store::listed::Listed;
 use crate::store::row::{Stored, Whole, placeholders, row, sql};
 
@@ -51,19 +53,20 @@ macro_rules! append {
         )
     };
 }
+/// The statement that goes through the rows of an index, each with whether it is one of those that are looked for.
 macro_rules! search {
     ($first:literal) => {
         sql!(
-            "SELECT ",
+            "SELECT CASE WHEN (?3 IS NULL OR patient_id = ?3) AND (?4 IS NULL OR user_id = ?4)
+                AND (?5 IS NULL OR device_id = ?5) AND (?6 IS NULL OR session_id = ?6)
+                AND (?8 IS NULL OR source = ?8) THEN 1 ELSE 0 END, ",
             AuditEvent::COLUMNS,
             ", ",
             Notes::COLUMNS,
             " FROM audit WHERE ",
             $first,
             " AND received_at >= ?1 AND received_at < ?2
-                AND (?3 IS NULL OR patient_id = ?3) AND (?4 IS NULL OR user_id = ?4)
-                AND (?5 IS NULL OR device_id = ?5) AND (?6 IS NULL OR session_id = ?6)
-                AND (?8 IS NULL OR source = ?8) AND (?9 IS NULL OR (received_at, id) < (?9, ?10))
+                AND (?9 IS NULL OR (received_at, id) < (?9, ?10))
              ORDER BY received_at DESC, id DESC LIMIT ?7"
         )
     };
@@ -102,7 +105,7 @@ fn change_name((incarnation, n): (Option<IncarnationId>, Option<u64>)) -> Option
 }
 
 impl Audited {
-    fn of((event, notes): (AuditEvent, Notes)) -> Self {
+    fn of(event: AuditEvent, notes: Notes) -> Self {
         let Notes { source, received_at, claimed_at, flags, origin } = notes;
         Self { event, source, received_at, claimed_at, flags, origin }
     }
@@ -220,7 +223,11 @@ pub(in crate::store) const FOUND_BY: [(&str, &str); 5] = [
     ("audit_by_source", search!("source = ?8")),
 ];
 
-/// The events that match, the last received first.
+/// How many events one page goes through at most, also where few of them are looked for: a device may have written
+/// millions.
+pub(in crate::store) const WALKED: usize = 5_000;
+
+/// The events that match, the last received first: fewer than asked for, or none, where the page ends before.
 pub(in crate::store) fn find(
     tx: &Tx<'_>,
     query: &AuditQuery,
@@ -243,21 +250,30 @@ pub(in crate::store) fn find(
     // Said twice, so that the index begins where the page does.
     let until = query.after.map(|(at, _)| at.as_millis() + 1);
     let until = until.into_iter().chain(millis(query.until)).min();
-    let found: Vec<(AuditEvent, Notes)> = tx.all(
-        sql,
-        params![
-            query.since.map_or(i64::MIN, Timestamp::as_millis),
-            until.unwrap_or(i64::MAX),
-            query.patient,
-            query.user,
-            query.device,
-            query.session,
-            query.limit + 1,
-            query.source,
-            query.after.map(|(at, _)| at),
-            query.after.map(|(_, id)| id),
-        ],
-    )?;
-    let found = found.into_iter().map(Audited::of).collect();
-    Ok(Listed::of(found, query.limit, Audited::place))
+    let asked = params![
+        query.since.map_or(i64::MIN, Timestamp::as_millis),
+        until.unwrap_or(i64::MAX),
+        query.patient,
+        query.user,
+        query.device,
+        query.session,
+        WALKED,
+        query.source,
+        query.after.map(|(at, _)| at),
+        query.after.map(|(_, id)| id),
+    ];
+    let (mut found, mut walked, mut end) = (Vec::new(), 0, None);
+    tx.each(sql, asked, |row| {
+        walked += 1;
+        if row.value(0)? == engine::Value::Integer(0) && walked < WALKED {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let (is_wanted, event, notes): (bool, AuditEvent, Notes) = row.read()?;
+        let audited = Audited::of(event, notes);
+        end = (walked == WALKED).then(|| audited.place());
+        found.extend(Some(audited).filter(|_| is_wanted));
+        Ok(if found.len() > query.limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    let page = Listed::of(found, query.limit, Audited::place);
+    Ok(Listed { next: page.next.or(end), ..page })
 }

@@ -54,6 +54,24 @@ async fn who_once_had_a_role_is_known_and_what_the_server_notes_is_its_own() {
 }
 
 #[tokio::test]
+async fn a_page_goes_through_so_many_events_and_may_hold_none_of_them() {
+    let (world, tenant, kiosk) = World::with_kiosk().await;
+    let registry = world.store.organization(&tenant.organization);
+    let mut book = Book::new(&kiosk, Lane::Audit);
+    book.write(&event(&world));
+    book.push(&world, &kiosk, 1..=1).await.unwrap();
+    world.pass(1);
+    let device = Some(kiosk.identity.device());
+    let seen = (0..audit::WALKED).map(|_| AuditEvent { device_id: device, ..event(&world) });
+    registry.audit(seen.collect()).await.unwrap();
+    let query = AuditQuery { device, source: Some(AuditSource::Device), limit: 10, ..AuditQuery::default() };
+    let first = registry.audit_events(query.clone()).await.unwrap();
+    assert!(first.items.is_empty() && first.next.is_some(), "{first:?}");
+    let second = registry.audit_events(AuditQuery { after: first.next, ..query }).await.unwrap();
+    assert_eq!((second.items.len(), second.next), (1, None));
+}
+
+#[tokio::test]
 async fn nothing_that_a_device_wrote_down_writes_on_the_terminal_of_who_reads_it() {
     let (world, tenant, kiosk) = World::with_kiosk().await;
     let said = "Hall\u{9b}2J\u{1b}[31m\u{7f}";

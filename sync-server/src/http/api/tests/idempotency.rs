@@ -132,6 +132,35 @@ async fn who_hangs_up_on_a_request_has_it_under_way_and_is_written_down_all_the_
     assert!(office.get("/api/v1/users").await.text.contains("uma"));
 }
 
+#[tokio::test]
+async fn who_hangs_up_has_no_other_turn_until_what_was_asked_for_is_read() {
+    let office = Office::new().await;
+    let quotas = &office.server.app.quotas;
+    let chief = office.server.user("cleo", Role::OrgAdmin, office.facility).await;
+    let token = office.server.token(chief).await;
+    let mut is_held = false;
+    for step in 1.. {
+        let asked = office.ask_as(Some(&token), &Method::GET, "/api/v1/users", &[], b"");
+        let is_answered = given_up(step, asked).await.is_some();
+        // Nothing else has run since.
+        let mut free = Vec::new();
+        for _ in 0..4 {
+            free.extend(given_up(1, quotas.attend(chief)).await);
+        }
+        is_held |= !is_answered && free.len() == 3;
+        drop(free);
+        // And all are free once it is read.
+        let mut turns = Vec::new();
+        for _ in 0..4 {
+            turns.push(quotas.attend(chief).await.unwrap());
+        }
+        if is_answered {
+            break;
+        }
+    }
+    assert!(is_held, "somewhere on the way it was read though nobody waited");
+}
+
 /// However far it has come.
 #[tokio::test]
 async fn who_hangs_up_on_a_rename_leaves_no_kiosk_with_the_name_of_before() {
