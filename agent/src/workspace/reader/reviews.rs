@@ -82,11 +82,17 @@ impl Reader {
         Ok(conflicts.map(fields).collect())
     }
 
-    /// The decisions about reviews that were made here and wait for the server.
+    /// The decisions that were made here, wait for the server, and close their reviews there: those that have not
+    /// changed since.
     fn decided_here(&self, read: &Permit<ReadPatients>) -> Result<Vec<Pending>, Refused> {
-        let mut edits = self.edits(read, Collection::Reviews)?;
-        edits.retain(|edit| !matches!(edit.progress, Progress::Rejected(_)));
-        Ok(edits)
+        let mut decided = Vec::new();
+        for edit in self.edits(read, Collection::Reviews)? {
+            let version = self.mirror.version(Collection::Reviews, edit.record).map_err(storage)?;
+            if version == edit.change.base_seq && !matches!(edit.progress, Progress::Rejected(_)) {
+                decided.push(edit);
+            }
+        }
+        Ok(decided)
     }
 
     /// Who said last that all corrections of these records were looked at, by name, and when. None while there is one

@@ -3,7 +3,7 @@
 use carepost_protocol::record::{MAX_COUNTED, MAX_DOCUMENT_BYTES, MAX_REVIEWED, PatientDocument, ReviewKind};
 use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, ReaderState, StepReason, SteppedOver};
 
-use super::merging::open_reviews;
+use super::merging::{head, open_reviews};
 use super::*;
 use crate::store::engine::params;
 
@@ -327,7 +327,7 @@ async fn a_review_from_before_there_were_bounds_can_be_closed() {
         tx.execute(sql, params![id, body])
     };
     world.store.write(AccessScope::Facility(tenant.facility), older).await.unwrap();
-    let seen = hall.decision(&tenant, id, u64::MAX / 8, json!({}), world.now());
+    let seen = hall.decision(&tenant, id, head(&world, &tenant).await, json!({}), world.now());
     let receipt = world.push(&mut hall, &[seen]).await.unwrap();
     assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)]);
     let all = world

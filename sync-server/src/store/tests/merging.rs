@@ -85,6 +85,51 @@ async fn two_kiosks_and_the_office_disagree_and_every_value_is_kept_until_somebo
     assert_eq!(closed[0].resolved.map(|resolved| resolved.by), Some(tenant.nurse));
 }
 
+/// In whatever order they come: what was chosen stands, and what its author had not seen is asked about.
+#[tokio::test]
+async fn a_decision_closes_no_more_than_its_author_had_seen() {
+    for is_first in [false, true] {
+        let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;
+        let mut wing = world.kiosk(&tenant, 3).await;
+        let saw = head(&world, &tenant).await;
+        world.pass(3600);
+        let at = |minutes: i64| world.now().plus_millis(minutes * 60_000);
+        let edit = |kiosk: &Kiosk, fields: Value, minutes: i64| {
+            kiosk.edit(&tenant, tenant.patient, saw, fields, at(minutes))
+        };
+        for (kiosk, name) in [(&mut hall, "Ada One"), (&mut ward, "Ada Two")] {
+            let change = edit(kiosk, json!({"name": name}), -9);
+            world.push(kiosk, &[change]).await.unwrap();
+        }
+        let (review, shown) = (open_reviews(&world, &tenant).await[0].id, head(&world, &tenant).await);
+        let chosen = hall.decision(&tenant, review, shown, json!({"name": "Ada One"}), at(-3));
+        // Of one field a value that does not stand, of another two.
+        let other = edit(&ward, json!({"room": "11"}), -6);
+        let older = edit(&wing, json!({"room": "22", "name": "Ada Old"}), -20);
+        let mut order = [(&mut ward, other), (&mut wing, older), (&mut hall, chosen)];
+        order.rotate_right(usize::from(is_first));
+        let mut came = Vec::new();
+        for (kiosk, change) in order {
+            came.extend(verdicts(&world.push(kiosk, &[change]).await.unwrap()));
+        }
+        let (applied, merged) = ((Verdict::Applied, None), (Verdict::Merged, None));
+        assert_eq!(came, if is_first { [applied, applied, merged] } else { [applied, merged, merged] });
+
+        let asked = open_reviews(&world, &tenant).await;
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        for (field, value) in [("room", "11"), ("room", "22"), ("name", "Ada Old")] {
+            let disputed = asked[0].fields.iter().find(|it| it.field == field).unwrap();
+            assert!(disputed.values.iter().any(|saved| saved.value == value), "{is_first}: {asked:?}");
+        }
+        let patient = world.store.organization(&tenant.organization).patient(tenant.patient).await.unwrap();
+        assert_eq!(patient.name, "Ada One", "{is_first}");
+        let all = json!({"name": "Ada One", "room": "22"});
+        let chosen = hall.decision(&tenant, asked[0].id, head(&world, &tenant).await, all, at(-1));
+        assert_eq!(verdicts(&world.push(&mut hall, &[chosen]).await.unwrap()), [applied]);
+        assert_eq!(open_reviews(&world, &tenant).await, []);
+    }
+}
+
 #[tokio::test]
 async fn a_field_that_is_in_no_column_of_its_own_is_kept_merged_and_mirrored_as_the_others() {
     let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;

@@ -27,14 +27,14 @@ async fn one_resident_admitted_on_two_kiosks_is_kept_twice_and_linked() {
     // They are two, and have one number: somebody has to look until one of them has it.
     let (applied, merged) = ((Verdict::Applied, None), (Verdict::Merged, None));
     let two = || json!({"same_person": false});
-    let decided = hall.decision(&tenant, reviews[0].id, 99, two(), now);
+    let decided = hall.decision(&tenant, reviews[0].id, head(&world, &tenant).await, two(), now);
     assert_eq!(verdicts(&world.push(&mut hall, &[decided]).await.unwrap()), [merged]);
     assert_eq!(open_reviews(&world, &tenant).await, reviews);
     // The office gives the second her own number, which is unique from then on.
     let patch = |mrn: &str| object(json!({"mrn": mrn}));
     let second = PatientId::from(ward.made(1, now));
     registry.noting(event(&world)).update_patient(second, patch("MRN-8")).await.unwrap();
-    let decided = hall.decision(&tenant, reviews[0].id, 99, two(), now);
+    let decided = hall.decision(&tenant, reviews[0].id, head(&world, &tenant).await, two(), now);
     assert_eq!(verdicts(&world.push(&mut hall, &[decided]).await.unwrap()), [applied]);
     assert!(open_reviews(&world, &tenant).await.is_empty());
     // An edit on a device that takes the first's is held against her in the same way.
@@ -43,12 +43,12 @@ async fn one_resident_admitted_on_two_kiosks_is_kept_twice_and_linked() {
     assert_eq!(verdicts(&world.push(&mut ward, &[taken]).await.unwrap()), [merged]);
     let asked = open_reviews(&world, &tenant).await;
     assert_eq!((asked.len(), &asked[0].others), (1, &vec![hall.made(1, now)]));
-    let decided = hall.decision(&tenant, asked[0].id, 99, two(), now);
+    let decided = hall.decision(&tenant, asked[0].id, head(&world, &tenant).await, two(), now);
     assert_eq!(verdicts(&world.push(&mut hall, &[decided]).await.unwrap()), [merged]);
     let saw = head(&world, &tenant).await;
     let changes = [
         hall.edit(&tenant, second, saw, json!({"mrn": "MRN-8"}), now),
-        hall.decision(&tenant, asked[0].id, 99, two(), now),
+        hall.decision(&tenant, asked[0].id, saw, two(), now),
     ];
     assert_eq!(verdicts(&world.push(&mut hall, &changes).await.unwrap()), [applied, applied]);
     assert!(open_reviews(&world, &tenant).await.is_empty());
@@ -83,7 +83,7 @@ async fn who_was_admitted_twice_becomes_one_with_all_that_was_charted() {
     let receipt = world.push(&mut hall, &decisions).await.unwrap();
     let unknown = (Verdict::Rejected, Some(RejectionCode::UnknownTarget));
     assert_eq!(verdicts(&receipt), [unknown; 3]);
-    let joined = hall.decision(&tenant, of(second), 99, says(second, first), now);
+    let joined = hall.decision(&tenant, of(second), head(&world, &tenant).await, says(second, first), now);
     assert_eq!(verdicts(&world.push(&mut hall, &[joined]).await.unwrap()), [(Verdict::Applied, None)]);
     let registry = world.store.organization(&tenant.organization);
     let patient = async |id: RecordId| registry.patient(id.into()).await.unwrap();
@@ -93,7 +93,7 @@ async fn who_was_admitted_twice_becomes_one_with_all_that_was_charted() {
 
     // The third is the second: so it is the first, and who was discharged does not stay.
     let leaves = hall.edit(&tenant, first.into(), 99, json!({"is_active": false}), now);
-    let joined = hall.decision(&tenant, of(third), 99, says(third, second), now);
+    let joined = hall.decision(&tenant, of(third), head(&world, &tenant).await, says(third, second), now);
     let receipt = world.push(&mut hall, &[leaves, joined]).await.unwrap();
     assert!(verdicts(&receipt).iter().all(|(verdict, _)| *verdict == Verdict::Applied), "{receipt:?}");
     let one = Some(PatientId::from(third));
@@ -112,7 +112,8 @@ async fn who_was_admitted_twice_becomes_one_with_all_that_was_charted() {
     world.push(&mut hall, &[again]).await.unwrap();
     let reviews = open_reviews(&world, &tenant).await;
     assert_eq!((reviews.len(), &reviews[0].others), (1, &vec![third]));
-    let older = hall.decision(&tenant, reviews[0].id, 99, json!({"same_person": true}), now);
+    let older =
+        hall.decision(&tenant, reviews[0].id, head(&world, &tenant).await, json!({"same_person": true}), now);
     assert_eq!(verdicts(&world.push(&mut hall, &[older]).await.unwrap()), [(Verdict::Applied, None)]);
     assert_eq!(patient(made).await.replaced_by, one);
     // They were two after all: the office says so.
@@ -123,6 +124,35 @@ async fn who_was_admitted_twice_becomes_one_with_all_that_was_charted() {
     let said = String::from_utf8(page.lines).unwrap();
     let last = said.lines().rfind(|line| line.contains(&format!("\"id\":\"{third}\""))).unwrap();
     assert!(last.contains(&first.to_string()) && !last.contains(&second.to_string()), "{last}");
+}
+
+/// What was seen is decided; whom somebody may be besides is asked on.
+#[tokio::test]
+async fn a_decision_about_two_closes_no_question_about_a_third_that_its_author_was_not_asked() {
+    for is_same in [false, true] {
+        let (world, tenant, [mut hall, mut ward]) = World::with_kiosks().await;
+        let now = world.now();
+        let [first, third, second] = [hall.made(1, now), hall.made(2, now), ward.made(1, now)];
+        let named = |kiosk: &Kiosk, name: &str| kiosk.admission(&tenant, json!({"name": name}), now);
+        let known = ["Bea Example", "Cy Other"].map(|name| named(&hall, name));
+        world.push(&mut hall, &known).await.unwrap();
+        let again = named(&ward, "Bea Example");
+        world.push(&mut ward, &[again]).await.unwrap();
+        let (review, saw) = (open_reviews(&world, &tenant).await[0].id, head(&world, &tenant).await);
+        let renamed = ward.edit(&tenant, second.into(), saw, json!({"name": "Cy Other"}), now);
+        world.push(&mut ward, &[renamed]).await.unwrap();
+
+        let decided = hall.decision(&tenant, review, saw, json!({"same_person": is_same}), now);
+        assert_eq!(verdicts(&world.push(&mut hall, &[decided]).await.unwrap()), [(Verdict::Merged, None)]);
+        let asked = open_reviews(&world, &tenant).await;
+        assert_eq!((asked.len(), asked[0].id, &asked[0].others), (1, review, &vec![first, third]));
+        let replaced = document(&world, &tenant, second).await.replaced_by;
+        assert_eq!(replaced, is_same.then_some(first.into()));
+        let two = json!({"same_person": false});
+        let seen = hall.decision(&tenant, review, head(&world, &tenant).await, two, now);
+        assert_eq!(verdicts(&world.push(&mut hall, &[seen]).await.unwrap()), [(Verdict::Applied, None)]);
+        assert_eq!(open_reviews(&world, &tenant).await, []);
+    }
 }
 
 /// What the feed says last of a resident.
@@ -146,7 +176,7 @@ async fn three_who_became_one(world: &World, tenant: &Tenant) -> (Kiosk, [Record
     for (asked, goes, stays) in [(ids[1], ids[1], ids[0]), (ids[2], ids[0], ids[2])] {
         let review = reviews.iter().find(|review| review.record == asked).unwrap().id;
         let says = json!({"same_person": true, "replaced": goes, "replaced_by": stays});
-        let joined = hall.decision(tenant, review, 99, says, now);
+        let joined = hall.decision(tenant, review, head(world, tenant).await, says, now);
         assert_eq!(verdicts(&world.push(&mut hall, &[joined]).await.unwrap()), [(Verdict::Applied, None)]);
     }
     (hall, ids)
@@ -208,14 +238,16 @@ async fn a_number_of_somebody_who_was_replaced_keeps_no_review_open() {
     assert_eq!(verdicts(&world.push(&mut hall, &[cy]).await.unwrap()), [(Verdict::Merged, None)]);
     let asked = open_reviews(&world, &tenant).await;
     assert_eq!((asked.len(), &asked[0].others), (1, &vec![third]));
-    let two = hall.decision(&tenant, asked[0].id, 99, json!({"same_person": false}), now);
+    let two =
+        hall.decision(&tenant, asked[0].id, head(&world, &tenant).await, json!({"same_person": false}), now);
     assert_eq!(verdicts(&world.push(&mut hall, &[two]).await.unwrap()), [(Verdict::Applied, None)]);
     assert_eq!(open_reviews(&world, &tenant).await, []);
     // Whoever is given it next is not the only one who has it.
     let di = hall.admission(&tenant, json!({"name": "Di Example", "mrn": "GY-1"}), now);
     assert_eq!(verdicts(&world.push(&mut hall, &[di]).await.unwrap()), [(Verdict::Merged, None)]);
     let asked = open_reviews(&world, &tenant).await;
-    let two = hall.decision(&tenant, asked[0].id, 99, json!({"same_person": false}), now);
+    let two =
+        hall.decision(&tenant, asked[0].id, head(&world, &tenant).await, json!({"same_person": false}), now);
     assert_eq!(verdicts(&world.push(&mut hall, &[two]).await.unwrap()), [(Verdict::Merged, None)]);
 }
 
@@ -231,7 +263,7 @@ async fn a_number_that_two_who_are_one_had_stays_nobody_elses_when_the_office_ed
     world.push(&mut hall, &admitted).await.unwrap();
     let review = open_reviews(&world, &tenant).await[0].id;
     let says = json!({"same_person": true, "replaced": first, "replaced_by": second});
-    let joined = hall.decision(&tenant, review, 99, says, now);
+    let joined = hall.decision(&tenant, review, head(&world, &tenant).await, says, now);
     assert_eq!(verdicts(&world.push(&mut hall, &[joined]).await.unwrap()), [(Verdict::Applied, None)]);
     let registry = world.store.organization(&tenant.organization);
     let moved = object(json!({"room": "9"}));

@@ -5,6 +5,7 @@ use crate::store::engine::params;
 use std::time::{Duration, Instant};
 
 use carepost_protocol::hex::unhex;
+use carepost_protocol::id::DeviceId;
 use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::record::{BadgeDocument, BadgeKeysDocument, UserDocument};
 use carepost_protocol::wire::pull::Line;
@@ -92,7 +93,8 @@ impl World {
     /// What the report of a lost device writes, and nothing of what follows: the server stops there.
     pub(super) async fn begin_with_lost(&self, tenant: &Tenant) -> Exposed {
         let facility = tenant.facility.facility();
-        let begin = move |tx: &Tx<'_>| organization::begin_with_lost(tx, facility, None);
+        let begin =
+            move |tx: &Tx<'_>| organization::begin_with_lost(tx, facility, DeviceId::from_bytes([0; 16]));
         self.store.write(AccessScope::Organization(tenant.organization), begin).await.unwrap()
     }
 
@@ -340,6 +342,36 @@ async fn the_pins_that_a_lost_device_held_are_exposed_and_no_others() {
     assert_eq!(exposed(moved).await, now);
 }
 
+/// What a stolen device says of itself hides nothing: it may run on, and sync.
+#[tokio::test]
+async fn who_left_while_a_device_was_there_is_exposed_however_late_it_says_that_it_synced() {
+    let (world, tenant, kiosk) = World::with_kiosk().await;
+    let registry = world.store.organization(&tenant.organization);
+    let elsewhere =
+        registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    let anew = world.hire(&tenant, "anew", Role::Rn).await;
+    for user in [tenant.nurse, anew] {
+        world.set_pin(&tenant, user, "c2FsdA").await;
+        world.pass(60);
+        let patch = UserPatch { facility_id: Some(Some(elsewhere)), ..UserPatch::default() };
+        registry.noting(event(&world)).update_user(user, patch).await.unwrap();
+        world.pass(60);
+    }
+    world.set_pin(&tenant, anew, "bmV3").await;
+    let (synced, now) = ("UPDATE devices SET last_sync = ?1", world.now());
+    let say = move |tx: &Tx<'_>| tx.execute(synced, params![now]);
+    world.store.write(AccessScope::Organization(tenant.organization), say).await.unwrap();
+    world.pass(60);
+    let late = world.kiosk(&tenant, 2).await;
+    world.pass(60);
+    let lost = world.deactivate(&tenant, &late, Deactivation::Lost).await.unwrap();
+    assert_eq!(lost.pins, 0, "both had left before it came");
+    let lost = world.deactivate(&tenant, &kiosk, Deactivation::Lost).await.unwrap();
+    assert_eq!(lost.pins, 1);
+    let exposed = async |id| registry.user(id).await.unwrap().pin_exposed_at;
+    assert_eq!((exposed(tenant.nurse).await, exposed(anew).await), (Some(world.now()), None));
+}
+
 /// A kiosk of whose two another was lost just now, with the nurse's PIN.
 async fn exposed() -> (World, Tenant, Kiosk, Timestamp) {
     let (world, tenant, [hall, stolen]) = World::with_kiosks().await;
@@ -447,6 +479,23 @@ async fn the_later_of_two_choices_stands_in_any_order_and_a_device_may_do_no_mor
     assert_eq!(verdicts(&world.push(&mut hall, &[change]).await.unwrap()), [(Verdict::Applied, None)]);
     assert_eq!(pin().await, verifier("bGF0ZXI"));
     assert_eq!(nurse(&world, &tenant).await.pin_exposed_at, Some(exposed), "she is asked again");
+}
+
+#[tokio::test]
+async fn an_answered_theft_is_answered_again_for_two_weeks_and_no_longer() {
+    let (world, tenant, mut hall, exposed) = exposed().await;
+    let mut answer = async |salt: &str| {
+        let change = hall.choice(&tenant, exposed, salt, world.now());
+        let receipt = world.push(&mut hall, &[change]).await.unwrap();
+        assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)]);
+        nurse(&world, &tenant).await.pin_verifier.unwrap()
+    };
+    world.pass(60);
+    assert_eq!(answer("b25l").await, verifier("b25l"));
+    world.pass(14 * 24 * 3_600 - 61);
+    assert_eq!(answer("dHdv").await, verifier("dHdv"), "from a kiosk that was cut off");
+    world.pass(1);
+    assert_eq!(answer("dGhyZWU").await, verifier("dHdv"));
 }
 
 /// A PIN's verifier is the user's as long as it is hers, and nobody's once it is not.

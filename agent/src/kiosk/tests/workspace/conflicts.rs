@@ -106,6 +106,17 @@ async fn a_conflict_is_decided_and_goes_through_the_outbox() {
     assert!(!device.shown("/").await.contains("two versions"));
     assert!(!device.shown(&page).await.contains("two versions"));
     assert_eq!(device.agent.status().reviews, 0);
+    // What is disputed since is asked about, and that while the decision waits: it closes no more than was shown.
+    let name =
+        [saved("Mary Smith", ANNA, "2026-05-01T14:20:00Z"), saved("May Smith", BEN, "2026-05-01T14:21:00Z")];
+    let fields = [review.fields, vec![disputed("name", name)]].concat();
+    let mut changed = Page::default();
+    put_version(&mut changed, Collection::Reviews, id, 102, &conflict(id, fields));
+    let end = PageEnd::new(Cursor { epoch: 1, seq: 102 }, 102, Timestamp::EPOCH);
+    device.workspace.mirror().apply(&changed, &end).unwrap();
+    assert!(device.shown("/reviews").await.contains("May Smith"));
+    assert!(device.shown(&page).await.contains("two versions"));
+    assert_eq!(device.agent.status().reviews, 1);
     device.sign_in(AUDITOR);
     assert_eq!(open(&device.pages, "/reviews").await.status, StatusCode::FORBIDDEN);
 }

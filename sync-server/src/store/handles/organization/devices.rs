@@ -139,7 +139,7 @@ impl Noted {
             let just_lost = why == Deactivation::Lost && before.deactivation != Some(why);
             // What was never let in was sent nothing.
             let held = just_lost && before.key_sha256.is_some();
-            let expose = || super::lost::begin(tx, before.facility_id, before.sync.last_sync);
+            let expose = || super::lost::begin(tx, before.facility_id, id);
             let exposed = held.then(expose).transpose()?;
             Ok(Deactivated { device: device(tx, id)?, exposed })
         });

@@ -5,10 +5,9 @@
 //! the facility's feed does not tell yet says that PINs may have to be marked; a badge that stands before the keys in
 //! the feed is to be keyed anew. One loss is done with before the next key is told.
 
-use carepost_protocol::id::{BadgeId, FacilityId, UserId};
+use carepost_protocol::id::{BadgeId, DeviceId, FacilityId, UserId};
 use carepost_protocol::pin;
 use carepost_protocol::record::{Collection, UserDocument};
-use carepost_protocol::time::Timestamp;
 
 use super::users::{document, publish_all};
 use super::{Result, Tx};
@@ -40,19 +39,17 @@ pub(in crate::store) struct Unfinished {
     pub(in crate::store) pins: Vec<UserId>,
 }
 
-/// Begins it for a device that last synced at a time: a key is laid over, and the PINs are marked of users who left the
-/// facility since, as far as the scope reaches. All else is [`go_on`]'s. Gives what it will come to.
-pub(in crate::store) fn begin(
-    tx: &Tx<'_>,
-    facility: FacilityId,
-    last_sync: Option<Timestamp>,
-) -> Result<Exposed> {
+/// Begins it for a device: a key is laid over, and the PINs are marked of users who left the facility while it had the
+/// device and were given no other since, as far as the scope reaches. That the device heard of it says nothing: a thief
+/// may have read before. All else is [`go_on`]'s. Gives what it will come to.
+pub(in crate::store) fn begin(tx: &Tx<'_>, facility: FacilityId, device: DeviceId) -> Result<Exposed> {
     lay_key(tx, facility)?;
     let left = "SELECT id FROM users WHERE pin_verifier IS NOT NULL AND pin_exposed_at IS NULL
         AND facility_id IS DISTINCT FROM ?1
-        AND id IN (SELECT user_id FROM user_terms WHERE facility_id = ?1 AND until_at > ?2)";
-    let since = last_sync.map_or(0, Timestamp::as_millis);
-    let left: Vec<UserId> = tx.all(left, params![facility, since])?;
+        AND EXISTS (SELECT 1 FROM user_terms t WHERE t.user_id = users.id AND t.facility_id = ?1
+            AND t.until_at > (SELECT min(from_at) FROM assignments WHERE device_id = ?2)
+            AND (users.pin_set_at IS NULL OR users.pin_set_at <= t.until_at))";
+    let left: Vec<UserId> = tx.all(left, params![facility, device])?;
     left.iter().try_for_each(|id| mark(tx, *id))?;
     publish_all(tx, &left)?;
     let here = "SELECT (SELECT count(*) FROM badges WHERE facility_id = ?1), (SELECT count(*) FROM users

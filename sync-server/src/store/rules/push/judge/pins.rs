@@ -2,7 +2,7 @@
 
 use carepost_protocol::change::{Change, Verdict};
 use carepost_protocol::device::DeviceState;
-use carepost_protocol::pin::ChosenPin;
+use carepost_protocol::pin::{self, ChosenPin};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::Action;
 use carepost_protocol::time::Timestamp;
@@ -54,8 +54,10 @@ impl Judge {
         Ok(Standing { verdict: Verdict::Applied, seq: self.feed.seq(), record, patient: None, flags })
     }
 
-    /// Whether the change answers an exposure that nothing later has answered. One of two copies of a device
-    /// is somebody's who should not have it, so neither sets a PIN.
+    /// Whether the change answers an exposure that nothing later has answered. Where one is answered, another answer
+    /// has as long again as a PIN may be chosen, for a kiosk that was cut off; by when it came, since a device may say
+    /// what it likes of when it was made. One of two copies of a device is somebody's who should not have it, so
+    /// neither sets a PIN.
     fn may_answer(&self, tx: &Tx<'_>, change: &Change, exposure: Timestamp, made: Timestamp) -> Result<bool> {
         let state = "SELECT state FROM devices WHERE id = ?1";
         let state = tx.first::<DeviceState>(state, params![self.place.device])?;
@@ -65,7 +67,10 @@ impl Judge {
         let (Some(DeviceState::Active), Some(user)) = (state, user) else { return Ok(false) };
         Ok(match user.exposed {
             Some(exposed) => exposed == exposure,
-            None => user.answers == Some(exposure) && user.set < Some(made),
+            None => {
+                let is_late = pin::is_expired(exposure, self.received.before(pin::EXPOSED_FOR));
+                !is_late && user.answers == Some(exposure) && user.set < Some(made)
+            }
         })
     }
 }

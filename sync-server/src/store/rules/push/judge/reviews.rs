@@ -17,29 +17,27 @@ use crate::store::engine::{Tx, params};
 use crate::store::rules::{patient, review};
 
 impl Judge {
-    /// Closes a review: sets the values that were chosen, or says whether two are one person. When
-    /// somebody has meanwhile saved what the chooser had not seen, it stays open with all of it.
+    /// Decides about a review: sets the values that were chosen, or says whether two are one person. That closes it,
+    /// unless something came to it that its author had not seen: then what was decided stands, and the review stays
+    /// open with all of it.
     pub(super) fn resolve(&mut self, tx: &Tx<'_>, n: u64, change: &Change) -> Judged {
         let mut flags = self.authority(tx, change, Action::ManagePatients)?;
         let record = change.record.ok_or_else(|| unknown("it names no review; look at it again"))?;
         let known = review::find(tx, record.into())?;
         let known = known.ok_or_else(|| unknown("the facility has no such review; sync, then look again"))?;
-        let (verdict, is_settled) = match known.kind {
+        // Before the decision itself changes the review.
+        let has_seen = known.resolved.is_some() || self.has_seen(tx, change, known.id)?;
+        let (verdict, is_decided) = match known.kind {
             ReviewKind::Conflict => self.choose(tx, n, change, &known, &mut flags)?,
-            ReviewKind::Duplicate => {
-                let is_settled = self.same_person(tx, change, &known)?;
-                (if is_settled { Verdict::Applied } else { Verdict::Merged }, is_settled)
-            }
-            ReviewKind::Amendments => {
-                let is_settled = known.resolved.is_some() || self.has_seen(tx, change, known.id)?;
-                (if is_settled { Verdict::Applied } else { Verdict::Merged }, is_settled)
-            }
+            ReviewKind::Duplicate => (Verdict::Applied, self.same_person(tx, change, &known)?),
+            ReviewKind::Amendments => (Verdict::Applied, true),
             ReviewKind::Unknown => {
                 let detail = "this server does not know that kind of review; update it, then retry";
                 return Err(reject(RejectionCode::Unsupported, detail).into());
             }
         };
-        let patient = known.patient_id;
+        let (patient, is_settled) = (known.patient_id, has_seen && is_decided);
+        let verdict = if is_settled { verdict } else { Verdict::Merged };
         if is_settled {
             let mut closed = review::find(tx, known.id)?.unwrap_or(known);
             let resolved = Resolved { by: change.actor, at: change.recorded_at };
@@ -49,7 +47,7 @@ impl Judge {
         Ok(Standing { verdict, seq: self.feed.seq(), record, patient: Some(patient), flags })
     }
 
-    /// Whether whoever closes a review of corrections saw all of it: none came since.
+    /// Whether whoever decides about a review saw all of it: nothing came to it since.
     fn has_seen(&self, tx: &Tx<'_>, change: &Change, review: ReviewId) -> Judged<bool> {
         let sql = "SELECT seq FROM documents WHERE collection = 'reviews' AND id = ?1";
         let came = tx.first::<u64>(sql, params![review])?;
@@ -81,7 +79,7 @@ impl Judge {
         Ok((edited.verdict, !edited.is_disputed))
     }
 
-    /// Two who are one person become one; two who are not are linked no longer. Whether that settles it: one number
+    /// Two who are one person become one; two who are not are linked no longer. Whether that decides it: one number
     /// is one person's, so as long as another of the facility has it somebody has to look. Whoever was replaced is no
     /// other.
     fn same_person(&mut self, tx: &Tx<'_>, change: &Change, known: &ReviewDocument) -> Judged<bool> {
@@ -89,11 +87,11 @@ impl Judge {
             Some(Value::Bool(true)) => self.join(tx, change, known).map(|()| true),
             Some(Value::Bool(false)) => {
                 let asked = present(tx, known.patient_id)?;
-                let is_settled = !patient::is_anothers_number(tx, &asked)?;
-                if is_settled {
+                let is_decided = !patient::is_anothers_number(tx, &asked)?;
+                if is_decided {
                     patient::unlink(tx, known.patient_id)?;
                 }
-                Ok(is_settled)
+                Ok(is_decided)
             }
             _ => {
                 let detail = "say true when they are one person, false when they are two".to_owned();
