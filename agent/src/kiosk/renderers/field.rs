@@ -1,7 +1,6 @@
 //! Field renderers: the questions of a form, each with the way in which it is answered.
 
 use carepost_protocol::day::{self, parse_date, parse_datetime};
-use carepost_protocol::patient;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use carepost_protocol::zone::{Reading, Zone};
 
@@ -87,7 +86,9 @@ impl FieldView {
     /// A question for a time, asked and answered in the form's zone.
     pub(crate) fn timed(self, form: &FormPage, field: &Field, answer: &str) -> Self {
         // However it was typed: what is asked about it has to stand beside the time that it was taken for.
-        let wall = parse_datetime(answer).map(|time| form.zone.wall(&time)).ok();
+        // What is taken for none stays as it was typed.
+        let is_taken = |time: &String| form.zone.is_own(time) || time == answer;
+        let wall = parse_datetime(answer).ok().filter(is_taken).map(|time| form.zone.wall(&time));
         let shown = wall.as_deref().and_then(|wall| wall.split_once('T'));
         let said = form.answers.iter().find(|(key, _)| key.strip_prefix(OFFSET) == Some(&field.key));
         let said = said.map_or(answer, |(_, text)| text);
@@ -186,7 +187,7 @@ fn hint(field: &Field) -> String {
         FieldType::Date => Some("Such as 05/01/2026".to_owned()),
         FieldType::Datetime => Some("Such as 05/01/2026 14:30".to_owned()),
         // A resident's day of birth is a text: of some the year alone is known.
-        FieldType::String if field.key == patient::BORN => Some("Such as 03/15/1941".to_owned()),
+        FieldType::String if field.key == day::BORN => Some("Such as 03/15/1941".to_owned()),
         FieldType::String
         | FieldType::Integer
         | FieldType::Number
