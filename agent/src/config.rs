@@ -234,8 +234,15 @@ impl Config {
         let mut table: toml::Table = toml::from_str(text).map_err(|error| malformed(error.to_string()))?;
         for (name, value) in environment {
             if let Some(key) = name.strip_prefix(ENV_PREFIX) {
-                override_key(&mut table, key, value)
-                    .map_err(|detail| malformed(format!("{name}: {detail}")))?;
+                let wrong = |detail: String| malformed(format!("{name}: {detail}"));
+                let read = |table: &toml::Table| table.clone().try_into::<Self>();
+                let number = value.parse::<i64>();
+                override_key(&mut table, key, value.into()).map_err(wrong)?;
+                // Whether it is a number is its key's to say: a user of this machine may be called 1001.
+                if let (Err(_), Ok(number)) = (read(&table), number) {
+                    override_key(&mut table, key, number.into()).map_err(wrong)?;
+                }
+                read(&table).map_err(|error| wrong(error.to_string()))?;
             }
         }
         let config: Self = table.try_into().map_err(|error| malformed(error.to_string()))?;
@@ -303,8 +310,8 @@ fn default_state_dir() -> PathBuf {
     PathBuf::from("/var/lib/carepost-agent")
 }
 
-/// Sets `SERVER__URL` to a value, keeping numbers numbers.
-fn override_key(table: &mut toml::Table, key: &str, value: String) -> Result<(), String> {
+/// Sets `SERVER__URL` to a value.
+fn override_key(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<(), String> {
     let key = key.to_ascii_lowercase();
     let (section, name) = match key.split_once("__") {
         Some((section, name)) => (Some(section), name),
@@ -317,10 +324,6 @@ fn override_key(table: &mut toml::Table, key: &str, value: String) -> Result<(),
             .or_insert_with(|| toml::Value::Table(toml::Table::new()))
             .as_table_mut()
             .ok_or_else(|| format!("{section} is not a section"))?,
-    };
-    let value = match value.parse::<i64>() {
-        Ok(number) => toml::Value::Integer(number),
-        Err(_) => toml::Value::String(value),
     };
     table.insert(name.to_owned(), value);
     Ok(())
@@ -374,7 +377,14 @@ mod tests {
         )
         .unwrap();
         assert_eq!((config.session.pin_grace, config.mode), (5, Mode::Demo));
-        assert!(parse(SERVER, &[("CAREPOST_AGENT__NONSENSE", "1")]).unwrap_err().contains("nonsense"));
+        for (name, value) in
+            [("CAREPOST_AGENT__NONSENSE", "1"), ("CAREPOST_AGENT__SESSION__PIN_GRACE", "long")]
+        {
+            let error = parse(SERVER, &[(name, value)]).unwrap_err();
+            assert!(error.contains(name), "{error}");
+        }
+        let config = parse(SERVER, &[("CAREPOST_AGENT__KIOSK__BROWSER_USER", "1001")]).unwrap();
+        assert_eq!(config.kiosk.browser_user.as_deref(), Some("1001"));
     }
 
     #[test]

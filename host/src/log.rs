@@ -8,7 +8,8 @@ use tracing_subscriber::prelude::*;
 /// Begins the log, which goes to standard error; `CAREPOST_LOG` says of what. Where standard error is the journal,
 /// which stamps each line itself, lines bear no time.
 pub fn start() {
-    let filter = std::env::var("CAREPOST_LOG").ok().and_then(|text| text.parse().ok());
+    let filter = std::env::var("CAREPOST_LOG").ok().filter(|text| !text.is_empty());
+    let filter = filter.and_then(|text| text.parse().ok());
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     let lines = if is_journal() { lines.without_time().boxed() } else { lines.boxed() };

@@ -6,6 +6,8 @@ use crate::text::{fold, odd_digit};
 use crate::time::Timestamp;
 use crate::zone::{self, Zone};
 
+/// The key of a day of birth, of a resident and in forms.
+pub const BORN: &str = "date_of_birth";
 /// The oldest that anybody is taken for, in years.
 const OLDEST: i32 = 130;
 /// Whoever is in care is seldom younger or older, in years.
@@ -58,7 +60,7 @@ pub fn parse_date(text: &str) -> Result<String, DayError> {
 }
 
 /// `YYYY-MM-DDTHH:MM` from that, or from a day that [`parse_date`] takes with `HH:MM`, `HHMM` or `HH:MM AM` behind it;
-/// with its offset where it has one: `2026-11-01T01:30-05:00`.
+/// with its offset where it has one: `2026-11-01T01:30-05:00`. Seconds are dropped.
 ///
 /// # Errors
 /// When it is no time, or there is no such day or time of day.
@@ -84,14 +86,15 @@ fn time_of_day(text: &str) -> Result<String, DayError> {
     // 1430, as it is written in charts.
     let run_together = || clock.split_at_checked(2).filter(|_| clock.len() == 4);
     let (hour, minute) = clock.split_once(':').or_else(run_together).ok_or(DayError::Unread)?;
-    let (hour, minute) = (digits(hour, 2)?, digits(minute, 2)?);
+    let (minute, second) = minute.split_once(':').unwrap_or((minute, "00"));
+    let (hour, minute, second) = (digits(hour, 2)?, digits(minute, 2)?, digits(second, 2)?);
     let (hours, later, offset) = match half.trim() {
         "am" | "a.m." => (1..=12, 0, String::new()),
         "pm" | "p.m." => (1..=12, 12, String::new()),
         "" => (0..=23, 0, String::new()),
         offset => (0..=23, 0, zone::spelled(zone::offset(offset).ok_or(DayError::Unread)?)),
     };
-    if !hours.contains(&hour) || minute > 59 {
+    if !hours.contains(&hour) || minute > 59 || second > 59 {
         return Err(DayError::NoSuch(NO_SUCH_TIME.to_owned()));
     }
     let hour = if *hours.end() == 12 { hour % 12 + later } else { hour };
@@ -369,6 +372,9 @@ mod tests {
         for (given, kept) in [
             ("05/01/2026 14:30", "2026-05-01T14:30"),
             ("5/1/2026  1430", "2026-05-01T14:30"),
+            ("05/01/2026 14:30:05", "2026-05-01T14:30"),
+            ("05/01/2026 2:30:05 PM", "2026-05-01T14:30"),
+            ("2026-05-01T14:30:05-05:00", "2026-05-01T14:30-05:00"),
             ("05/01/2026 0230 PM", "2026-05-01T14:30"),
             ("05/01/2026 2:30pm", "2026-05-01T14:30"),
             ("2026-05-01T14:30-05:00", "2026-05-01T14:30-05:00"),
@@ -386,6 +392,7 @@ mod tests {
             "2026-05-01T",
             "05/01/2026 14",
             "05/01/2026 14:",
+            "05/01/2026 14:30:",
             "05/01/2026 143",
             "05/01/2026 PM",
             "October 1, 2026",
@@ -401,7 +408,9 @@ mod tests {
             assert_eq!(parse_datetime(alone), Err(DayError::NoSuch(DAY_RULE.to_owned())), "{alone}");
         }
         let none = Err(DayError::NoSuch(NO_SUCH_TIME.to_owned()));
-        assert_eq!(parse_datetime("05/01/2026 2560"), none);
+        for wrong in ["05/01/2026 2560", "05/01/2026 14:30:60"] {
+            assert_eq!(parse_datetime(wrong), none, "{wrong}");
+        }
     }
 
     #[test]

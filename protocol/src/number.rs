@@ -3,7 +3,7 @@
 use serde_json::Number;
 
 use crate::text::{fold, odd_digit};
-use crate::unit::Unit;
+use crate::unit::{self, Unit};
 
 /// Why a text is not taken as a number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -308,9 +308,10 @@ fn check_unit(behind: &str, unit: Option<&str>) -> Result<(), NumberError> {
     }
 }
 
-/// A unit as it is compared: folded, with one sort of quotation marks, and without blanks around a slash.
+/// What stands behind a number, as a unit is compared: with one sort of quotation marks, and without blanks around a
+/// slash.
 fn word(text: &str) -> String {
-    let text = fold(text).replace(['“', '”'], "\"").replace(" /", "/").replace("/ ", "/");
+    let text = unit::folded(text).replace(['“', '”'], "\"").replace(" /", "/").replace("/ ", "/");
     text.trim_end_matches('.').to_owned()
 }
 

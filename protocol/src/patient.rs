@@ -8,7 +8,7 @@ pub use alike::{is_found, may_be_one, mrn_key, same_numbers, sought, words, word
 
 use serde_json::{Map, Value};
 
-use crate::day::{self, Today, birthday};
+use crate::day::{self, BORN, Today, birthday};
 use crate::facility::PhiMode;
 use crate::id::PatientId;
 use crate::record::PatientDocument;
@@ -140,8 +140,6 @@ pub static FIELDS: &[Field] = &[
 
 /// The longest name, in characters.
 pub const MAX_NAME: usize = 200;
-/// The key of the day of birth.
-pub const BORN: &str = "date_of_birth";
 /// What to do without a name.
 const NO_NAME: &str = "give the name, as people know it";
 

@@ -68,6 +68,12 @@ const TYPED: i32 = 3;
 /// The decimals of a number that was given in its schema's unit, where it is shown in the other; and of bounds.
 const SHOWN: i32 = 1;
 
+/// A unit as it is compared: folded, with the one sign for degrees that Spanish and Mac keyboards have others for.
+/// Only behind a number do those mean it.
+pub(crate) fn folded(unit: &str) -> String {
+    fold(&unit.replace(['º', '˚'], "°").replace('٪', "%")).replace("° ", "°")
+}
+
 impl Unit {
     /// Every unit, with what people write for it, folded; its sign first.
     const SIGNS: [(Self, &'static str, &'static [&'static str]); 6] = [
@@ -82,7 +88,7 @@ impl Unit {
     /// The one that a text names.
     #[must_use]
     pub fn named(text: &str) -> Option<Self> {
-        let folded = fold(text);
+        let folded = folded(text);
         Self::SIGNS.iter().find(|(_, _, words)| words.contains(&folded.as_str())).map(|(unit, _, _)| *unit)
     }
 
@@ -265,7 +271,9 @@ mod tests {
 
     #[test]
     fn units_are_known_by_what_people_write() {
-        assert_eq!(Unit::named(" °f"), Some(Unit::Fahrenheit));
+        for degrees in [" °f", "ºF", "˚ F"] {
+            assert_eq!(Unit::named(degrees), Some(Unit::Fahrenheit), "{degrees}");
+        }
         assert_eq!(Unit::named("Kilos"), Some(Unit::Kilogram));
         assert_eq!(Unit::named("mmHg"), None);
         for (unit, sign, words) in Unit::SIGNS {

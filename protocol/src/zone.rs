@@ -138,6 +138,14 @@ impl Zone {
         }
     }
 
+    /// Whether a time has no offset, or one that this zone's clocks have at that time: any other was typed for
+    /// something else, as the end of a range is (`09:00-10:00`).
+    #[must_use]
+    pub fn is_own(&self, time: &str) -> bool {
+        let is_read = |wall: &str| self.readings(wall).iter().any(|reading| reading.stored == time);
+        time.len() <= WALL || time.get(..WALL).is_some_and(is_read)
+    }
+
     /// The wall time of one that is stored, to be shown where it can be changed.
     #[must_use]
     pub fn wall(&self, time: &str) -> String {

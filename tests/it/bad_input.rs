@@ -273,12 +273,14 @@ async fn odd_but_honest_input_is_taken_and_the_dishonest_named() -> Result<()> {
     let address = json!({"street": "1 Main Street", "city": "Springfield", "state": "IL", "zip": "62701",
         "country": "US"});
     let contact = json!({"phone": "+1 555 0100", "email": "care@example.test"});
-    let better = json!({"name": "Better Care", "slug": "better-care", "type": "CLINIC", "npi": "1234567893",
+    let better = json!({"name": "Better Care", "slug": " Better–Care", "type": "CLINIC", "npi": " 1234567893",
         "address": address, "contactInfo": contact});
     let better = root.post("/api/v1/organizations", &better).await?;
     assert_eq!(better.get("warnings"), None, "{better}");
-    let registered = [&better["slug"], &better["type"], &better["address"], &better["contact"]];
-    assert_eq!(registered, [&json!("better-care"), &json!("CLINIC"), &address, &contact], "{better}");
+    let registered =
+        [&better["slug"], &better["type"], &better["address"], &better["contact"], &better["npi"]];
+    let kept = [&json!("better-care"), &json!("CLINIC"), &address, &contact, &json!("1234567893")];
+    assert_eq!(registered, kept, "{better}");
     let bad = json!({"name": "Bad Care", "npi": "12345"});
     names(&root.call(Method::POST, "/api/v1/organizations", Some(&bad)).await?, "npi");
     let bad = json!({"name": "Bad Care", "slug": "' OR 1=1 --"});

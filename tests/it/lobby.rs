@@ -123,6 +123,11 @@ async fn a_device_registered_beforehand_enrolls_with_its_token_once() -> Result<
             let words = ["--config", &config, "enroll", "--token"];
             run_with_input("carepost-agent", &words, &environment, &token).await?
         } else {
+            // One that is empty is no token.
+            environment.push(("CAREPOST_ENROLL_TOKEN", String::new()));
+            let waits = ["--config", &config, "enroll", "--wait", "1"];
+            let (code, out, error) = run("carepost-agent", &waits, &environment).await?;
+            assert_eq!(code, 3, "{out}{error}");
             environment.push(("CAREPOST_ENROLL_TOKEN", token));
             run("carepost-agent", &["--config", &config, "enroll"], &environment).await?
         };

@@ -108,8 +108,8 @@ fn token(asked: &Enroll) -> anyhow::Result<Option<SecretString>> {
         (None, Some(_)) if std::io::stdin().is_terminal() => rpassword::prompt_password("Token: ")?,
         (None, Some(_)) => stdin()?,
         (None, None) => match std::env::var(VARIABLE) {
-            Ok(text) => text,
-            Err(_) => return Ok(None),
+            Ok(text) if !text.is_empty() => text,
+            Ok(_) | Err(_) => return Ok(None),
         },
     };
     let text = text.trim_start_matches('\u{feff}').trim();

@@ -48,6 +48,8 @@ impl TimeHere {
     }
 }
 
+const ONE_TIME: &str = "give one time by this facility's clock, without a range or another zone's offset";
+
 /// A form's answers with each time as it is stored, without what was said to tell two of them apart; and what is
 /// wrong with the times.
 pub(super) fn settled<'a>(
@@ -72,11 +74,16 @@ pub(super) fn settled<'a>(
         };
         // What was left as it was shown stays what it was, from before times had offsets too.
         let kept = filled.get(key).and_then(Value::as_str);
-        if let Some(kept) = kept.filter(|kept| said(key).is_none() && zone.wall(kept) == time) {
+        let is_own = zone.is_own(&time);
+        let is_left =
+            |kept: &&str| if is_own { said(key).is_none() && zone.wall(kept) == time } else { *kept == time };
+        if let Some(kept) = kept.filter(is_left) {
             return (key.as_str(), kept.to_owned());
         }
-        let stored = zone.settle(&time, said(key)).unwrap_or_else(|error| {
-            faults.push(FieldError::new(key, error.to_string()));
+        let settled = zone.settle(&time, said(key)).map_err(|error| error.to_string());
+        let stored = if is_own { settled } else { Err(ONE_TIME.to_owned()) };
+        let stored = stored.unwrap_or_else(|error| {
+            faults.push(FieldError::new(key, error));
             time
         });
         (key.as_str(), stored)
@@ -104,6 +111,13 @@ mod tests {
             ("2026-11-01T01:30", "2026-11-01T01:30", Some("2026-11-01T01:30")),
             ("2026-05-01T22:30", "2026-05-01T22:31", Some("2026-05-01T22:31-05:00")),
             ("2026-05-01T22:30", "2026-03-08T02:30", None),
+            ("2026-05-01T22:30", "2026-11-01T01:30-06:00", Some("2026-11-01T01:30-06:00")),
+            // Two times are not one with an offset, unless that is what was filled in.
+            ("2026-05-01T22:30", "12/10/2026 09:00-10:00", None),
+            ("2026-05-01T22:30", "12/10/2026 09:00–10:00", None),
+            ("2026-05-01T22:30", "12/10/2026 09:00 -10:00", None),
+            ("2026-12-10T09:00-10:00", "2026-12-10T09:00-10:00", Some("2026-12-10T09:00-10:00")),
+            ("2026-12-10T09:00-10:00", "12/10/2026 13:00", Some("2026-12-10T09:00-10:00")),
         ] {
             let typed = [("taken_at".to_owned(), typed.to_owned())];
             let (settled, faults) = settled(&zone, &form, &filled(was), typed.iter());

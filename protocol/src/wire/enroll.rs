@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceType;
 use crate::id::{AssignmentId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId};
+use crate::text::fold;
 use crate::time::Timestamp;
 
 /// What a device says of itself.
@@ -151,10 +152,11 @@ impl UserCode {
 
 impl FromStr for UserCode {
     type Err = NotACode;
-    /// Lower case, blanks and a missing hyphen are forgiven.
+    /// Lower case, blanks, whichever hyphen and a missing one are forgiven.
     fn from_str(text: &str) -> Result<Self, NotACode> {
         let mut code = String::with_capacity(9);
-        for letter in text.chars().filter(|c| !c.is_whitespace() && *c != '-') {
+        let parts = |c: &char| ["", "-"].contains(&fold(c.encode_utf8(&mut [0; 4])).as_str());
+        for letter in text.chars().filter(|c| !parts(c)) {
             let letter = letter.to_ascii_uppercase();
             if !letter.is_ascii() || !CONSONANTS.contains(&(letter as u8)) || code.len() >= 9 {
                 return Err(NotACode);

@@ -467,6 +467,7 @@ fn what_an_older_device_leaves_out_is_nothing() {
 fn pairing_codes_forgive_case_and_hyphens_and_nothing_else() {
     let code: UserCode = "bcdf ghjk".parse().unwrap();
     assert_eq!(code.as_str(), "BCDF-GHJK");
+    assert_eq!("BCDF–GHJK\u{200b}".parse::<UserCode>().as_ref(), Ok(&code));
     for bad in ["", "BCDF-GHJ", "BCDF-GHJKL", "ABCD-EFGH", "BCDF-GHJ\u{212a}"] {
         assert!(bad.parse::<UserCode>().is_err(), "{bad}");
     }

@@ -89,7 +89,7 @@ pub struct Field {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub critical_max: Option<f64>,
     /// Where a day or time usually lies, seen from when it is charted; another is asked about, and saved as confirmed.
-    /// Without it a time is one that has been, and a day may be either.
+    /// Without it a time is one that has been, and a day may be either, except for a `date_of_birth`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expects: Option<Expects>,
 }

@@ -248,6 +248,19 @@ fn a_year_that_cannot_be_is_refused_and_an_unlikely_day_or_time_is_asked_about()
 }
 
 #[test]
+fn a_date_of_birth_in_the_future_is_asked_about() {
+    let at = "2026-11-28T14:42:00Z".parse().unwrap();
+    let born = field("date_of_birth", FieldType::Date);
+    let asked = |day| born.time_doubt(&json!(day), at).map(|doubt| doubt.detail);
+    // It is the next day already, east of here.
+    assert_eq!([asked("1941-03-15"), asked("2026-11-29")], [None, None]);
+    for (day, shown) in [("2026-11-30", "11/30/2026"), ("2041-03-15", "03/15/2041")] {
+        let words = format!("DATE_OF_BIRTH {shown} is in the future: check the year, the month and the day");
+        assert_eq!(asked(day), Some(words));
+    }
+}
+
+#[test]
 fn a_field_that_expects_the_future_asks_about_the_past() {
     let ahead = |field: Field| Field { expects: Some(Expects::Future), ..field };
     let mut workflow = vitals();

@@ -6,12 +6,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Expects, Field, FieldError, FieldType};
-use crate::day;
+use crate::day::{self, BORN};
 use crate::merge::AHEAD;
 use crate::time::Timestamp;
 
 /// A day is over everywhere once it is over so far west of Greenwich.
 const WESTERNMOST: Duration = Duration::from_hours(12);
+/// And begins first so far east of it.
+const EASTERNMOST: Duration = Duration::from_hours(14);
 
 /// A year as text, and the length of a day and of a wall time.
 const YEAR: usize = 4;
@@ -42,6 +44,10 @@ impl Field {
         let (shown, how) = match self.field_type {
             FieldType::Date if is_ahead && text < at.before(WESTERNMOST).to_string().get(..DAY)? => {
                 (day::shown(text), "in the past: check the date")
+            }
+            // A day may be either, but for this one: known by its key, it is asked about in published forms too.
+            FieldType::Date if self.key == BORN && text > at.after(EASTERNMOST).to_string().get(..DAY)? => {
+                (day::shown(text), "in the future: check the year, the month and the day")
             }
             FieldType::Date if text > years_from(at, 2).get(..DAY)? => {
                 (day::shown(text), "more than two years ahead: check the year")

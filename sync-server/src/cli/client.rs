@@ -419,8 +419,9 @@ fn proxy_for(server: &str) -> Option<String> {
 }
 
 fn default_session() -> anyhow::Result<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
+    let set = |name| std::env::var_os(name).filter(|it| !it.is_empty());
+    let state = set("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || set("HOME").map(|home| Path::new(&home).join(".local/state"));
     let state = state.or_else(home).context("neither HOME nor XDG_STATE_HOME is set: give --session")?;
     Ok(state.join("carepost/session.json"))
 }

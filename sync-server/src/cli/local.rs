@@ -43,6 +43,8 @@ pub(super) struct Init {
 
 /// A name or an address as a certificate bears it, and nothing else: what it bears wrongly, nobody reaches.
 fn host(text: &str) -> Result<String, String> {
+    // As zone files write a name; no client looks for one so.
+    let text = text.trim_end_matches('.');
     match ServerName::try_from(text.strip_prefix("*.").unwrap_or(text)) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => {
@@ -163,7 +165,7 @@ pub(super) async fn unlock(
         move || store::unlock(&path, &key, &Ambient::new(clock::now, clock::fill), of.as_deref(), &name, by);
     let locks = match (tokio::task::spawn_blocking(unlocking).await?, organization) {
         (Err(StoreError::NotFound("organization")), Some(of)) => {
-            bail!("no organization has the slug {of:?}: `carepost-server org list` shows what there is")
+            bail!("no organization has the slug or id {of:?}: `carepost-server org list` shows what there is")
         }
         (Err(StoreError::NotFound(_)), Some(of)) => {
             bail!(
@@ -199,4 +201,20 @@ fn os_user() -> anyhow::Result<serde_json::Value> {
 /// Prints the OpenAPI document.
 pub(super) fn openapi() -> anyhow::Result<Output> {
     Ok(Output::Words(serde_json::to_string_pretty(&Document::openapi())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_taken_as_a_certificate_bears_it() {
+        for typed in ["care.example.test", "care.example.test."] {
+            assert_eq!(host(typed).as_deref(), Ok("care.example.test"));
+        }
+        assert_eq!(host("*.example.test.").as_deref(), Ok("*.example.test"));
+        for wrong in ["", ".", "https://care.example.test"] {
+            assert!(host(wrong).is_err(), "{wrong}");
+        }
+    }
 }

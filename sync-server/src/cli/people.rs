@@ -89,7 +89,8 @@ fn secret(
         let text = files::read_text(path).with_context(|| format!("cannot read {}", file.display()))?;
         return Ok(SecretString::from(text.trim_end_matches(['\n', '\r'])));
     }
-    if let Ok(text) = std::env::var(variable) {
+    // One that is empty was not set by whoever leaves it so.
+    if let Some(text) = std::env::var(variable).ok().filter(|text| !text.is_empty()) {
         return Ok(SecretString::from(text));
     }
     // The cause is a number that tells nobody what to do.
@@ -148,7 +149,7 @@ pub(super) enum UserCommand {
         after_help = "Examples:\n  carepost-server user unlock root\n  carepost-server user unlock nora --organization golden-years"
     )]
     Unlock {
-        /// The username: a platform administrator's, or with --organization a user's of that.
+        /// The username: a platform administrator's, or with --organization (here its slug or id) a user's of that.
         user: String,
     },
 }

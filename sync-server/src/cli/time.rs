@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use carepost_protocol::day::{DayError, parse_date, parse_datetime};
 use carepost_protocol::text::{fold, odd_digit};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::zone::{WallClock, Zone};
+use carepost_protocol::zone::{Reading, WallClock, Zone};
 use serde_json::Value;
 
 /// A time as it was typed.
@@ -20,8 +20,8 @@ pub(super) enum TimeSpec {
     Ago(Duration),
     /// A day on the wall, from its beginning on.
     Day(String),
-    /// A day and time on the wall.
-    Wall(String),
+    /// A day and time on the wall, with what that time is called there, such as `cst`, where it was said.
+    Wall { minute: String, seconds: u64, of: Option<String> },
 }
 
 impl FromStr for TimeSpec {
@@ -38,10 +38,17 @@ impl FromStr for TimeSpec {
             Err(DayError::Unread) => None,
             day => Some(day.map(Self::Day)),
         };
-        let read = day.unwrap_or_else(|| {
-            let wall = parse_datetime(typed)?;
-            Ok(moment(&wall).map_or(Self::Wall(wall), Self::At))
-        });
+        let wall = |text: &str, of: Option<&str>| -> Result<Self, DayError> {
+            let (minute, seconds) = (parse_datetime(text)?, seconds(text));
+            let at = moment(&minute).map(|at| Self::At(at.after(Duration::from_secs(seconds))));
+            Ok(at.unwrap_or(Self::Wall { minute, seconds, of: of.map(fold) }))
+        };
+        // As these commands show a moment: by which of its zone's clocks stands last.
+        let named = || {
+            let (text, of) = typed.trim_end().rsplit_once(' ')?;
+            wall(text, Some(of)).ok().filter(|it| matches!(it, Self::Wall { .. }))
+        };
+        let read = day.unwrap_or_else(|| wall(typed, None).or_else(|error| named().ok_or(error)));
         read.map_err(|error| error.or(RULE))
     }
 }
@@ -49,22 +56,31 @@ impl FromStr for TimeSpec {
 impl TimeSpec {
     /// Which moment that is, by the clock of a zone.
     pub(super) fn within(&self, zone: &Zone, now: Timestamp) -> anyhow::Result<Timestamp> {
-        let wall = match self {
+        let (wall, seconds, of) = match self {
             Self::At(at) => return Ok(*at),
             Self::Ago(duration) => return Ok(now.before(*duration)),
             // Where clocks are set ahead over midnight, the day begins later.
-            Self::Day(day) => ["00:00", "00:30", "01:00"].map(|time| format!("{day}T{time}")).to_vec(),
-            Self::Wall(wall) => vec![wall.clone()],
+            Self::Day(day) => {
+                (["00:00", "00:30", "01:00"].map(|time| format!("{day}T{time}")).to_vec(), 0, None)
+            }
+            Self::Wall { minute, seconds, of } => (vec![minute.clone()], *seconds, of.as_deref()),
         };
+        // What belongs to no facility is shown by it.
+        let zone = if of == Some("utc") { &Zone::UTC } else { zone };
         let readings = wall.iter().map(|wall| zone.readings(wall)).find(|readings| !readings.is_empty());
-        let stored = match &readings.unwrap_or_default()[..] {
-            [] => bail!("there is no such time: clocks are set ahead over it that day"),
-            [first, second] if matches!(self, Self::Wall(_)) => {
+        let readings = readings.unwrap_or_default();
+        let is_said = |reading: &&Reading| of.is_none_or(|of| fold(&reading.of) == of);
+        let stored = match (&readings.iter().filter(is_said).collect::<Vec<_>>()[..], readings.first()) {
+            ([first, second], _) if matches!(self, Self::Wall { .. }) => {
                 bail!("that time comes twice: write {} or {}", first.stored, second.stored)
             }
-            [first, ..] => first.stored.clone(),
+            ([first, ..], _) => &first.stored,
+            ([], Some(other)) => {
+                bail!("clocks there show {} then: write that behind the time, or nothing", other.of)
+            }
+            ([], None) => bail!("there is no such time: clocks are set ahead over it that day"),
         };
-        moment(&stored).context("that is no time")
+        Ok(moment(stored).context("that is no time")?.after(Duration::from_secs(seconds)))
     }
 }
 
@@ -83,6 +99,16 @@ fn ago(typed: &str) -> Option<Duration> {
         _ => return None,
     };
     Some(Duration::from_secs(u64::from(count.parse::<u32>().ok()?) * seconds))
+}
+
+/// The seconds of a time that [`parse_datetime`] takes, and drops.
+fn seconds(typed: &str) -> u64 {
+    let typed = fold(typed);
+    let mut parts = typed.split(':').skip(1);
+    // What has more behind its minutes has an offset there.
+    let seconds = parts.next().filter(|minute| minute.len() <= 2).and(parts.next()).unwrap_or_default();
+    let end = seconds.find(|c: char| !c.is_ascii_digit()).unwrap_or(seconds.len());
+    seconds.get(..end).and_then(|seconds| seconds.parse().ok()).unwrap_or(0)
 }
 
 /// The moment of a wall time that is stored with its offset: `2026-05-01T14:10-05:00`.
@@ -201,6 +227,12 @@ mod tests {
             ("11/28/2026", "2026-11-28T06:00:00.000Z"),
             (" 2026-05-01 14:10 ", "2026-05-01T19:10:00.000Z"),
             ("05/01/2026 02:10 PM", "2026-05-01T19:10:00.000Z"),
+            ("2026-11-28 12:00:05 CST", "2026-11-28T18:00:05.000Z"),
+            ("11/28/2026 12:00 pm cst", "2026-11-28T18:00:00.000Z"),
+            ("2026-11-28 18:00:05 UTC", "2026-11-28T18:00:05.000Z"),
+            ("2026-11-28 12:00:05", "2026-11-28T18:00:05.000Z"),
+            ("11/28/2026 12:00:05 -05:30", "2026-11-28T17:30:05.000Z"),
+            ("2026-11-28 12:00 -05:30", "2026-11-28T17:30:00.000Z"),
             ("2h", "2026-11-28T16:00:00.000Z"),
             ("3 days ago", "2026-11-25T18:00:00.000Z"),
             ("30min", "2026-11-28T17:30:00.000Z"),
@@ -225,6 +257,13 @@ mod tests {
         let at: Timestamp = "2026-11-28T18:00:00.123Z".parse().unwrap();
         // As a withdrawal that broke off says how to go on, whenever that is.
         assert_eq!(at.to_string().parse(), Ok(TimeSpec::At(at)));
+        // And as lists show it, whichever of two it is.
+        for zone in ["America/Chicago", "America/Sao_Paulo", "UTC"].map(|name| Zone::named(name).unwrap()) {
+            for at in ["2026-11-01T06:30:05Z", "2026-11-01T07:30:05Z"].map(|at| at.parse().unwrap()) {
+                let moment: TimeSpec = by_clock(&zone, at).parse().unwrap();
+                assert_eq!(moment.within(&zone, at).unwrap(), at, "{moment:?}");
+            }
+        }
     }
 
     #[test]
@@ -241,6 +280,8 @@ mod tests {
         assert_eq!(twice, "that time comes twice: write 2026-11-01T01:30-05:00 or 2026-11-01T01:30-06:00");
         let second = within("America/Chicago", "2026-11-01T01:30-06:00").unwrap();
         assert_eq!(second, "2026-11-01T07:30:00.000Z");
+        let other = within("America/Chicago", "2026-11-28 12:00 CDT").unwrap_err().to_string();
+        assert_eq!(other, "clocks there show CST then: write that behind the time, or nothing");
         let skipped = within("America/Chicago", "2026-03-08 02:30").unwrap_err().to_string();
         assert!(skipped.contains("there is no such time"), "{skipped}");
         // Midnight is set ahead to one o'clock in the one, and comes twice in the other.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::device::DeviceType;
 use carepost_protocol::id::{EnrollmentId, FacilityId};
+use carepost_protocol::text::fold;
 use carepost_protocol::wire::enroll::UserCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -59,7 +60,7 @@ pub async fn approve(person: &Person, mut asked: ApproveEnrollment) -> Answer<Wa
 /// Confirms the number that the device shows: it is let in.
 pub async fn confirm(person: &Person, id: EnrollmentId, number: &str) -> Answer<Device> {
     let noted = person.noting(note(person, "confirm").on(id))?;
-    Ok(noted.confirm(person.actor().user, id, number.trim()).await?)
+    Ok(noted.confirm(person.actor().user, id, &fold(number)).await?)
 }
 
 fn note(person: &Person, step: &str) -> AuditEvent {

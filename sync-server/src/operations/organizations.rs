@@ -5,7 +5,7 @@ use carepost_protocol::audit::{AuditAction, AuditEvent, AuditEventType};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{OrganizationId, UserId};
 use carepost_protocol::role::Role;
-use carepost_protocol::text::{fold, sort_key};
+use carepost_protocol::text::{fold, odd_digit, plain, sort_key};
 use carepost_protocol::workflow::FieldError;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -279,7 +279,7 @@ impl TryFrom<UpdateOrganization> for OrganizationPatch {
     fn try_from(mut asked: UpdateOrganization) -> Answer<Self> {
         let mut faults = FieldErrors::default();
         faults.maybe_name("name", asked.name.as_mut(), 200);
-        faults.unless(asked.npi.value().is_none_or(|npi| is_npi(npi)), "npi", NPI_RULE);
+        check_npi(&mut faults, asked.npi.value_mut());
         reach(&mut faults, asked.address.value_mut(), asked.contact.value_mut());
         faults.check()?;
         Ok(Self {
@@ -310,10 +310,10 @@ fn founding(
 ) -> Answer<(NewOrganization, FirstAdmin, Option<String>)> {
     let mut faults = FieldErrors::default();
     faults.name("name", &mut asked.name, 200);
-    let slug = asked.slug.clone().unwrap_or_else(|| slug_of(&asked.name));
+    let slug = asked.slug.as_deref().map_or_else(|| slug_of(&asked.name), fold);
     let rule = if asked.slug.is_some() { SLUG_RULE } else { NO_SLUG };
     faults.unless(is_slug(&slug), "slug", rule);
-    faults.unless(asked.npi.as_deref().is_none_or(is_npi), "npi", NPI_RULE);
+    check_npi(&mut faults, asked.npi.as_mut());
     reach(&mut faults, asked.address.as_mut(), asked.contact.as_mut());
     let (mut admin, password) = asked.admin.map_or_else(chosen_admin, |admin| (admin, None));
     admin.check(&mut faults);
@@ -372,13 +372,19 @@ fn is_slug(text: &str) -> bool {
 }
 
 fn slug_of(name: &str) -> String {
+    let name = plain(name);
     let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    let slug = words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("-");
+    let slug = words.collect::<Vec<_>>().join("-");
     slug.chars().take(63).collect::<String>().trim_end_matches('-').to_owned()
 }
 
-fn is_npi(text: &str) -> bool {
-    text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit())
+/// Brings an NPI into form: a pasted one has blanks around it, or other digits.
+fn check_npi(faults: &mut FieldErrors, npi: Option<&mut String>) {
+    let Some(npi) = npi else { return };
+    let is_read = odd_digit(npi).is_none();
+    *npi = fold(npi);
+    let is_npi = npi.len() == 10 && npi.bytes().all(|byte| byte.is_ascii_digit());
+    faults.unless(is_read && is_npi, "npi", NPI_RULE);
 }
 
 #[cfg(test)]
@@ -389,13 +395,27 @@ mod tests {
     fn the_check_digit_of_an_npi_warns_and_does_not_refuse() {
         assert_eq!(npi_warning("1234567893"), None);
         assert_eq!(npi_warning("1234567890").unwrap().field, "npi");
-        assert!(is_npi("1234567890"));
-        assert!(!is_npi("123456789") && !is_npi("12345678a0"));
+    }
+
+    #[test]
+    fn an_npi_is_ten_digits_however_it_is_pasted() {
+        let checked = |text: &str| {
+            let (mut faults, mut npi) = (FieldErrors::default(), text.to_owned());
+            check_npi(&mut faults, Some(&mut npi));
+            faults.check().ok().map(|()| npi)
+        };
+        for pasted in ["1234567890", " 1234567890\n", "１２３４５６７８９０"] {
+            assert_eq!(checked(pasted).as_deref(), Some("1234567890"), "{pasted}");
+        }
+        for wrong in ["123456789", "12345678a0", "12345678²0", ""] {
+            assert_eq!(checked(wrong), None, "{wrong}");
+        }
     }
 
     #[test]
     fn a_slug_can_be_made_of_most_names() {
         assert_eq!(slug_of("Golden Years ALF - Riverside"), "golden-years-alf-riverside");
+        assert_eq!(slug_of("Résidence Élan"), "residence-elan");
         assert!(is_slug(&slug_of("Golden Years, Inc.")));
         assert!(!is_slug(&slug_of("???")));
         assert!(!is_slug("-a") && !is_slug("A b") && !is_slug("a"));

@@ -1,7 +1,6 @@
 //! Field renderers: the questions of a form, each with the way in which it is answered.
 
 use carepost_protocol::day::{self, parse_date, parse_datetime};
-use carepost_protocol::patient;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use carepost_protocol::zone::{Reading, Zone};
 
@@ -90,7 +89,11 @@ impl FieldView {
     /// A question for a time, asked and answered in the form's zone.
     pub(crate) fn timed(self, form: &FormPage, field: &Field, answer: &str) -> Self {
         // However it was typed: what is asked about it has to stand beside the time that it was taken for.
-        let wall_of = |text: &str| parse_datetime(text).map(|time| form.zone.wall(&time)).ok();
+        // What is taken for none stays as it was typed.
+        let wall_of = |text: &str| {
+            let is_taken = |time: &String| form.zone.is_own(time) || time == text;
+            parse_datetime(text).ok().filter(is_taken).map(|time| form.zone.wall(&time))
+        };
         let wall = wall_of(answer);
         let shown = wall.as_deref().and_then(|wall| wall.split_once('T'));
         let said = form.answers.iter().find(|(key, _)| key.strip_prefix(OFFSET) == Some(&field.key));
@@ -198,7 +201,7 @@ fn hint(field: &Field) -> String {
     let typed = match field.field_type {
         FieldType::Date => Some("Such as 05/01/2026".to_owned()),
         // A resident's day of birth is a text: of some the year alone is known.
-        FieldType::String if field.key == patient::BORN => Some("Such as 03/15/1941".to_owned()),
+        FieldType::String if field.key == day::BORN => Some("Such as 03/15/1941".to_owned()),
         FieldType::String
         | FieldType::Integer
         | FieldType::Number

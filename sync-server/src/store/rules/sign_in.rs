@@ -273,6 +273,7 @@ fn unlock_within(
             (Login::of_platform(username, everywhere), user)
         }
         Some(named) => {
+            let named = fold(named);
             let id = named.parse::<OrganizationId>().ok().map(|id| *id.as_bytes());
             let sql = "SELECT id FROM system_organizations WHERE slug = ?1 OR id = ?2";
             let organization = tx.first::<OrganizationId>(sql, params![named, id])?;

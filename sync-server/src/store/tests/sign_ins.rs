@@ -200,7 +200,7 @@ async fn an_operator_unlocks_beside_the_running_server_and_is_written_down() {
     assert!(matches!(unlock(Some("beta"), "nina"), Err(StoreError::NotFound("organization"))));
     assert!(matches!(unlock(Some("alpha"), "ghost"), Err(StoreError::NotFound("user"))));
     assert!(matches!(unlock(None, "nina"), Err(StoreError::NotFound("user"))));
-    assert_eq!(unlock(Some("alpha"), " NINA").unwrap(), 1);
+    assert_eq!(unlock(Some(" Alpha"), " NINA").unwrap(), 1);
     sign_in(&world, &tenant, &here).await.unwrap();
     let events = world.store.organization(&tenant.organization);
     let events = events.audit_events(AuditQuery { limit: 100, ..AuditQuery::default() }).await.unwrap().items;

@@ -92,6 +92,24 @@ async fn an_hour_that_does_not_exist_is_refused_and_the_one_that_comes_twice_is_
 }
 
 #[tokio::test]
+async fn a_range_of_times_is_refused_and_stays_as_it_was_typed() {
+    let device = Device::new();
+    device.stand_in(Some("America/Chicago"), 101);
+    device.sign_in(ANNA);
+    for range in ["12/10/2026 09:00-10:00", "12/10/2026 09:00 -10:00"] {
+        let refused = device.answer(range, "").await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{range}");
+        assert!(refused.body.contains("without a range"), "{}", refused.body);
+        for page in [refused.body, device.form(4).await.html] {
+            assert!(page.contains(&format!(r#"value="{range}""#)), "{page}");
+        }
+    }
+    assert_eq!(device.times(), [""; 0]);
+    assert_eq!(device.answer("2026-11-01T01:30-06:00", "").await.status, StatusCode::SEE_OTHER);
+    assert_eq!(device.times(), ["2026-11-01T01:30-06:00"]);
+}
+
+#[tokio::test]
 async fn an_unlikely_time_is_asked_about_and_saved_as_confirmed() {
     let device = Device::new();
     device.stand_in(Some("America/Chicago"), 101);
