@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequest, Request, State};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::change::Lane;
 use carepost_protocol::hex::hex;
@@ -65,7 +65,7 @@ pub async fn enroll(
     State(app): State<App>,
     client: Client,
     Extension(key): Extension<PeerKey>,
-    Tolerant(mut request): Tolerant<EnrollRequest>,
+    Tolerant(mut request, _share): Tolerant<EnrollRequest>,
 ) -> Answer<axum::Json<EnrollResponse>> {
     check_texts(&[
         ("hostname", &request.hostname, MAX_HOSTNAME),
@@ -115,14 +115,15 @@ pub async fn heartbeat(
     client: Client,
     Id(id): Id<DeviceId>,
     mut device: Device,
-    Tolerant(mut beat): Tolerant<Heartbeat>,
+    request: Request,
 ) -> Answer<axum::Json<HeartbeatReply>> {
     if id != device.identity.device() {
         return Err(Refusal::not_found());
     }
+    let _turn = app.quotas.turn(id, Kind::Heartbeat).await?;
+    let Tolerant(mut beat, _share) = Tolerant::<Heartbeat>::from_request(request, &app).await?;
     check_texts(&[("agent_version", &beat.agent_version, MAX_VERSION)])?;
     check_addresses(&mut beat.mac_addresses)?;
-    let _turn = app.quotas.turn(id, Kind::Heartbeat).await?;
     device.speaks_for(&app, Some(beat.incarnation)).await?;
     let is_encrypted = beat.encryption.as_ref().is_some_and(Encryption::is_complete);
     if device.facility.is_encrypted(&device.identity).await? != is_encrypted {
@@ -273,16 +274,18 @@ async fn tell_unusual(client: &Client, device: &Device, allowances: Allowances) 
     Ok(device.facility.audit(vec![note]).await?)
 }
 
-/// A device's JSON message: fields that this server does not know are of a newer agent, and left alone.
-pub struct Tolerant<T>(T);
+/// A device's JSON message, and what it takes in memory, counted until it is answered: fields that this server does not
+/// know are of a newer agent, and left alone.
+pub struct Tolerant<T>(T, Share);
 
-impl<T: serde::de::DeserializeOwned> axum::extract::FromRequest<App> for Tolerant<T> {
+impl<T: serde::de::DeserializeOwned> FromRequest<App> for Tolerant<T> {
     type Rejection = Refusal;
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         extract::must_be_json(request.headers())?;
         let mut share = app.quotas.share(Asker::of(request.extensions()));
         let bytes = extract::read(request.into_body(), extract::MAX_JSON, &mut share).await?;
-        extract::parse(&bytes).map(Self)
+        share.take(appetite(&bytes)).await?;
+        extract::parse(&bytes).map(|message| Self(message, share))
     }
 }
 
@@ -318,7 +321,7 @@ fn is_zstd(encoding: Option<&HeaderValue>) -> Answer<bool> {
     }
 }
 
-/// What a batch comes to in memory beside its text, at the most: `{"":0}` is six bytes, and a map of its own.
+/// What JSON comes to in memory beside its text, at the most: `{"":0}` is six bytes, and a map of its own.
 fn appetite(plain: &[u8]) -> usize {
     let count = |mark: u8| plain.iter().filter(|byte| **byte == mark).count();
     let (maps, values) = (count(b'{'), count(b',') + count(b'['));

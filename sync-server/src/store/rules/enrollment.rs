@@ -33,6 +33,11 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 const LOBBY: AccessScope = AccessScope::System(Crossing::Lobby(key::KEY));
 
+/// How many devices in use a facility has: what concerns each of them is done in one go.
+pub(in crate::store) const MAX_DEVICES: usize = 1_000;
+/// The names of a facility's devices in use, but of one.
+pub(in crate::store) const OTHERS: &str = "SELECT name FROM devices
+    WHERE facility_id = ?1 AND id IS DISTINCT FROM ?2 AND state <> 'REVOKED' LIMIT ?3";
 /// How many wrong tries are taken.
 const MAX_TRIES: u32 = 5;
 /// Seconds between a waiting device's requests.
@@ -335,18 +340,21 @@ pub(in crate::store) fn confirm(tx: &Tx<'_>, id: EnrollmentId, number: &str) -> 
     Ok(Some(device))
 }
 
-/// People tell a facility's devices apart by their names: no two that are in use read the same. Those that did before
-/// this was asked keep theirs.
+/// People tell a facility's devices apart by their names: no two that are in use read the same, and there are not too
+/// many of them. Those that did before this was asked keep theirs.
 pub(in crate::store) fn be_told_apart(
     tx: &Tx<'_>,
     facility: FacilityId,
     name: &str,
     own: Option<DeviceId>,
 ) -> Result<()> {
-    let others = "SELECT name FROM devices
-        WHERE facility_id = ?1 AND id IS DISTINCT FROM ?2 AND state <> 'REVOKED'";
     let own = own.map(|id| *id.as_bytes());
-    let others: Vec<String> = tx.all(others, params![facility, own])?;
+    let others: Vec<String> = tx.all(OTHERS, params![facility, own, MAX_DEVICES])?;
+    if others.len() >= MAX_DEVICES {
+        let detail =
+            format!("it has {MAX_DEVICES} devices, the most of one: deactivate those that are out of use");
+        return Err(StoreError::Invalid { field: "facility_id", detail });
+    }
     let is_taken = others.iter().any(|other| fold(other) == fold(name));
     if is_taken { Err(StoreError::Conflict("device_name")) } else { Ok(()) }
 }

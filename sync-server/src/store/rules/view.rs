@@ -168,11 +168,13 @@ fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, StoreError> {
     serde_json::from_str(body).map_err(|_| StoreError::Unreadable("documents"))
 }
 
+/// The devices in use that go by their facility's mode.
+pub(in crate::store) const BY_MODE: &str = "SELECT id FROM devices
+    WHERE facility_id = ?1 AND state <> 'REVOKED' AND phi_mode IS NULL AND device_type <> 'BADGE_READER'";
+
 /// The devices of a facility that go by its mode see the feed otherwise from now on.
 pub(in crate::store) fn facility_changed(tx: &Tx<'_>, facility: FacilityId) -> Result<(), StoreError> {
-    let concerned = "SELECT id FROM devices
-        WHERE facility_id = ?1 AND phi_mode IS NULL AND device_type <> 'BADGE_READER'";
-    let devices: Vec<DeviceId> = tx.all(concerned, params![facility])?;
+    let devices: Vec<DeviceId> = tx.all(BY_MODE, params![facility])?;
     devices.into_iter().try_for_each(|device| changed(tx, device))
 }
 

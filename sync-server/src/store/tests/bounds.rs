@@ -1,11 +1,13 @@
 //! Nothing that others add to grows without a bound: no document, and no piece of the writer's work.
 
+use carepost_protocol::id::DeviceId;
 use carepost_protocol::record::{MAX_COUNTED, MAX_DOCUMENT_BYTES, MAX_REVIEWED, PatientDocument, ReviewKind};
 use carepost_protocol::wire::heartbeat::{Heartbeat, MirrorState, ReaderState, StepReason, SteppedOver};
 
 use super::merging::{head, open_reviews};
 use super::*;
 use crate::store::engine::params;
+use crate::store::rules::view;
 
 /// How many bytes the facility's feed has, and its largest document.
 async fn sizes(world: &World, tenant: &Tenant) -> (u64, u64) {
@@ -145,6 +147,14 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
             goes_by(&world, registry, index, sql).await;
         }
     }
+    for (index, sql) in [
+        ("devices_in_use", enrollment::OTHERS),
+        ("devices_in_use", view::BY_MODE),
+        ("devices_in_use", organization::DEVICES_IN_USE),
+        ("key<?", organization::FORM_BEFORE),
+    ] {
+        goes_by(&world, registry, index, sql).await;
+    }
     let flagged = plan(&world, access, changes::FLAGGED).await;
     assert!(flagged.iter().any(|step| step.contains("changes_flagged")), "{flagged:?}");
     for sql in [review::LISTED, review::CLOSED] {
@@ -240,6 +250,50 @@ async fn plan(world: &World, access: AccessScope, sql: &str) -> Vec<String> {
     let explain: &'static str = format!("EXPLAIN QUERY PLAN {sql}").leak();
     let plan = world.store.read(access, move |tx| steps(tx, explain));
     plan.await.unwrap()
+}
+
+/// The attack: one administrator who registers devices and publishes forms without end.
+#[tokio::test]
+async fn a_facility_has_so_many_devices_in_use_and_an_organization_so_many_forms() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let (facility, form) = (tenant.facility.facility(), vitals(20.0));
+    let fill = move |tx: &Tx<'_>| {
+        let device = "INSERT INTO devices (id, facility_id, name, device_type, state, mac_addresses, waiting,
+            wedged, cursor_refused, created_at) VALUES (?1, ?2, ?3, 'TABLET', 'EXPECTED', '[]', 0, 0, 0, 0)";
+        let mut last = DeviceId::new(tx.now(), [0; 10]);
+        for n in 0..enrollment::MAX_DEVICES {
+            last = DeviceId::new(tx.now(), tx.random()?);
+            tx.execute(device, params![last, facility, format!("Tablet {n}")])?;
+        }
+        let published = "INSERT INTO workflows (key, version, id, label, body, published_at)
+            VALUES (?1, 1, ?2, ?3, ?4, 0)";
+        for n in 1..organization::MAX_FORMS {
+            let (key, label) = (format!("form_{n}"), format!("Form {n}"));
+            let form = Workflow { key, label, version: 1, ..form.clone() };
+            tx.execute(published, params![form.key, form.id, form.label, json!(form).to_string()])?;
+        }
+        Ok(last)
+    };
+    let last = world.store.write(AccessScope::Organization(tenant.organization), fill).await.unwrap();
+
+    let refused = world.expect(&tenant, 1, [5; 32]).await;
+    let Err(StoreError::Invalid { field: "facility_id", detail }) = refused else { panic!("{refused:?}") };
+    assert!(detail.contains("1000") && detail.contains("deactivate"), "{detail}");
+    let renamed = DevicePatch { name: Some("Hall tablet".into()), ..DevicePatch::default() };
+    registry.noting(event(&world)).update_device(last, renamed).await.expect("it is one of them already");
+    registry.noting(event(&world)).deactivate_device(last, Deactivation::Retired).await.unwrap();
+    world.expect(&tenant, 1, [5; 32]).await.expect("there is room for one");
+
+    let publish = |form: Workflow| registry.noting(event(&world)).publish_workflow(form);
+    for enabled in [true, false] {
+        let another = Workflow { key: "signs".into(), label: "Signs".into(), enabled, ..vitals(20.0) };
+        let refused = publish(another).await;
+        let Err(StoreError::Invalid { field: "key", detail }) = refused else { panic!("{refused:?}") };
+        assert!(detail.contains("1000") && detail.contains("out of use"), "{detail}");
+    }
+    assert_eq!(publish(vitals(30.0)).await.unwrap().version, 2, "what is there goes on");
 }
 
 #[tokio::test]

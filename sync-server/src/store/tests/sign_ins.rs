@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::store::engine::params;
+use crate::store::handles::system::{ENDED_AT_ONCE, MAX_SESSIONS};
 
 /// Nina of the tenant, from there.
 pub(super) fn nina(tenant: &Tenant, network: &str) -> Login {
@@ -18,10 +19,20 @@ async fn fail(world: &World, login: &Login, times: u32) -> Option<Timestamp> {
 }
 
 async fn sign_in(world: &World, tenant: &Tenant, login: &Login) -> Result<(), StoreError> {
+    sign_in_for(world, tenant, login, world.ambient.random().unwrap()).await
+}
+
+/// The same, for a token of that hash.
+async fn sign_in_for(
+    world: &World,
+    tenant: &Tenant,
+    login: &Login,
+    token_sha256: [u8; 32],
+) -> Result<(), StoreError> {
     let new = NewSession {
         user: tenant.nurse,
         organization: Some(tenant.organization.organization()),
-        token_sha256: world.ambient.random().unwrap(),
+        token_sha256,
         expires_at: world.now().plus_millis(3_600_000),
     };
     world.store.system().create_session(login.clone(), new, event(world)).await.map(drop)
@@ -183,6 +194,41 @@ async fn room_for_failures_is_made_some_at_a_time() {
         let now = kept(&world).await.1;
         assert!(now + at_once >= held, "one failure had to forget {} of {held}", held - now);
         held = now;
+    }
+}
+
+/// The attack: whoever knows a password signs in without end, so that ending all of it would take long.
+#[tokio::test]
+async fn a_person_has_so_many_sessions_and_a_sign_in_ends_no_more_than_some() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let here = nina(&tenant, "192.0.2.1");
+    let over = 3 * ENDED_AT_ONCE as u64;
+    let flood = move |tx: &Tx<'_>| {
+        let sql = "INSERT INTO system_sessions (token_sha256, id, user_id, created_at, expires_at,
+            last_activity_at) VALUES (?1, ?2, ?2, 0, 1, 0)";
+        for _ in 0..over {
+            tx.execute(sql, params![tx.random::<32>()?, tx.random::<16>()?])?;
+        }
+        Ok(())
+    };
+    world.store.write(engine::SYSTEM, flood).await.unwrap();
+    let kept = async || {
+        let sql = "SELECT count(*) FROM system_sessions";
+        let read = |tx: &Tx<'_>| tx.first::<u64>(sql, params![]);
+        world.store.read(engine::SYSTEM, read).await.unwrap().unwrap()
+    };
+    sign_in_for(&world, &tenant, &here, [0; 32]).await.unwrap();
+    assert_eq!(kept().await, over - ENDED_AT_ONCE as u64 + 1);
+    let most = u8::try_from(MAX_SESSIONS).unwrap();
+    for n in 1..=most {
+        world.pass(1);
+        sign_in_for(&world, &tenant, &here, [n; 32]).await.unwrap();
+    }
+    assert_eq!(kept().await, u64::from(most), "hers, and no more of those that are over");
+    for (n, stands) in [(0, false), (1, true), (most, true)] {
+        let session = world.store.system().session([n; 32]).await.unwrap();
+        assert_eq!(session.is_some(), stands, "{n}");
     }
 }
 

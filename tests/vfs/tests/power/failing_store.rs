@@ -1,14 +1,17 @@
 //! The disk fails under a server that takes what a device pushes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use carepost_protocol::change::Verdict;
-use carepost_server::store::{Store, StoreError};
-use carepost_vfs::Trouble;
+use carepost_server::store::{Login, NewSession, Store, StoreError};
+use carepost_vfs::{Fault, Trouble, Watch};
 
 use crate::cuts::directory;
+use crate::device::at;
 use crate::faults::{Session, operations_fail};
-use crate::server::{Kiosk, from_the_beginning, is_sound, open, verdicts, wait};
+use crate::server::{Kiosk, event, found, from_the_beginning, is_sound, open, open_under, verdicts, wait};
 
 struct Serving<'a> {
     kiosk: &'a Kiosk,
@@ -54,6 +57,26 @@ fn a_server_whose_disk_fails_takes_each_push_exactly_once() {
         files.iter().for_each(|(name, content)| std::fs::write(place.join(name), content).unwrap());
         Serving { kiosk: &kiosk, place: place.to_owned(), store: None, seqs: Vec::new(), trouble }
     });
+}
+
+#[test]
+fn whoever_is_signed_in_stays_so_while_the_disk_is_full() {
+    let place = directory();
+    let watch = Watch::over(place.path());
+    let second = Arc::new(AtomicI64::new(0));
+    let clock = Arc::clone(&second);
+    let store = open_under(place.path(), move || at(clock.load(Ordering::SeqCst))).unwrap();
+    let (scope, _, user, _) = wait(found(&store)).unwrap();
+    let (system, organization) = (store.system(), scope.organization());
+    let login = Login::of_organization(organization, "nina", "192.0.2.1".to_owned());
+    let token_sha256 = [9; 32];
+    let new = NewSession { user, organization: Some(organization), token_sha256, expires_at: at(3_600) };
+    wait(system.create_session(login, new, event())).unwrap();
+    watch.fail(Fault { trouble: Trouble::Full, after: 0, lasting: true });
+    second.store(120, Ordering::SeqCst);
+    let session = wait(system.session(token_sha256));
+    assert!(watch.mend(), "that somebody is active was to be written");
+    assert!(matches!(session, Ok(Some(_))), "{session:?}");
 }
 
 impl Session for Serving<'_> {

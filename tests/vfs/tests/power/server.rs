@@ -10,7 +10,7 @@ use carepost_protocol::hex::hex;
 use carepost_protocol::id::{AssignmentId, AuditId, DeviceUuid, IncarnationId, PatientId, SessionId, UserId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::Role;
-use carepost_protocol::time::ClockQuality;
+use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::push::{PushBatch, PushReceipt};
 use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use carepost_server::scope::{FacilityScope, OrganizationScope};
@@ -54,7 +54,16 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 pub fn open(directory: &Path) -> Result<Store, StoreError> {
-    Store::open(&directory.join("server.db"), &DatabaseKey::new(KEY), ambient())
+    open_under(directory, || at(100))
+}
+
+/// The same, under a clock.
+pub fn open_under(
+    directory: &Path,
+    clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+) -> Result<Store, StoreError> {
+    let ambient = Ambient::new(clock, testing::counted(1));
+    Store::open(&directory.join("server.db"), &DatabaseKey::new(KEY), ambient)
 }
 
 /// Whether every page of the file fits the others.
@@ -148,10 +157,6 @@ pub fn verdicts(receipt: &PushReceipt) -> Vec<(Verdict, u64)> {
     runs.flat_map(|run| (0..run.count).map(|at| (run.verdict, run.seq.unwrap() + at))).collect()
 }
 
-fn ambient() -> Ambient {
-    Ambient::new(|| at(100), testing::counted(1))
-}
-
 fn charted(actor: UserId, patient: PatientId, assignment: AssignmentId, number: u32) -> Change {
     let by = (actor, SessionId::new(at(101), [3; 10]));
     let fields = json!({"pulse": 60 + number % 100}).as_object().unwrap().clone();
@@ -170,7 +175,7 @@ fn vitals() -> Workflow {
 }
 
 /// Each has an id of its own.
-fn event() -> AuditEvent {
+pub fn event() -> AuditEvent {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut id = [0; 16];
     id[8..].copy_from_slice(&NEXT.fetch_add(1, Ordering::SeqCst).to_be_bytes());

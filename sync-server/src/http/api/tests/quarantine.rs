@@ -248,7 +248,8 @@ async fn a_device_has_one_heartbeat_at_a_time() {
     let server = Server::new().await;
     let kiosk = Kiosk::new(&server).await;
     let under_way = server.app.quotas.turn(kiosk.device, Kind::Heartbeat).await.unwrap();
-    let (status, answer) = kiosk.beat(Process(1, 0), json!({})).await;
+    // One that nobody could read, either: of what waits for its turn nothing is held.
+    let (status, answer) = kiosk.beat(Process(1, 0), json!({"uptime": "long"})).await;
     assert_eq!((status.as_u16(), &answer["type"]), (429, &json!("/problems/over-quota")), "{answer}");
     assert!(answer["detail"].as_str().unwrap().contains("when it is answered"), "{answer}");
     drop(under_way);
@@ -256,6 +257,18 @@ async fn a_device_has_one_heartbeat_at_a_time() {
     // What it has under way besides is not in its way.
     let _pushes = server.app.quotas.turn(kiosk.device, Kind::Push).await.unwrap();
     assert_eq!(kiosk.heartbeat(Process(1, 0)).await, json!("ACTIVE"));
+}
+
+#[tokio::test]
+async fn what_a_device_says_is_counted_as_what_it_comes_to_in_memory() {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    for (addresses, answered) in [(100, StatusCode::OK), (30_000, StatusCode::PAYLOAD_TOO_LARGE)] {
+        let asked = json!({"device_uuid": DeviceUuid::from_bytes([1; 16]), "hostname": "hall",
+            "agent_version": "0.1.0", "mac_addresses": vec![""; addresses]});
+        let (status, answer) = kiosk.ask(None, Method::POST, "/api/v1/enroll", &asked).await;
+        assert_eq!(status, answered, "{answer}");
+    }
 }
 
 #[tokio::test]

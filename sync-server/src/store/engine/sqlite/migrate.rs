@@ -26,6 +26,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("persons", include_str!("migrations/V10__persons.sql")),
     ("once_and_fields", include_str!("migrations/V11__once_and_fields.sql")),
     ("sorted", include_str!("migrations/V12__sorted.sql")),
+    ("in_use", include_str!("migrations/V13__in_use.sql")),
 ];
 
 /// Whether the file has the schema of this build, and nothing has to be applied.

@@ -54,8 +54,9 @@ impl Noted {
     /// Registers a device before it is seen: its token lets it in within 72 hours.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for the facility, [`StoreError::Conflict`] when a live device of the
-    /// organization has that hardware UUID, or one of the facility that name.
+    /// [`StoreError::NotFound`] for the facility, [`StoreError::Invalid`] when that has as many as it may;
+    /// [`StoreError::Conflict`] when a live device of the organization has that hardware UUID, or one of the
+    /// facility that name.
     pub async fn expect_device(self, new: NewDevice) -> Result<Device> {
         self.write(move |tx| {
             super::facilities::facility(tx, new.facility_id)?;

@@ -32,6 +32,8 @@ use crate::store::{
 pub(in crate::store) use badges::remove_by_id as remove_badge;
 pub use changes::Reconsidered;
 pub(in crate::store) use devices::TOKEN_LIFE;
+#[cfg(test)]
+pub(in crate::store) use facilities::IN_USE as DEVICES_IN_USE;
 pub(in crate::store) use facilities::{merged, publish as publish_facility};
 #[cfg(test)]
 pub(in crate::store) use lost::{BADGES_BEFORE, EXPOSED, UNMARKED, begin as begin_with_lost};
@@ -48,6 +50,8 @@ pub(in crate::store) use users::{
 #[cfg(test)]
 pub(in crate::store) use withdrawal::LOOK_UPS as WITHDRAWN_BY;
 pub use withdrawal::{Stays, Withdrawal};
+#[cfg(test)]
+pub(in crate::store) use workflows::{BEFORE as FORM_BEFORE, MAX_FORMS};
 
 type Result<T> = std::result::Result<T, StoreError>;
 

@@ -11,19 +11,17 @@ use crate::store::column::json;
 use crate::store::engine::params;
 use crate::store::rules::superseded;
 
-/// The latest version of the workflow `w`.
-macro_rules! latest_version {
-    () => {
-        "(SELECT max(version) FROM workflows WHERE key = w.key)"
-    };
-}
+/// How many forms an organization has, those that are off too: each that is new is compared with all of them.
+pub(in crate::store) const MAX_FORMS: usize = 1_000;
 
 /// Id and body of the latest version of each workflow.
-const LATEST: &str =
-    concat!("SELECT id, body FROM workflows AS w WHERE version = ", latest_version!(), " ORDER BY label, id");
+const LATEST: &str = "SELECT id, body FROM workflows AS w
+    WHERE version = (SELECT max(version) FROM workflows WHERE key = w.key) ORDER BY label, id";
 
-/// Key and label of the same.
-const LABELS: &str = concat!("SELECT key, label FROM workflows AS w WHERE version = ", latest_version!());
+/// Key and label, in its latest version, of the workflow whose key comes before that one: no earlier version is
+/// walked.
+pub(in crate::store) const BEFORE: &str =
+    "SELECT key, label FROM workflows WHERE key < ?1 ORDER BY key DESC, version DESC LIMIT 1";
 
 impl OrganizationStore {
     /// The latest version of each workflow, by label.
@@ -64,8 +62,8 @@ impl Noted {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] in a scope that is limited to one facility: a schema is everybody's;
-    /// [`StoreError::Conflict`] for a label that another form has which is offered too; [`StoreError::Changed`], also
-    /// where no version is there.
+    /// [`StoreError::Invalid`] for a new key when there are as many as there may be; [`StoreError::Conflict`] for a label
+    /// that another form has which is offered too; [`StoreError::Changed`], also where no version is there.
     pub async fn publish_workflow(self, workflow: Workflow) -> Result<Workflow> {
         self.publish(workflow, None).await
     }
@@ -112,7 +110,7 @@ pub(super) fn latest(tx: &Tx<'_>, key: &str) -> Result<Option<Workflow>> {
 }
 
 /// Kiosks offer forms by their labels, and people tell a form's fields apart by theirs: no two that are offered read
-/// the same. Those that did before this was asked keep theirs.
+/// the same, and there are not too many of them. Those that did before this was asked keep theirs.
 fn be_told_apart(tx: &Tx<'_>, workflow: &Workflow, before: Option<&Workflow>) -> Result<()> {
     let had = before.map(Workflow::repeated_labels).unwrap_or_default();
     if let Some(label) = workflow.repeated_labels().difference(&had).next() {
@@ -120,14 +118,24 @@ fn be_told_apart(tx: &Tx<'_>, workflow: &Workflow, before: Option<&Workflow>) ->
         return Err(StoreError::Invalid { field: "fields", detail });
     }
     let label = fold(&workflow.label);
-    if !workflow.enabled || before.is_some_and(|before| before.enabled && fold(&before.label) == label) {
+    let is_as_before = |before: &Workflow| before.enabled && fold(&before.label) == label;
+    if before.is_some_and(|before| !workflow.enabled || is_as_before(before)) {
         return Ok(());
     }
-    for (key, other) in tx.all::<(String, String)>(LABELS, params![])? {
-        let is_alike = key != workflow.key && fold(&other) == label;
+    let (mut behind, mut others) = (char::MAX.to_string(), 0);
+    while let Some((key, other)) = tx.first::<(String, String)>(BEFORE, params![behind])? {
+        let is_alike = workflow.enabled && key != workflow.key && fold(&other) == label;
         if is_alike && latest(tx, &key)?.is_some_and(|other| other.enabled) {
             return Err(StoreError::Conflict("label"));
         }
+        (behind, others) = (key, others + 1);
+    }
+    if before.is_none() && others >= MAX_FORMS {
+        let detail = format!(
+            "there are {MAX_FORMS} forms, the most of one organization: publish it under the key of one that is out \
+             of use"
+        );
+        return Err(StoreError::Invalid { field: "key", detail });
     }
     Ok(())
 }
