@@ -51,6 +51,12 @@ pub enum ConfigError {
         /// What is wrong.
         fault: String,
     },
+    /// The database key is not there.
+    #[error(
+        "{0}: there is no database key. Put the copy of it back there: no other opens the database or its backups. Only \
+         a server that has no database yet gets one, by `carepost-server init`"
+    )]
+    NoKey(PathBuf),
     /// The database key is not 32 bytes.
     #[error("{0}: the database key is 64 hexadecimal digits; restore it from your backup of the key")]
     BadKey(PathBuf),
@@ -62,7 +68,7 @@ impl ConfigError {
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::Unreadable { fault, .. } => fault.kind() == std::io::ErrorKind::NotFound,
-            Self::Invalid { .. } | Self::BadKey(_) => true,
+            Self::Invalid { .. } | Self::NoKey(_) | Self::BadKey(_) => true,
         }
     }
 }
@@ -365,11 +371,16 @@ impl Config {
     /// Reads the database key.
     ///
     /// # Errors
-    /// [`ConfigError::Unreadable`] or [`ConfigError::BadKey`].
+    /// [`ConfigError::NoKey`], [`ConfigError::Unreadable`] or [`ConfigError::BadKey`].
     pub fn database_key(&self) -> Result<Zeroizing<[u8; 32]>, ConfigError> {
         let (path, _) = self.database_key_path();
-        let text =
-            files::read_text(&path).map_err(|fault| ConfigError::Unreadable { path: path.clone(), fault })?;
+        let text = match files::read_text(&path) {
+            Ok(text) => text,
+            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {
+                return Err(ConfigError::NoKey(path));
+            }
+            Err(fault) => return Err(ConfigError::Unreadable { path, fault }),
+        };
         unhex(text.trim()).map(Zeroizing::new).ok_or(ConfigError::BadKey(path))
     }
 

@@ -11,7 +11,7 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, PKCS_EC
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use crate::config::{Config, KeySource};
+use crate::config::{Config, ConfigError, KeySource};
 use crate::error::{FieldErrors, Refusal};
 use crate::operations::users;
 use crate::password::{PasswordError, check_password, hash_now};
@@ -110,6 +110,10 @@ fn make_database_key(config: &Config) -> Result<Option<PathBuf>, SetupError> {
     if source == KeySource::Credential || path.exists() {
         return Ok(None);
     }
+    // Another key opens no database that is there, and would stand where the copy of its own belongs.
+    if config.database_path().exists() {
+        return Err(ServeError::from(ConfigError::NoKey(path)).into());
+    }
     let digits = Zeroizing::new(hex(&*Zeroizing::new(clock::random::<32>())));
     write_new(&path, digits.as_bytes(), 0o600)?;
     Ok(Some(path))
@@ -198,5 +202,23 @@ mod tests {
         let left: Vec<_> =
             std::fs::read_dir(&config.state_dir).unwrap().map(|it| it.unwrap().path()).collect();
         assert!(left.iter().all(|path| path.extension().is_none_or(|it| it != "half")), "{left:?}");
+    }
+
+    #[tokio::test]
+    async fn where_a_database_lost_its_key_none_is_made_and_its_copy_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { state_dir: folder.path().join("state"), ..Config::default() };
+        let (password, hosts) =
+            (SecretString::from("correct horse battery staple 7"), ["localhost".to_owned()]);
+        let run = || init(&config, &hosts, ("root", None), &password);
+        let key = run().await.unwrap().database_key.unwrap();
+        let copy = std::fs::read(&key).unwrap();
+        std::fs::remove_file(&key).unwrap();
+        let said = run().await.unwrap_err().to_string();
+        assert!(said.starts_with(&key.display().to_string()) && said.contains("Put the copy"), "{said}");
+        assert!(!key.exists(), "no other key was made");
+        assert_eq!(open_store(&config).await.unwrap_err().to_string(), said, "and so does `serve`");
+        std::fs::write(&key, copy).unwrap();
+        assert_eq!(run().await.unwrap().admins, ["root"]);
     }
 }

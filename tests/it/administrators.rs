@@ -100,10 +100,21 @@ async fn commands_take_names_ask_before_they_end_something_and_give_nobody_the_p
         ensure!(code == 1 && error.contains("nothing was done. Say --yes to"), "{code}: {error}");
     }
     let (_, _, error) = terminal.types(&["device", "deactivate", "Hall kiosk", "--reason", "lost"]).await?;
-    ensure!(error.contains("\"Hall kiosk\" (RASPBERRY_PI, ACTIVE, online now) as lost"), "{error}");
+    ensure!(
+        error.contains("\"Hall kiosk\" (RASPBERRY_PI, ACTIVE, Riverside, online now) as lost"),
+        "{error}"
+    );
+    ensure!(error.contains("a PIN that it held has to choose another"), "{error}");
     ensure!(scene.facility.device("Hall kiosk").await?["state"] == "ACTIVE");
     let ended = terminal.does(&["device", "deactivate", "Hall kiosk", "--reason", "lost", "--yes"]).await?;
     ensure!(ended["state"] == "REVOKED", "{ended}");
+
+    // Who is no longer signed in hears which command that takes.
+    let session = std::fs::read(&terminal.session)?;
+    terminal.types(&["sign-out"]).await?;
+    std::fs::write(&terminal.session, session)?;
+    let (_, _, error) = terminal.types(&["facility", "list"]).await?;
+    ensure!(error.contains("Your session is over: run `carepost-server sign-in USERNAME`"), "{error}");
     Ok(())
 }
 

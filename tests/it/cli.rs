@@ -396,6 +396,7 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     refuses(&["facility", "census", "garden", "18"], 1, &["--over-capacity"]).await?;
     refuses(&["facility", "phi-mode", "Garden", "most"], 2, &["minimal (initials and room)"]).await?;
     assert_eq!(terminal.does(&["facility", "phi-mode", "Garden", "Minimal"]).await?["phi_mode"], "minimal");
+    refuses(&["facility", "record-days", "Garden", "3"], 1, &["7 to 3650 days, or leave them out"]).await?;
     refuses(&["badge", "issue", "una"], 2, &["--uid <HEX>|--last-tap <DEVICE>"]).await?;
     let (code, _, said) = terminal.types(&["device", "confirm"]).await?;
     assert!(code == 2 && said.contains("<ENROLLMENT>") && !said.contains("--server"), "{said}");

@@ -11,6 +11,8 @@ use carepost_tests::world::PASSWORD;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::cli::Terminal;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_code_and_a_wrong_number_let_nobody_in_and_are_counted() -> Result<()> {
     let scene = Scene::new(2).await?;
@@ -148,6 +150,13 @@ async fn a_second_key_on_known_hardware_waits_as_a_possible_clone() -> Result<()
         "device_type": "RASPBERRY_PI"});
     let approved = scene.facility.organization.admin.post("/api/v1/enrollments/approve", &approve).await?;
     assert_eq!(approved["possible_clone"], json!(true), "whoever lets it in is told: {approved}");
+    let session = scene.folder_of("session.json").display().to_string();
+    let terminal = Terminal { server: &scene.server, session };
+    terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
+    let approve = ["device", "approve", &code, "--facility", "Riverside", "--name", "copy"];
+    let (_, said, error) = terminal.types(&approve).await?;
+    assert!(said.contains("\"hall\" has this hardware. First, if this one takes its place"), "{said}{error}");
+    assert!(said.contains("device deactivate \"hall\" --reason replaced"), "{said}");
     let first = scene.facility.device("hall").await?;
     assert_eq!((&first["possible_clone"], &first["state"]), (&json!(true), &json!("ACTIVE")), "{first}");
     // The first keeps working.

@@ -69,6 +69,11 @@ const OPTIONS: &[(&str, &str)] = &[
     ("(`same_name`)", "(`--same-name`)"),
     ("(`slug`)", "(`--slug`)"),
     ("by its id (X-Organization-ID)", "with --organization SLUG"),
+    ("3650 days, or null", "3650 days, or leave them out"),
+    (
+        "Sign in and send the session's token as a bearer token; a device enrolls its key.",
+        "Your session is over: run `carepost-server sign-in USERNAME`, with --of for an organization's.",
+    ),
 ];
 
 /// A client of one server.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::confirm::Confirm;
 use super::find::{device_id, device_in, facility_id};
-use super::names::DEVICE;
+use super::names::{DEVICE, items, text};
 use super::time::{TimeSpec, put_by_clock, zone_of};
 use super::value_parsers::{DEACTIVATIONS, DEVICE_PHI_MODES, DEVICE_TYPES, one_of};
 use super::{Output, show};
@@ -203,8 +203,8 @@ async fn deactivate(
     confirm: &Confirm,
 ) -> anyhow::Result<Output> {
     let path = format!("/api/v1/devices/{}", device_id(client, device).await?);
-    let known = client.by_clock(client.get(&path).await?).await;
-    confirm.ask(&format!("{}: its key is refused from then on, for good", in_words(&known, reason)))?;
+    let known = asked_about(client, &path).await?;
+    confirm.ask(&format!("deactivate {} as {reason}: {}", described(&known), what_ends(reason)))?;
     let thing = client.post(&format!("{path}/deactivate"), &json!({"reason": reason})).await?;
     let shown = client.by_clock(thing.clone()).await;
     let words = format!("{}\n\n{}", show::table(&shown, COLUMNS), what_follows(&thing));
@@ -214,7 +214,7 @@ async fn deactivate(
 /// Asks as often as there is more, and says what came of all.
 async fn withdraw(client: &Client, Withdraw { device, since, confirm }: Withdraw) -> anyhow::Result<Output> {
     let id = device_in(client, &device, |state| state == "REVOKED").await?;
-    let known = client.get(&format!("/api/v1/devices/{id}")).await?;
+    let known = asked_about(client, &format!("/api/v1/devices/{id}")).await?;
     let zone = zone_of(&client.all("/api/v1/facilities").await?, known.get("facility_id"));
     let since = since.within(&zone, clock::now())?;
     let said = zone.shown(since);
@@ -222,10 +222,11 @@ async fn withdraw(client: &Client, Withdraw { device, since, confirm }: Withdraw
     let count = |of: &Value, what: &str| of.get(what).and_then(Value::as_u64).unwrap_or(0);
     let preview = client.post(&path, &json!({"since": since, "preview": true})).await?;
     confirm.ask(&format!(
-        "withdraw {} and {} that {device:?} sent since {said} ({since}): entries are struck out, residents \
-         discharged, and both leave the devices",
+        "withdraw {} and {} that {} sent since {said} ({since}): entries are struck out, residents discharged, and both \
+         leave the devices",
         entries(count(&preview, "records")),
         counted(count(&preview, "residents"), "admission", "admissions"),
+        described(&known),
     ))?;
     let (mut records, mut residents, mut refused) = (0, 0, 0);
     let last = loop {
@@ -277,23 +278,38 @@ fn what_became(withdrawn: &Value) -> String {
 /// What stays, as far as the server names it, a line each.
 fn what_stays(withdrawal: &Value) -> String {
     let stays = withdrawal.get("stays").and_then(Value::as_array);
-    let text = |one: &Value, key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let line = |one: &Value| format!("\n{} {}", text(one, "what"), text(one, "id"));
+    let line = |one: &Value| {
+        let [what, id] = ["what", "id"].map(|key| text(one, key).unwrap_or_default());
+        format!("\n{what} {id}")
+    };
     stays.into_iter().flatten().map(line).collect()
 }
 
-/// What is about to end, for whoever pasted the wrong name.
-fn in_words(device: &Value, reason: &str) -> String {
-    let text = |key| device.get(key).and_then(Value::as_str).unwrap_or_default();
+/// A device with its facility's name, its moments by that facility's clock.
+async fn asked_about(client: &Client, path: &str) -> anyhow::Result<Value> {
+    let alone = client.with_facilities(json!({"items": [client.get(path).await?]})).await?;
+    Ok(client.by_clock(items(&alone).first().cloned().unwrap_or_default()).await)
+}
+
+/// Which device that is, for whoever pasted the wrong name, or has two of one name.
+fn described(device: &Value) -> String {
     let seen = match device.get("is_online") {
         Some(Value::Bool(true)) => "online now".to_owned(),
-        _ => device
-            .get("last_seen")
-            .and_then(Value::as_str)
-            .map_or("never seen".to_owned(), |at| format!("last seen {at}")),
+        _ => text(device, "last_seen").map_or("never seen".to_owned(), |at| format!("last seen {at}")),
     };
-    let (name, kind, state) = (text("device_name"), text("device_type"), text("state"));
-    format!("deactivate {name:?} ({kind}, {state}, {seen}) as {reason}")
+    let [name, kind, state, facility] =
+        ["device_name", "device_type", "state", "facility"].map(|key| text(device, key).unwrap_or_default());
+    format!("{name:?} ({kind}, {state}, {facility}, {seen})")
+}
+
+fn what_ends(reason: &str) -> &'static str {
+    match reason {
+        "lost" | "stolen" => {
+            "its key is refused from then on, for good. Whoever has a PIN that it held has to choose another, within \
+             seven days, and all badges that it knew get a new key and work on"
+        }
+        _ => "its key is refused from then on, for good",
+    }
 }
 
 fn what_follows(deactivated: &Value) -> String {
@@ -338,14 +354,19 @@ async fn let_in(client: &Client, approve: Approve) -> anyhow::Result<Output> {
         "device_type": approve.kind});
     let approved = client.post("/api/v1/enrollments/approve", &body).await?;
     let enrollment = approved.get("enrollment_id").and_then(Value::as_str).context("no enrollment")?;
-    if approved.get("possible_clone") == Some(&Value::Bool(true)) {
-        show::say_error("Another device has this hardware's UUID: is this one a replacement, or a copy?");
-    }
-    if !std::io::stdin().is_terminal() {
+    let taken = text(&approved, "hardware_of");
+    // While another has its hardware, no number lets it in.
+    if taken.is_some() || !std::io::stdin().is_terminal() {
         let shown = show::table(&approved, &["enrollment_id", "hostname", "device_uuid", "possible_clone"]);
+        let first = taken.map_or(String::new(), |name| {
+            format!(
+                "\n\n{name:?} has this hardware. First, if this one takes its place and is no copy:\n  carepost-server \
+                 device deactivate {name:?} --reason replaced"
+            )
+        });
         let words = format!(
-            "{shown}\n\nNext, with the two digits that it shows now, if it is the right one:\n  carepost-server device \
-             confirm {enrollment} NUMBER"
+            "{shown}{first}\n\nNext, with the two digits that it shows now, if it is the right one:\n  carepost-server \
+             device confirm {enrollment} NUMBER"
         );
         return Ok(Output::Found { whole: true, thing: approved, words });
     }

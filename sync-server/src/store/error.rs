@@ -186,6 +186,10 @@ impl From<EngineError> for StoreError {
 fn instead(field: &str) -> &'static str {
     match field {
         "device_name" => "deactivate the device that has it, if this one takes its place, or choose another",
+        "device_uuid" => {
+            "deactivate the device that has it, if this one takes its place; administrators of the whole organization see \
+             which that is"
+        }
         // Whoever may give these sees whose they are.
         "slug" | "name" | "label" => "choose another",
         _ => "choose another; administrators of the whole organization see whose it is",

@@ -42,8 +42,8 @@ const MAX_NAME: usize = 64;
 const MAX_NAMES: usize = 32;
 /// The longest place of something exposed that is kept.
 const MAX_PLACE: usize = 200;
-/// The longest of what a device says of its own trouble.
-const MAX_WORDS: usize = 200;
+/// The longest of what a device says of its own trouble: it names paths, and what to do comes last.
+const MAX_WORDS: usize = 1_000;
 
 /// For how long things stay in the feeds, and how much devices hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -138,6 +138,7 @@ async fn what_a_stolen_key_sent_is_taken_out_again_and_everybody_elses_entries_s
     terminal.does(&["device", "deactivate", "Hostile", "--reason", "lost", "--yes"]).await?;
     let (code, _, said) = terminal.types(&withdraw).await?;
     assert!(code != 0 && said.contains("withdraw 51 entries and 100 admissions"), "{said}");
+    assert!(said.contains("that \"Hostile\" (") && said.contains(", REVOKED, "), "which one: {said}");
     let flooded = ward.documents().await?;
     let done = terminal.does(&surely).await?;
     let stays = json!([{"what": "entry", "id": taken_for_true}]);

@@ -28,6 +28,8 @@ pub struct ApprovedEnrollment {
     expected: bool,
     /// Whether a device of the same organization with another key has that hardware: is it a replacement, or a copy?
     possible_clone: bool,
+    /// The name of that device. Deactivate it before this one is confirmed, if this one takes its place.
+    hardware_of: Option<String>,
 }
 
 /// What the device shows.
@@ -51,7 +53,8 @@ pub async fn approve_enrollment(
         mac_addresses: waiting.mac_addresses,
         hostname: waiting.hostname,
         expected: waiting.expected,
-        possible_clone: waiting.possible_clone,
+        possible_clone: waiting.hardware_of.is_some(),
+        hardware_of: waiting.hardware_of,
     }))
 }
 

@@ -218,6 +218,6 @@ pub struct Waiting {
     pub hostname: String,
     /// Whether an administrator of the same organization registered that hardware beforehand.
     pub expected: bool,
-    /// Whether a device of the same organization with another key has that hardware.
-    pub possible_clone: bool,
+    /// The name of the device in use of the same organization that has that hardware, with another key.
+    pub hardware_of: Option<String>,
 }

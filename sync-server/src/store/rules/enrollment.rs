@@ -283,15 +283,16 @@ pub(in crate::store) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Re
             row.expires_at > tx.now() && row.organization.is_none_or(|owner| owner == scope.organization())
         };
         let row = found.filter(free).ok_or(StoreError::WrongCode)?;
-        // Who types the code again gets neither another number nor more tries: five wrong numbers are the
-        // end of a code, however often it is typed.
-        let number = row.number.clone().unwrap_or_else(|| (10 + u32::from(drawn) * 90 / 256).to_string());
+        // The number that was read out for one facility lets nothing into another, so each approval draws one anew. The
+        // tries stay counted: five wrong numbers are the end of a code, however often it is typed.
+        let mut others = (10..100).map(|n: u8| n.to_string()).filter(|n| row.number.as_ref() != Some(n));
+        let number = others.nth(usize::from(drawn) * 89 / 256);
         let row = Lobby {
             organization: Some(scope.organization()),
             facility: Some(facility),
             name: Some(claim.name.clone()),
             device_type: Some(claim.device_type),
-            number: Some(number),
+            number,
             expires_at: tx.now().after(CODE_LIFE),
             ..row
         };
@@ -299,11 +300,11 @@ pub(in crate::store) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Re
         Ok(row)
     })?;
     let known = on_hardware(tx, row.device_uuid)?;
-    be_told_apart(tx, facility, &claim.name, known.map(|(device, _)| device))?;
+    be_told_apart(tx, facility, &claim.name, known.as_ref().map(|known| known.device))?;
     Ok(Waiting {
         id: row.id,
-        expected: known.is_some_and(|(_, has_key)| !has_key),
-        possible_clone: known.is_some_and(|(_, has_key)| has_key),
+        expected: known.as_ref().is_some_and(|known| !known.has_key),
+        hardware_of: known.filter(|known| known.has_key).map(|known| known.name),
         device_uuid: row.device_uuid,
         mac_addresses: row.mac_addresses,
         hostname: row.hostname,
@@ -359,10 +360,17 @@ pub(in crate::store) fn be_told_apart(
     if is_taken { Err(StoreError::Conflict("device_name")) } else { Ok(()) }
 }
 
-/// The device in use that has this hardware, and whether it has a key: one without is expected.
-fn on_hardware(tx: &Tx<'_>, hardware: DeviceUuid) -> Result<Option<(DeviceId, bool)>> {
-    let sql = "SELECT id, key_sha256 IS NOT NULL FROM devices
-        WHERE device_uuid = ?1 AND state <> 'REVOKED'";
+row! {
+    /// The device in use that has some hardware: one without a key is expected.
+    struct OnHardware {
+        device: DeviceId = "id",
+        has_key: bool = "key_sha256 IS NOT NULL",
+        name: String,
+    }
+}
+
+fn on_hardware(tx: &Tx<'_>, hardware: DeviceUuid) -> Result<Option<OnHardware>> {
+    let sql = select!(OnHardware, "devices WHERE device_uuid = ?1 AND state <> 'REVOKED'");
     tx.first(sql, params![hardware])
 }
 
@@ -372,8 +380,8 @@ fn registered(tx: &Tx<'_>, row: &Lobby, facility: FacilityId) -> Result<DeviceId
         return Err(StoreError::Unreadable("enrollments"));
     };
     let known = on_hardware(tx, row.device_uuid)?;
-    be_told_apart(tx, facility, name, known.map(|(device, _)| device))?;
-    if let Some((id, false)) = known {
+    be_told_apart(tx, facility, name, known.as_ref().map(|known| known.device))?;
+    if let Some(OnHardware { device: id, has_key: false, .. }) = known {
         tx.execute(
             "UPDATE devices SET facility_id = ?2, name = ?3, device_type = ?4 WHERE id = ?1",
             params![id, facility, name, device_type],

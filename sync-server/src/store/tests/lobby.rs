@@ -109,7 +109,7 @@ async fn a_device_is_let_in_under_a_name_that_no_other_has() {
     assert!(matches!(taken, Err(StoreError::Conflict("device_name"))), "{taken:?}");
     // What has the same hardware is told as a possible clone, whatever its name.
     let code = code_of(&world, &fresh_key(), 1).await;
-    assert!(claims(code, "Kiosk 1").await.unwrap().possible_clone);
+    assert!(claims(code, "Kiosk 1").await.unwrap().hardware_of.is_some());
 }
 
 #[tokio::test]
@@ -134,12 +134,13 @@ async fn five_wrong_numbers_are_enough_however_often_the_code_is_typed() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let (key, code, waiting, number) = claimed(&world, &tenant).await;
+    let (key, code, waiting, mut number) = claimed(&world, &tenant).await;
     for n in 1..=4 {
         let wrong = registry.noting(event(&world)).confirm(person(n), waiting.id, "00").await;
         assert!(matches!(wrong, Err(StoreError::WrongCode)), "{wrong:?}");
         claims(&world, &tenant, person(n), code.clone()).await.unwrap();
-        assert_eq!(number_of(&world, &key, 1).await, number, "typing the code again draws no other number");
+        let before = std::mem::replace(&mut number, number_of(&world, &key, 1).await);
+        assert_ne!(number, before, "typing the code again draws another number, and gives no more tries");
     }
     assert!(matches!(
         registry.noting(event(&world)).confirm(person(5), waiting.id, "00").await,
@@ -150,6 +151,22 @@ async fn five_wrong_numbers_are_enough_however_often_the_code_is_typed() {
     assert_ne!(code_of(&world, &key, 1).await, code, "back in the lobby under a new code");
     let stale = claims(&world, &tenant, person(6), code).await;
     assert!(matches!(stale, Err(StoreError::WrongCode)), "{stale:?}");
+}
+
+#[tokio::test]
+async fn a_number_read_out_for_one_facility_lets_nothing_into_another() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let lakeside = registry.noting(event(&world)).create_facility(new_facility("Lakeside")).await.unwrap().id;
+    let (key, code, waiting, read_out) = claimed(&world, &tenant).await;
+    let claim = Claim { facility_id: lakeside, ..claim(&tenant) };
+    registry.noting(event(&world)).claim(person(2), code, claim).await.unwrap();
+    let refused = registry.noting(event(&world)).confirm(person(1), waiting.id, &read_out).await;
+    assert!(matches!(refused, Err(StoreError::WrongCode)), "{refused:?}");
+    let number = number_of(&world, &key, 1).await;
+    let device = registry.noting(event(&world)).confirm(person(2), waiting.id, &number).await.unwrap();
+    assert_eq!(device.facility_id, lakeside);
 }
 
 #[tokio::test]
@@ -185,7 +202,8 @@ async fn a_second_key_with_known_hardware_waits_as_a_possible_clone() {
     let code = code_of(&world, &key, 1).await;
     assert!(registry.device(kiosk.identity.device()).await.unwrap().possible_clone, "both are shown");
     let waiting = claims(&world, &alpha, person(1), code).await.unwrap();
-    assert!(waiting.possible_clone);
+    let name = registry.device(kiosk.identity.device()).await.unwrap().name;
+    assert_eq!(waiting.hardware_of, Some(name), "whoever lets it in is told whose hardware that is");
     assert!(registry.device(kiosk.identity.device()).await.unwrap().possible_clone, "and stay so");
     let number = number_of(&world, &key, 1).await;
     let refused = registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await;
@@ -193,6 +211,10 @@ async fn a_second_key_with_known_hardware_waits_as_a_possible_clone() {
     let sha256 = presented(&kiosk.key).sha256;
     let first = world.store.system().device_by_key(sha256).await.unwrap().unwrap();
     assert!(first.scope().is_some(), "the first keeps working");
+    // Where it takes the first one's place, that one goes first.
+    let (old, why) = (kiosk.identity.device(), Deactivation::Replaced);
+    registry.noting(event(&world)).deactivate_device(old, why).await.unwrap();
+    registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await.unwrap();
 }
 
 #[tokio::test]
@@ -208,7 +230,7 @@ async fn nobody_learns_which_hardware_another_organization_has() {
         let code = code_of(&world, &key, n).await;
         let claim = Claim { name: format!("Kiosk {n}"), ..claim(&alpha) };
         let waiting = registry.noting(event(&world)).claim(person(1), code, claim).await.unwrap();
-        assert_eq!((waiting.expected, waiting.possible_clone), (false, false), "nor is its administrator");
+        assert_eq!((waiting.expected, waiting.hardware_of), (false, None), "nor is its administrator");
         let device = owner.device(kiosk.identity.device()).await.unwrap();
         assert!(!device.possible_clone, "nor the owner, of what alpha claimed");
         let number = number_of(&world, &key, n).await;
@@ -335,7 +357,7 @@ async fn a_token_works_once_and_only_for_its_hardware() {
     let answer = system.enroll(key.clone(), enroll_request(1), None).await.unwrap();
     let EnrollResponse::Pending { user_code, .. } = answer else { panic!("{answer:?}") };
     let waiting = claims(&world, &tenant, person(1), user_code).await.unwrap();
-    assert!(waiting.expected && !waiting.possible_clone, "{waiting:?}");
+    assert!(waiting.expected && waiting.hardware_of.is_none(), "{waiting:?}");
     let other = system.enroll(fresh_key(), enroll_request(2), Some([5; 32])).await;
     assert!(matches!(other, Err(StoreError::Invalid { field: "device_uuid", .. })), "{other:?}");
     let answer = system.enroll(key, enroll_request(1), Some([5; 32])).await.unwrap();

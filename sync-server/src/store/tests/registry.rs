@@ -381,8 +381,11 @@ fn exposure(place: &str) -> Exposure {
 async fn heartbeats_are_read_at_once_and_survive_a_restart() {
     let (world, tenant, kiosk) = World::with_kiosk().await;
     let device = kiosk.identity.device();
+    // It names a long path twice, and what not to do comes last.
+    let words = format!("{0}: missing (look at {0}-wal as well: delete nothing there)", "/srv".repeat(50));
     let beat = Heartbeat {
         encryption: Some(Encryption { exposed: vec![exposure("/dev/sd\u{7}a3"); 40] }),
+        cannot_save: Some(words.clone()),
         queue: QueueState { care: 3, audit: 4, rejected: 1, oldest_age: Some(240), unknown: false },
         mirror: MirrorState {
             differs: vec!["patients".into(), "x".repeat(65), "users\u{9b}2J".into()],
@@ -402,6 +405,7 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
     assert_eq!((fresh.encrypted, fresh.sync.not_encrypted), (Some(false), false), "nobody demands it");
     assert_eq!((fresh.waiting, fresh.sync.rejected, fresh.clock_skew_ms), (7, 1, Some(1_500)));
     assert_eq!(fresh.sync.oldest_waiting, Some(world.now().plus_millis(-240_000)));
+    assert_eq!(fresh.cannot_save, Some(words));
     assert_eq!((fresh.differs.as_slice(), fresh.refetches), (&["patients".to_owned()][..], 2));
     assert_eq!(
         (fresh.sync.mirror_differs, fresh.no_progress, fresh.sync.no_progress),
