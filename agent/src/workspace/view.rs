@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use carepost_protocol::id::{PatientId, RecordId, ReviewId};
+use carepost_protocol::patient::{FIELDS, Field};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
@@ -30,6 +31,37 @@ pub struct Resident {
     pub document: PatientDocument,
     /// How far the last edit here has come; none where nothing waits.
     pub mark: Option<Mark>,
+}
+
+/// How many others look on this device like a resident. Who was discharged does not look like somebody in care:
+/// every page about them says it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Twins {
+    /// Those with the same name, room and date of birth, which is what every page says.
+    pub by_name: usize,
+    /// Those of them whose numbers are the same too, or are not here: nothing tells whose chart is whose.
+    pub by_all: usize,
+}
+
+impl Twins {
+    /// What every page about a resident says.
+    pub const SAID: [&str; 3] = ["name", "room", "date_of_birth"];
+
+    /// Those of one resident among all of the device.
+    #[must_use]
+    pub fn of(one: &PatientDocument, all: &[Resident]) -> Self {
+        let (said, numbers): (Vec<&Field>, Vec<&Field>) =
+            FIELDS.iter().filter(|field| field.is_asked()).partition(|field| Self::SAID.contains(&field.key));
+        let is_same = |fields: &[&Field], other: &PatientDocument| {
+            fields.iter().all(|field| field.shown(other) == field.shown(one))
+        };
+        let mut twins: Vec<&PatientDocument> = all.iter().map(|resident| &resident.document).collect();
+        twins.retain(|other| other.id != one.id && other.replaced_by.is_none());
+        twins.retain(|other| other.is_active == one.is_active && is_same(&said, other));
+        let by_name = twins.len();
+        twins.retain(|other| is_same(&numbers, other));
+        Self { by_name, by_all: twins.len() }
+    }
 }
 
 /// Which residents are asked for.
@@ -92,6 +124,8 @@ pub struct Unfinished {
 pub struct ResidentPage {
     /// Who it is.
     pub resident: Resident,
+    /// Who looks the same here.
+    pub twins: Twins,
     /// As whom the same person was admitted besides.
     pub also: Vec<PatientDocument>,
     /// Of which of the fields two values were saved.
@@ -191,6 +225,8 @@ impl Shown {
 pub struct OlderPage {
     /// Who it is about.
     pub resident: PatientDocument,
+    /// Who looks the same here.
+    pub twins: Twins,
     /// What was charted, latest first.
     pub entries: Vec<Charted>,
     /// Where the next page begins; none on the last one.

@@ -13,7 +13,7 @@ use super::field::{Control, FieldView};
 use super::shell::{Shell, answer, capital};
 use super::words::Weight;
 use crate::workspace::view::{
-    Answered, CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SAME, SEEN, Struck, Typed,
+    Answered, CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SAME, SEEN, Struck, Twins, Typed,
     units_of,
 };
 
@@ -175,7 +175,8 @@ impl FormView {
     }
 
     pub(crate) fn person(&self) -> Option<Person> {
-        self.page.resident.as_ref().map(Person::of)
+        let (twins, shows_all) = (self.page.twins, self.page.sent == PhiMode::Full);
+        self.page.resident.as_ref().map(|resident| Person::among(resident, twins, shows_all))
     }
 
     /// What its page is called.
@@ -260,19 +261,39 @@ pub(crate) struct Person {
     /// The other fields that are asked for: what each is called, and the text, where there is one.
     pub(crate) numbers: Vec<(&'static str, Option<String>)>,
     pub(crate) is_active: bool,
+    /// Whether it takes those numbers to tell who it is.
+    pub(crate) is_numbered: bool,
+    /// That others look the same, and what to do about it.
+    pub(crate) warning: Option<(String, &'static str)>,
 }
 
 impl Person {
     pub(crate) fn of(resident: &PatientDocument) -> Self {
-        const PLACED: [&str; 3] = ["name", "room", "date_of_birth"];
-        let others = FIELDS.iter().filter(|field| field.is_asked() && !PLACED.contains(&field.key));
+        let others = FIELDS.iter().filter(|field| field.is_asked() && !Twins::SAID.contains(&field.key));
         Self {
             name: resident.name.clone(),
             room: resident.room.clone(),
             born: resident.date_of_birth.as_deref().map(day::shown),
             numbers: others.map(|field| (field.short, field.shown(resident))).collect(),
             is_active: resident.is_active,
+            is_numbered: false,
+            warning: None,
         }
+    }
+
+    /// The same on a page about them alone, which says who looks the same; `shows_all` is whether all that is known of
+    /// residents is sent here.
+    pub(crate) fn among(resident: &PatientDocument, twins: Twins, shows_all: bool) -> Self {
+        let todo = if shows_all {
+            "Nothing here tells whose chart this is. Ask the office, and add a date of birth or an MRN to each."
+        } else {
+            "This device cannot tell whose chart this is: use one that shows names. What is saved here all the same, \
+             check there whose it became."
+        };
+        let room = resident.room.as_ref().map(|room| format!(", room {room}")).unwrap_or_default();
+        let look = || format!("{} residents here look the same: {}{room}.", twins.by_all + 1, resident.name);
+        let warning = (twins.by_all > 0).then(|| (look(), todo));
+        Self { is_numbered: twins.by_name > 0, warning, ..Self::of(resident) }
     }
 }
 

@@ -30,12 +30,12 @@ struct OlderTemplate {
 pub(crate) fn older(shell: Shell, page: OlderPage, at: Option<OlderPlace>) -> Response {
     let id = page.resident.id;
     let page = OlderTemplate {
+        person: Person::among(&page.resident, page.twins, shell.shows_all()),
         // It is not drawn again for every change: each time the server would be asked.
         shell: shell.held(),
         here: address(id, at),
         next: page.next.map(|next| address(id, Some(next))),
         id,
-        person: Person::of(&page.resident),
         entries: page.entries,
         more_versions: None,
         missed: page.missed.map(|why| capital(&why.to_string()) + "."),

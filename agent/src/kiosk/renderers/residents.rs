@@ -1,6 +1,7 @@
 //! The list of residents, one resident's page, and what was charted as pages list it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -47,7 +48,7 @@ struct Card {
     mrn: Option<String>,
     /// Of what two values were saved.
     contested: Option<String>,
-    /// How many have this last name, where there is more than one.
+    /// How many have this last name, where there is more than one; how many look the same, where any do.
     alert: Option<String>,
     mark: Option<Mark>,
 }
@@ -109,8 +110,7 @@ pub(crate) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
     if (total <= SHORT_LIST && letter.is_none()) || who != Who::Here || !shell.shows_all() {
         letters.clear();
     }
-    let mut named: HashMap<&str, usize> = HashMap::new();
-    families.iter().for_each(|family| *named.entry(&family.key).or_default() += 1);
+    let named = counted(families.iter().map(|family| family.key.as_str()));
     let (may_admit, complete) = (residents.may_admit, residents.complete);
     let (unfinished, dropped) = (residents.unfinished, residents.dropped);
     let mut cards: Vec<Card> = residents
@@ -128,6 +128,8 @@ pub(crate) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
     let mut discharged: Vec<Card> =
         discharged.map(|resident| card(resident, &Family::of(""), 0, &residents.contested)).collect();
     tell_apart(cards.iter_mut().chain(&mut discharged).collect());
+    warn_of_twins(&mut cards);
+    warn_of_twins(&mut discharged);
     let more = residents.more || cards.len() > LONG_LIST;
     cards.truncate(LONG_LIST);
     answer(
@@ -173,12 +175,29 @@ fn card(
 /// Leaves the MRN where another card says all else alike.
 fn tell_apart(cards: Vec<&mut Card>) {
     let says = |card: &Card| (card.name.clone(), card.room.clone(), card.born.clone());
-    let mut alike: HashMap<_, usize> = HashMap::new();
-    cards.iter().for_each(|card| *alike.entry(says(card)).or_default() += 1);
+    let alike = counted(cards.iter().map(|card| says(card)));
     for card in cards {
         let is_alone = alike.get(&says(card)) == Some(&1);
         card.mrn.take_if(|_| is_alone);
     }
+}
+
+/// Says of cards that say the same all the same that they do.
+fn warn_of_twins(cards: &mut [Card]) {
+    let says = |card: &Card| (card.name.clone(), card.room.clone(), card.born.clone(), card.mrn.clone());
+    let same = counted(cards.iter().map(says));
+    for card in cards {
+        if let Some(many @ 2..) = same.get(&says(card)).copied() {
+            card.alert = Some(format!("{many} look the same here"));
+        }
+    }
+}
+
+/// How often each is there.
+fn counted<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> HashMap<K, usize> {
+    let mut counts: HashMap<K, usize> = HashMap::new();
+    keys.for_each(|key| *counts.entry(key).or_default() += 1);
+    counts
 }
 
 /// What a resident is looked for by.
@@ -232,7 +251,7 @@ pub(crate) fn resident(
     let page = ResidentTemplate {
         id,
         critical,
-        person: Person::of(&page.resident.document),
+        person: Person::among(&page.resident.document, page.twins, shell.shows_all()),
         more_entries: page.more_entries.map(address),
         more_versions: page.more_versions.map(address),
         older_before: page.older_before.map(|at| words::date(at, &shell.zone)),

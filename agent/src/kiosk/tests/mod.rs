@@ -29,7 +29,7 @@ use super::{Doorway, KioskConfig, Owner};
 use crate::workspace::times::{TimeHere, Whose};
 use crate::workspace::view::{
     Answered, Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, Part, PinPad, Resident, ResidentPage,
-    Residents, Screen, Shown, StatusLine,
+    Residents, Screen, Shown, StatusLine, Twins,
 };
 
 const HOST: &str = "127.0.0.1:3002";
@@ -216,6 +216,7 @@ fn form_page(answers: &[(&str, &str)]) -> FormPage {
         has_form: true,
         form: Form::Chart(resident(4, "", "").id, "vitals".to_owned()),
         resident: Some(resident(4, "Mary Smith", "104")),
+        twins: Twins::default(),
         workflow: every_type(),
         answers: answers.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect(),
         showed: Vec::new(),
@@ -272,6 +273,7 @@ fn resident_page() -> ResidentPage {
     };
     ResidentPage {
         resident: Resident { document: resident(4, "Mary Smith", "104"), mark: None },
+        twins: Twins::default(),
         also: Vec::new(),
         contested: Vec::new(),
         may_edit: true,

@@ -46,6 +46,7 @@ mod reviews;
 mod shown;
 mod stands;
 mod times;
+mod twins;
 mod unfinished;
 mod versions;
 

@@ -149,6 +149,8 @@ impl Forms {
             reader.trail.accessed(&actor, &access, false);
             return Err(refused);
         }
+        let twins = prepared.resident.as_ref().map(|resident| reader.twins(&prepared.read, resident));
+        let twins = twins.transpose()?.unwrap_or_default();
         let from_draft = draft.is_some();
         // What comes back is as it was sent; what was not asked when the draft was typed is as it was charted.
         let answers = match draft.map(|draft| as_shown(draft, &prepared)) {
@@ -192,6 +194,7 @@ impl Forms {
             since,
             form: form.clone(),
             resident: prepared.resident,
+            twins,
             workflow: prepared.workflow,
             answers,
             showed,

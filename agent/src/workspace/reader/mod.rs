@@ -80,6 +80,7 @@ impl Reader {
         let replaced = resident.document.replaces.iter().map(|id| self.resident_here(permit, *id));
         let replaced: Result<Vec<_>, Refused> = replaced.collect();
         Ok(ResidentPage {
+            twins: self.twins(permit, &resident.document)?,
             also: replaced?.into_iter().flatten().map(|resident| resident.document).collect(),
             resident,
             contested: self.contested(permit, Some(id))?.remove(&id).unwrap_or_default(),

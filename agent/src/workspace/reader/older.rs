@@ -125,10 +125,11 @@ impl Reader {
     ) -> Result<OlderPage, Refused> {
         let permit = &permits.read;
         let resident = self.whose(permit, patient)?;
+        let twins = self.twins(permit, &resident)?;
         let found = match answer {
             Ok(found) => found,
             Err(why) => {
-                return Ok(OlderPage { resident, entries: Vec::new(), next: None, missed: Some(why) });
+                return Ok(OlderPage { resident, twins, entries: Vec::new(), next: None, missed: Some(why) });
             }
         };
         let workflows = self.workflows()?;
@@ -143,7 +144,7 @@ impl Reader {
         }
         let entries = self.older_entries(permit, &whole, records, &viewer)?;
         self.trail.accessed(permit.actor(), &Access::older(patient), true);
-        Ok(OlderPage { resident, entries, next: found.next, missed: None })
+        Ok(OlderPage { resident, twins, entries, next: found.next, missed: None })
     }
 
     /// Whose chart is asked for: whoever took the resident's place.

@@ -11,7 +11,7 @@ use carepost_protocol::role::{Permit, ReadPatients};
 use super::{Access, Permits, REPLACED, REPLACED_BY, Reader, storage};
 use crate::mirror::by_room_then_name;
 use crate::outbox::{Pending, Progress};
-use crate::workspace::view::{Mark, Refused, Resident, Residents, Who};
+use crate::workspace::view::{Mark, Refused, Resident, Residents, Twins, Who};
 
 /// How many of those who were found or discharged are shown.
 const SHOWN: usize = 50;
@@ -58,6 +58,15 @@ impl Reader {
         let joined = self.joined(permit)?;
         let known = self.mirror.all_residents(permit).map_err(storage)?;
         Ok(as_known_here(known, edits, &joined))
+    }
+
+    /// Who looks on this device like a resident.
+    pub(crate) fn twins(
+        &self,
+        permit: &Permit<ReadPatients>,
+        resident: &PatientDocument,
+    ) -> Result<Twins, Refused> {
+        Ok(Twins::of(resident, &self.all_residents(permit)?))
     }
 
     /// A resident, or whoever is the same person and took the resident's place.

@@ -10,7 +10,7 @@ use carepost_protocol::zone::Zone;
 
 use crate::outbox::VERSION;
 use crate::workspace::refusal::Refused;
-use crate::workspace::view::Entry;
+use crate::workspace::view::{Entry, Twins};
 
 /// Answers as they were typed, by the key of what was asked.
 pub type Typed = [(String, String)];
@@ -76,6 +76,8 @@ pub struct FormPage {
     pub form: Form,
     /// About whom; nobody yet where somebody is admitted.
     pub resident: Option<PatientDocument>,
+    /// Who looks the same here.
+    pub twins: Twins,
     /// What it asks.
     pub workflow: Workflow,
     /// What is filled in already, as typed: defaults, or the user's draft.
