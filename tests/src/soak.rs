@@ -172,8 +172,15 @@ impl Soak {
     }
 
     async fn last_audit_event(&self) -> Result<usize> {
-        let (page, _) = self.audit_page(None, 1).await?;
-        Ok(page.first().copied().flatten().map_or(0, |number| number + 1))
+        let mut next = None;
+        loop {
+            let (page, after) = self.audit_page(next.as_deref(), 1).await?;
+            // A page may be empty where more was looked through than one page does.
+            if !page.is_empty() || after.is_none() {
+                return Ok(page.first().copied().flatten().map_or(0, |number| number + 1));
+            }
+            next = after;
+        }
     }
 
     /// The number in each of the agent's audit events that were filled in, latest first, and where the next

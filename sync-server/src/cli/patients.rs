@@ -183,20 +183,21 @@ async fn create(client: &Client, new: CreatePatient) -> anyhow::Result<Value> {
     let mut body = new.fields.0;
     body.insert("name".to_owned(), new.name.as_str().into());
     body.insert("facility_id".to_owned(), facility.into());
-    body.insert("confirmed".to_owned(), json!(confirmed));
-    let done = client.post("/api/v1/patients", &Value::from(body.clone())).await;
-    let problem = match done.as_ref().err().and_then(|fault| fault.downcast_ref()) {
-        Some(ClientError::Refused(problem)) if problem.kind() == Some(ProblemKind::KnownResident) => problem,
-        _ => return done,
-    };
-    if !std::io::stdin().is_terminal() {
-        return done;
+    loop {
+        body.insert("confirmed".to_owned(), json!(confirmed));
+        let done = client.post("/api/v1/patients", &Value::from(body.clone())).await;
+        let problem = match done.as_ref().err().and_then(|fault| fault.downcast_ref()) {
+            Some(ClientError::Refused(it)) if it.kind() == Some(ProblemKind::KnownResident) => it,
+            _ => return done,
+        };
+        if !std::io::stdin().is_terminal() {
+            return done;
+        }
+        let known = problem.detail.trim_end_matches('.').replace(" (`confirmed`)", "");
+        Confirm::ASKS.ask(&format!("admit {} as another person than is known. {known}", new.name))?;
+        // Each answer names some who were not named before.
+        confirmed.extend(problem.errors.iter().map(|unsaid| unsaid.detail.clone()));
     }
-    let known = problem.detail.trim_end_matches('.').replace(" (`confirmed`)", "");
-    Confirm::ASKS.ask(&format!("admit {} as another person than is known. {known}", new.name))?;
-    confirmed.extend(problem.errors.iter().map(|unsaid| unsaid.detail.clone()));
-    body.insert("confirmed".to_owned(), json!(confirmed));
-    client.post("/api/v1/patients", &Value::from(body)).await
 }
 
 /// The fields, the number by which people are told apart first, and these.

@@ -101,8 +101,13 @@ impl FormView {
                 let asked = view.asked_of_alike();
                 view.confirmed.extend(asked);
             }
-            NotSaved::Uncertain(_) => view.uncertain = Some(why.to_string()),
+            // Saved again without what was confirmed it would be another entry.
+            NotSaved::Uncertain(_) => {
+                view.carry_confirmed();
+                view.uncertain = Some(why.to_string());
+            }
             NotSaved::Refused(_) | NotSaved::NotTaken(_) | NotSaved::Storage(_) => {
+                view.carry_confirmed();
                 view.not_kept = Some(capital(&why.to_string()));
             }
         }

@@ -125,6 +125,7 @@ pub(in crate::store) fn gather(
     beside: &[RecordId],
 ) -> Result<()> {
     let mut review = open(tx, about, patient)?;
+    let before = review.clone();
     for other in beside.iter().take(MAX_REVIEWED) {
         if review.others.len() < MAX_REVIEWED && !review.others.contains(other) {
             review.others.push(*other);
@@ -134,7 +135,8 @@ pub(in crate::store) fn gather(
     let more = beside.iter().filter(|other| !review.others.contains(other)).count() as u64;
     let most = MAX_COUNTED.saturating_sub(review.others.len() as u64);
     review.more = review.more.max(more.min(most));
-    put(tx, feed, &review)
+    // One that says nothing new is as it was seen: a decision about it closes it.
+    if review == before { Ok(()) } else { put(tx, feed, &review) }
 }
 
 /// Keeps what an edit of a resident left in dispute, and brings an open review up to date with fields that

@@ -172,6 +172,21 @@ async fn what_may_have_been_saved_and_was_is_taken_as_saved_when_it_is_sent_agai
 }
 
 #[tokio::test]
+async fn what_was_confirmed_is_still_where_it_is_not_certain_that_it_was_saved() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let sheet = Sheet::of("/admit", open(&device.pages, "/admit").await.body);
+    let asked = device.send(&sheet, "name=Mary+Smith&room=112").await;
+    let another = super::admission::confirmed(&asked.body);
+    assert_eq!(another.len(), 1, "{}", asked.body);
+    device.break_disk(true);
+    let answered = format!("name=Mary+Smith&room=112&_confirmed={}", another[0]);
+    let uncertain = device.send(&sheet, &answered).await;
+    says(&uncertain.body, &["It is not certain that this was saved"]);
+    assert_eq!(super::admission::confirmed(&uncertain.body), another, "{}", uncertain.body);
+}
+
+#[tokio::test]
 async fn what_was_saved_and_cannot_be_compared_is_not_said_to_have_been_another() {
     let device = Device::new();
     device.sign_in(ANNA);
