@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use carepost_agent_core::session::SessionEvent;
+use carepost_agent_core::sync::Distrust;
 use carepost_protocol::id::PatientId;
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::wire::heartbeat::{Encryption, ReaderState};
@@ -171,6 +172,11 @@ impl Device {
         if differs {
             self.changed();
         }
+    }
+
+    /// Which certificate keeps the device and its server apart, while nothing is synced.
+    pub fn set_distrust(&self, distrust: Option<Distrust>) {
+        self.set_sync(SyncView { distrust, ..self.sync() });
     }
 
     /// See [`Self::set_sync`].

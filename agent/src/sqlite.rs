@@ -224,10 +224,10 @@ pub fn open_reader(opening: &Opening<'_>) -> Result<Connected, OpenError> {
 ///
 /// # Errors
 /// When it is not known, such as for a disk that does not read.
-pub fn opens(path: &Path, key: Option<&FileKey>) -> rusqlite::Result<bool> {
+pub fn opens(path: &Path, key: Option<&FileKey>) -> Result<bool, OpenError> {
     match look(path, key) {
         Err(error) if is_damage(&error) => Ok(false),
-        looked => looked.map(|_| true),
+        looked => looked.map(|_| true).map_err(|error| classify(path, error)),
     }
 }
 

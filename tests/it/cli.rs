@@ -141,6 +141,11 @@ async fn an_administrator_sets_up_a_facility_from_the_command_line() -> Result<(
     let next = approved.split_once("\n  carepost-server device confirm ").context(error)?.1;
     let enrollment = next.split(' ').next().context("an enrollment")?;
     let number = kiosk.confirmation_number().await?;
+    let (_, said) = kiosk.command(&["doctor"]).await?;
+    assert!(
+        said.contains("approved for Riverside: if it is there, read the two digits on its page"),
+        "{said}"
+    );
     let device = terminal.does(&["device", "confirm", enrollment, &number]).await?;
     assert_eq!(device["state"], "ACTIVE");
     kiosk.says(&["Riverside", "Golden Years"]).await?;

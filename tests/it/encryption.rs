@@ -162,7 +162,7 @@ async fn an_agent_that_does_not_say_is_refused_and_a_stream_ends_with_the_heartb
     assert!(!beat(Some(Encryption::default())).await?.must_encrypt);
     is_refused(&scene, "hall", false).await?;
     let open = hall.upstream.live(&encrypted).await?;
-    let exposure = Exposure { what: Exposed::PlainFile, place: "mirror.db".to_owned() };
+    let exposure = Exposure { what: Exposed::PlainFile, place: "mirror.db".to_owned(), cause: None };
     assert!(beat(Some(Encryption { exposed: vec![exposure] })).await?.must_encrypt);
     ends(open).await?;
     demand(&scene, false).await?;

@@ -162,6 +162,7 @@ async fn a_kiosk_that_starts_on_a_full_disk_says_so_and_goes_on_when_there_is_ro
     for command in ["status", "doctor"] {
         let (code, said) = hall.command(&[command]).await?;
         assert!(code == 5 && said.contains("the disk is full: free some space"), "{code}: {said}");
+        assert!(!said.contains("says why"), "what could not be measured has its cause: {said}");
     }
     hall.link.restore();
     // What was charted is sent all the same, and the office hears why no more comes.
@@ -255,8 +256,13 @@ async fn what_is_left_of_a_disk_is_kept_for_what_is_charted() -> Result<()> {
     // What the server has for it waits, and the page says why.
     let newcomer = &residents("NEW", 2, true)[1..];
     scene.facility.admit(newcomer).await?;
-    hall.says(&["Nothing new arrives here", "disk is nearly full", "MiB free", "You can keep charting"])
-        .await?;
+    hall.says(&[
+        "Nothing new arrives here",
+        "disk is nearly full",
+        "until 64 MiB are free",
+        "You can keep charting",
+    ])
+    .await?;
     for command in ["status", "doctor"] {
         let (code, said) = hall.command(&[command]).await?;
         assert!(code == 5 && said.contains("disk is nearly full"), "{code}: {said}");

@@ -23,7 +23,7 @@ async fn a_facility_charts_in_celsius_and_kilograms_what_the_server_has_in_fahre
     hall.sign_in(&scene.nora).await?;
     hall.page_says(
         &format!("/residents/{id}/chart/vitals"),
-        &["Usual: 94 to 105 °F. Critical: 95 or below, 103 or above"],
+        &["Plausible: 94 to 105 °F. Critical: 95 or below, 103 or above"],
     )
     .await?;
 
@@ -43,7 +43,7 @@ async fn a_facility_charts_in_celsius_and_kilograms_what_the_server_has_in_fahre
     assert_eq!(events.iter().filter(|event| event["details"]["units"] == "metric").count(), 1, "{events:?}");
     hall.page_says(
         &format!("/residents/{id}/chart/vitals"),
-        &["Usual: 34.5 to 40.5 °C. Critical: 35 or below"],
+        &["Plausible: 34.5 to 40.5 °C. Critical: 35 or below"],
     )
     .await?;
 

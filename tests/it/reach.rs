@@ -231,6 +231,31 @@ async fn a_certificate_that_is_not_trusted_is_said_as_such_and_silence_as_silenc
     new.stop().await.context("the new one")
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kiosk_that_cannot_use_what_it_knows_its_server_by_says_so_and_blames_no_cable() -> Result<()> {
+    let (folder, server, mut kiosk) = hall().await?;
+    let mut new = Kiosk::hang(&folder.path().join("new"), "new", &server, None, Badges::None, "").await?;
+    let other = folder.path().join("other.crt");
+    std::fs::write(&other, "no certificate")?;
+    let (ours, others) = (format!("\"{}\"", server.ca.display()), format!("\"{}\"", other.display()));
+    for kiosk in [&mut kiosk, &mut new] {
+        kiosk.stop().await?;
+        kiosk.reconfigure(&ours, &others)?;
+        kiosk.start().await?;
+        kiosk.says(&["cannot use the certificate that it knows its server by", "server.ca_file"]).await?;
+        let page = kiosk.get("/").await?.words();
+        ensure!(!page.contains("Internet down") && !page.contains("network cable"), "{page}");
+        link_is(kiosk, "NOT_TRUSTED").await?;
+    }
+    let (code, said) = kiosk.command(&["status"]).await?;
+    ensure!(code == 5 && said.contains("link_trouble     This device cannot use the certificate"), "{said}");
+
+    std::fs::copy(&server.ca, &other)?;
+    link_is(&kiosk, "ONLINE").await?;
+    new.pairing_code().await?;
+    new.stop().await.context("the new one")
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_and_a_wrong_command_are_told_apart() -> Result<()> {
     let folder = TempDir::new()?;

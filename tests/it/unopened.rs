@@ -325,3 +325,25 @@ async fn a_kiosk_whose_outbox_is_damaged_within_says_so_everywhere_and_sends_wha
     ensure!(std::fs::read(&outbox)? == damaged, "something was folded into it");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_outbox_that_is_moved_away_from_its_agent_every_command_says_to_put_it_back_and_no_more()
+-> Result<()> {
+    let scene = Scene::new(1).await?;
+    let hall = scene.kiosk("hall").await?;
+    let outbox = hall.folder.join("state/outbox.db");
+    let away = outbox.with_extension("away");
+    std::fs::rename(&outbox, &away)?;
+    let why = "put it back, and do not restart the agent before that";
+    hall.says(&["This device cannot save", why]).await?;
+    commands_say(&hall, why).await?;
+    let (code, said) = hall.command(&["queue", "list"]).await?;
+    ensure!(code == 1 && said.contains(why) && !said.contains("enroll"), "{code}: {said}");
+
+    std::fs::rename(&away, &outbox)?;
+    until("the queue to be read", PATIENCE, || async {
+        let (code, said) = hall.command(&["queue", "list"]).await?;
+        if code == 0 { Ok(()) } else { bail!("{said}") }
+    })
+    .await
+}

@@ -91,13 +91,15 @@ pub enum Hold {
     NotEncrypted,
 }
 
-/// Whose certificate keeps a device and its server apart.
+/// Which certificate keeps a device and its server apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Distrust {
     /// The server's, or that of what answers in its place: this device does not trust it.
     Theirs,
     /// This device's: the server, or what answers in its place, does not take it.
     Ours,
+    /// The one that this device knows its server by: it cannot be used, and so nothing is asked.
+    Blind,
 }
 
 /// What went wrong, by consequence.

@@ -16,11 +16,12 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::status::{ask, text};
 use super::{Outcome, say, say_error};
 use crate::audit;
 use crate::config::Config;
 use crate::identity::vault::lock_for_command;
-use crate::outbox::{Exported, Outbox, Progress};
+use crate::outbox::{Exported, Outbox, OutboxError, Progress};
 use crate::run::StateDir;
 
 #[derive(Debug, Subcommand)]
@@ -75,7 +76,7 @@ pub(super) fn queue(config: &Config, command: Queue) -> anyhow::Result<Outcome> 
     // Outlives the outbox: an agent that starts waits until that is closed.
     let is_read = matches!(command, Queue::List { .. });
     let alone = if is_read { None } else { lock_for_command(&config.state_dir) };
-    let outbox = opened.outbox(&grant, config)?;
+    let outbox = opened.outbox(&grant, config).map_err(|error| as_its_agent_says(config, error))?;
     // What a process that is gone wrote and could not sync would be lost, and with it what is written behind it. An
     // agent that runs has folded it.
     if alone.is_some() {
@@ -88,6 +89,14 @@ pub(super) fn queue(config: &Config, command: Queue) -> anyhow::Result<Outcome> 
             export(&opened, &grant, &outbox, which.numbers(&outbox)?, to.as_deref())
         }
     }
+}
+
+/// Why the outbox does not open. Of one that is gone its agent may still have it open: to stop that would lose it.
+fn as_its_agent_says(config: &Config, error: anyhow::Error) -> anyhow::Error {
+    let is_gone = matches!(error.downcast_ref(), Some(OutboxError::Gone { .. }));
+    let said = if is_gone { ask(config).ok() } else { None };
+    let why = said.as_ref().map(|status| text(status, "storage_trouble")).filter(|why| !why.is_empty());
+    why.map_or(error, |why| anyhow::anyhow!("{why}"))
 }
 
 fn enrolled(config: &Config) -> anyhow::Result<Option<(StateDir, Grant)>> {

@@ -20,13 +20,15 @@ pub(super) fn running_agent(config: &Config) -> Finding {
     let is_pending = text(&status, "state") == "PENDING";
     match (is_pending, ills.is_empty()) {
         (true, _) => {
-            let code = text(&status, "pairing_code");
-            let code = if code.is_empty() {
-                "no pairing code yet".to_owned()
-            } else {
-                format!("pairing code {code}")
+            let step = match (text(&status, "pairing_code"), text(&status, "approved_for")) {
+                ("", "") => "no pairing code yet".to_owned(),
+                ("", facility) => format!(
+                    "approved for {facility}: if it is there, read the two digits on its page to the administrator, \
+                     who confirms them"
+                ),
+                (code, _) => format!("pairing code {code}"),
             };
-            let words = format!("not enrolled yet, {code}. {ills}");
+            let words = format!("not enrolled yet, {step}. {ills}");
             finding("agent", Verdict::Mind, words.trim_end())
         }
         (false, false) => finding("agent", Verdict::Wrong, ills),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use carepost_protocol::wire::heartbeat::{Encryption, Exposed, Exposure};
 
 use super::Vault;
-use crate::sqlite::{self, FileKey};
+use crate::sqlite::{self, FileKey, OpenError};
 
 /// The mode's bits of everybody but the owner, and the sticky bit.
 const OTHERS: u32 = 0o077;
@@ -30,19 +30,26 @@ pub(crate) fn measure(vault: &Vault, state: &Path, root: &Path) -> Encryption {
 }
 
 fn exposure(what: Exposed, place: impl std::fmt::Display) -> Exposure {
-    Exposure { what, place: place.to_string() }
+    Exposure { what, place: place.to_string(), cause: None }
+}
+
+fn unmeasured(place: impl std::fmt::Display, cause: impl std::fmt::Display) -> Exposure {
+    Exposure { cause: Some(cause.to_string()), ..exposure(Exposed::Unmeasured, place) }
 }
 
 /// Each file opens with its key, and does not without. One that is not there yet, or empty, holds nothing.
 fn files(files: [(PathBuf, &FileKey); 2]) -> Vec<Exposure> {
     let there = files.into_iter().filter(|(path, _)| fs::metadata(path).is_ok_and(|file| file.len() > 0));
     let measured = there.filter_map(|(path, key)| {
-        let what = match (sqlite::opens(&path, Some(key)), sqlite::opens(&path, None)) {
+        let error = match (sqlite::opens(&path, Some(key)), sqlite::opens(&path, None)) {
             (Ok(true), Ok(false)) => return None,
-            (_, Ok(true)) => Exposed::PlainFile,
-            (Ok(false) | Err(_), _) | (_, Err(_)) => Exposed::Unmeasured,
+            (_, Ok(true)) => return Some(exposure(Exposed::PlainFile, path.display())),
+            (Err(error), _) | (_, Err(error)) => error,
+            (Ok(false), Ok(false)) => OpenError::NotReadable { path: path.clone() },
         };
-        Some(exposure(what, path.display()))
+        // Of which file it is said already.
+        let (place, error) = (path.display(), error.to_string());
+        Some(unmeasured(&place, error.trim_start_matches(&format!("{place}: "))))
     });
     measured.collect()
 }
@@ -62,7 +69,10 @@ fn directory(path: &Path) -> Vec<Exposure> {
         }
         Ok::<_, std::io::Error>(open)
     };
-    look().unwrap_or_else(|_| vec![exposure(Exposed::Unmeasured, path.display())])
+    look().unwrap_or_else(|error| {
+        let cause = format!("{error}; check the disk, and that it is the agent's user's");
+        vec![unmeasured(path.display(), cause)]
+    })
 }
 
 /// Whether only its owner may enter it, who owns what is in it as well.
@@ -86,7 +96,9 @@ fn swap(root: &Path) -> Vec<Exposure> {
         Ok(table) => table,
         // A kernel without swap, or a simulated machine; but not a /proc that is hidden from this process.
         Err(error) if error.kind() == ErrorKind::NotFound && !is_hidden(root) => String::new(),
-        Err(_) => return vec![exposure(Exposed::Unmeasured, "/proc/swaps")],
+        Err(error) => {
+            return vec![unmeasured("/proc/swaps", format!("{error}; let the agent's user read it"))];
+        }
     };
     let active = table.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().next());
     let plain = active.filter(|name| !is_protected(root, name));
@@ -163,9 +175,12 @@ mod tests {
             write(self.root.path(), path, content);
         }
 
+        fn measured(&self) -> Encryption {
+            measure(&self.vault, self.vault.directory(), self.root.path())
+        }
+
         fn exposed(&self) -> Vec<(Exposed, String)> {
-            let measured = measure(&self.vault, self.vault.directory(), self.root.path());
-            measured.exposed.into_iter().map(|it| (it.what, it.place)).collect()
+            self.measured().exposed.into_iter().map(|it| (it.what, it.place)).collect()
         }
     }
 
@@ -208,6 +223,11 @@ mod tests {
         assert_eq!(device.exposed(), [(Exposed::PlainFile, mirror.display().to_string())]);
         fs::copy(&outbox, &mirror).unwrap();
         assert_eq!(device.exposed(), [(Exposed::Unmeasured, mirror.display().to_string())]);
+        let words = device.measured().exposed[0].words();
+        assert!(
+            words.contains("counts as in the clear: not readable with this device's key: it is damaged"),
+            "{words}"
+        );
         fs::remove_file(&mirror).unwrap();
         assert_eq!(device.exposed(), [], "a mirror that is not there yet");
     }

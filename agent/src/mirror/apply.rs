@@ -59,7 +59,7 @@ impl Mirror {
             }
             let copies = copies::load(&transaction)?;
             if free_mib < leaves(page, &copies) {
-                return Err(MirrorError::NoRoom { free_mib });
+                return Err(MirrorError::NoRoom);
             }
             let at_head = write(&transaction, page, end, copies)?;
             transaction.commit()?;

@@ -96,13 +96,10 @@ pub enum MirrorError {
     Full,
     /// What is left of the disk is kept for the outbox.
     #[error(
-        "the disk is nearly full ({free_mib} MiB free): what is left is kept for what is charted here, and nothing \
-         new is copied; free some space"
+        "the disk is nearly full: what is left is kept for what is charted here, and nothing new is copied; free \
+         some space"
     )]
-    NoRoom {
-        /// How much is left.
-        free_mib: u64,
-    },
+    NoRoom,
     /// The file turned out damaged. It was set aside, and a fresh one is pulled.
     #[error("the copy of the facility's records was damaged: it is fetched again; try again in a minute")]
     Damaged,

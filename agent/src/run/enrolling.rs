@@ -227,7 +227,7 @@ fn trouble(error: UpstreamError, with_token: bool) -> EnrollTrouble {
     }
 }
 
-fn in_words(trouble: &EnrollTrouble) -> String {
+pub(super) fn in_words(trouble: &EnrollTrouble) -> String {
     match trouble {
         EnrollTrouble::Unreachable => {
             "The server is not reached. Check the network cable or Wi-Fi; this goes on by itself.".to_owned()

@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carepost_agent_core::backoff::Backoff;
+use carepost_agent_core::enrollment::EnrollTrouble;
+use carepost_agent_core::sync::Distrust;
 use carepost_protocol::wire::enroll::Grant;
 use tokio::sync::{Notify, oneshot};
 
-use super::enrolling::{Ended, Enroller};
+use super::enrolling::{Ended, Enroller, in_words};
 use super::state_dir::StateDir;
 use super::{outbox_only, revoked, sync};
 use crate::config::Config;
 use crate::device::{Device, State};
 use crate::upstream::Upstream;
 use crate::workspace::Workspace;
+use crate::workspace::view::{EnrollStep, Enrolling, Screen};
 
 /// The first wait after the line to the server broke.
 const RETRY: Duration = Duration::from_secs(2);
@@ -29,15 +32,19 @@ pub(super) async fn run(
     network: Arc<Notify>,
     anew: oneshot::Sender<()>,
 ) {
-    let mut backoff = Backoff::new(RETRY);
+    let (mut backoff, mut blind) = (Backoff::new(RETRY), None);
     loop {
-        let talked = async {
-            let upstream = state.upstream(&config, Some(state.boot))?;
-            until_revoked(&config, &state, &device, &upstream, &network).await
-        };
-        match talked.await {
-            Ok(()) => break,
-            Err(error) => tracing::error!(error = format!("{error:#}"), "the line to the server broke"),
+        match state.upstream(&config, Some(state.boot)) {
+            Ok(upstream) => {
+                blind = None;
+                match until_revoked(&config, &state, &device, &upstream, &network).await {
+                    Ok(()) => break,
+                    Err(error) => {
+                        tracing::error!(error = format!("{error:#}"), "the line to the server broke");
+                    }
+                }
+            }
+            Err(error) => say_blind(&device, format!("{error:#}"), &mut blind),
         }
         device.set_link(false, state.clock.now());
         tokio::time::sleep(backoff.next(state.clock.random_u64())).await;
@@ -45,6 +52,20 @@ pub(super) async fn run(
     revoked::until_anew(&state, &device).await;
     // Nobody listens where the agent is ending anyway.
     let _ = anew.send(());
+}
+
+/// Says that this device does not know its server; in the log once for each reason.
+fn say_blind(device: &Device, why: String, told: &mut Option<String>) {
+    if told.as_ref() == Some(&why) {
+        return;
+    }
+    tracing::error!(why, "the server is not asked");
+    device.set_distrust(Some(Distrust::Blind));
+    if let Screen::Enrolling(screen) = device.screen() {
+        let trouble = Some(in_words(&EnrollTrouble::NotTrusted(Distrust::Blind)));
+        device.enter(State::Enrolling(Enrolling { step: EnrollStep::Contacting { trouble }, ..screen }));
+    }
+    *told = Some(why);
 }
 
 async fn until_revoked(
@@ -94,6 +115,7 @@ async fn enroll(
     let mut enroller = Enroller::new(config, state, upstream);
     let show = |screen, is_reached| {
         device.set_link(is_reached, state.clock.now());
+        device.set_distrust(upstream.distrust());
         device.enter(State::Enrolling(screen));
     };
     Ok(match enroller.run(show).await? {

@@ -143,6 +143,9 @@ pub struct Exposure {
     /// Where: a path, a device.
     #[serde(rename = "where")]
     pub place: String,
+    /// Why it could not be measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 /// A way to what should be encrypted.
@@ -173,7 +176,7 @@ impl Exposure {
     /// What is wrong and what to do about it.
     #[must_use]
     pub fn words(&self) -> String {
-        let Self { what, place } = self;
+        let Self { what, place, cause } = self;
         match what {
             Exposed::PlainFile => format!(
                 "{place} opens without its key: stop the agent, keep the file for salvage, and enroll the device anew"
@@ -187,10 +190,8 @@ impl Exposure {
                  for what is above the state directory)"
             ),
             Exposed::Unmeasured => {
-                format!(
-                    "{place} could not be measured, which counts as in the clear: `carepost-agent doctor` there, and \
-                     the agent's log, say why"
-                )
+                let cause = cause.as_deref().unwrap_or("`carepost-agent doctor` there says why");
+                format!("{place} could not be measured, which counts as in the clear: {cause}")
             }
         }
     }

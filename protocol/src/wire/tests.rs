@@ -133,7 +133,7 @@ fn snapshot_heartbeat() {
         mac_addresses: vec!["02:00:5e:10:00:01".into()],
         encrypted: false,
         encryption: Some(Encryption {
-            exposed: vec![Exposure { what: Exposed::PlainSwap, place: "/dev/sda3".into() }],
+            exposed: vec![Exposure { what: Exposed::PlainSwap, place: "/dev/sda3".into(), cause: None }],
         }),
         reader: ReaderState::ServiceDown,
         incarnation: id!(IncarnationId, 2),
@@ -265,11 +265,14 @@ fn what_is_wrong_with_a_device_comes_with_what_to_do() {
         (Exposed::PlainFile, "enroll the device anew"),
         (Exposed::PlainSwap, "switch it off"),
         (Exposed::OpenDirectory, "chmod 0700"),
-        (Exposed::Unmeasured, "say why"),
+        (Exposed::Unmeasured, "doctor` there says why"),
     ] {
-        let words = Exposure { what, place: "/dev/example".into() }.words();
+        let words = Exposure { what, place: "/dev/example".into(), cause: None }.words();
         assert!(words.starts_with("/dev/example") && words.contains(to_do), "{words}");
     }
+    let cause = Some("the disk is full: free some space".into());
+    let words = Exposure { what: Exposed::Unmeasured, place: "mirror.db".into(), cause }.words();
+    assert!(words.ends_with("counts as in the clear: the disk is full: free some space"), "{words}");
     for (reason, to_do) in [
         (StepReason::TooLarge, "shorten"),
         (StepReason::NotUnderstood, "update"),

@@ -219,7 +219,7 @@ impl Field {
         self.fault(error.with_example(self.said_in(units).example().as_deref()))
     }
 
-    /// The plainest number in the middle of what is usual, or else of what can be; none where it is not known.
+    /// The plainest number in the middle of what is plausible, or else of what can be; none where it is not known.
     fn example(&self) -> Option<String> {
         let (least, most) = (self.min.or(self.hard_min)?, self.max.or(self.hard_max)?);
         let middle = f64::midpoint(least, most);
@@ -252,20 +252,21 @@ impl Field {
         let unit = said.spoken_unit();
         let (label, meant) = (&self.label, self.other_unit(number, units));
         let number = units.map_or(number, |units| self.number_shown(number, units));
-        let (how, bound, usual) =
+        let (how, bound, side) =
             if is_low { ("low", said.min, "or more") } else { ("high", said.max, "or less") };
         let bound = bound.unwrap_or_default();
-        Some(self.fault(format!("{label} {number}{unit} is {how}: {bound} {usual} is usual{meant}")))
+        Some(self.fault(format!("{label} {number}{unit} is {how}: {bound} {side} is plausible{meant}")))
     }
 
-    /// What to type where a number that cannot be, or is unlikely, is a usual one in the other unit.
+    /// What to type where a number that cannot be, or is unlikely, is a plausible one in the other unit.
     fn other_unit(&self, stored: f64, units: Option<Units>) -> String {
         let Some((unit, units)) = self.measure().zip(units) else { return String::new() };
         let asked = self.said_in(Some(units)).measure().unwrap_or(unit);
         let (typed, other) = (self.number_shown(stored, units), asked.counterpart());
         let meant = if other == unit { typed } else { unit.stored(typed) };
-        let is_usual = self.min.is_some_and(|min| meant >= min) && self.max.is_some_and(|max| meant <= max);
-        let typed = Number::from_f64(typed).filter(|_| is_usual).map(|typed| written(&typed));
+        let is_plausible =
+            self.min.is_some_and(|min| meant >= min) && self.max.is_some_and(|max| meant <= max);
+        let typed = Number::from_f64(typed).filter(|_| is_plausible).map(|typed| written(&typed));
         typed.map_or_else(String::new, |typed| format!("; type {typed} {} if that is meant", other.sign()))
     }
 

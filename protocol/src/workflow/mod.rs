@@ -3,8 +3,8 @@
 
 mod answers;
 mod measure;
+mod plausible;
 mod times;
-mod usual;
 
 use std::collections::BTreeSet;
 

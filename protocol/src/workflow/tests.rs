@@ -142,7 +142,7 @@ fn a_facility_that_charts_in_other_units_is_asked_and_answered_in_them() {
     let answers = read("41.2").unwrap();
     assert_eq!(answers.values.get("temperature"), Some(&json!(106.16)));
     let doubts: Vec<_> = answers.doubts.iter().map(|doubt| doubt.detail.as_str()).collect();
-    assert_eq!(doubts, ["TEMPERATURE 41.2 °C is high: 40.5 or less is usual"]);
+    assert_eq!(doubts, ["TEMPERATURE 41.2 °C is high: 40.5 or less is plausible"]);
     assert!(read("37.2").unwrap().doubts.is_empty());
     assert_eq!(read("98.6 °F").unwrap().values.get("temperature"), Some(&json!(98.6)));
     let refused = read("98.6").unwrap_err();
@@ -157,7 +157,7 @@ fn a_facility_that_charts_in_other_units_is_asked_and_answered_in_them() {
     let sent = json!({"temperature": 106.16});
     assert_eq!(
         workflow.read(sent.as_object().unwrap(), None).unwrap().doubts[0].detail,
-        "TEMPERATURE 106.16 °F is high: 105 or less is usual"
+        "TEMPERATURE 106.16 °F is high: 105 or less is plausible"
     );
 }
 
@@ -318,15 +318,15 @@ fn a_field_that_expects_the_future_asks_about_the_past() {
 #[test]
 fn what_is_unlikely_is_asked_about_and_not_refused() {
     assert_eq!(doubts(&[("pulse", "25")]), "");
-    assert_eq!(doubts(&[("pulse", "24")]), "pulse: PULSE 24 bpm is low: 25 or more is usual");
-    assert_eq!(doubts(&[("pulse", "221")]), "pulse: PULSE 221 bpm is high: 220 or less is usual");
+    assert_eq!(doubts(&[("pulse", "24")]), "pulse: PULSE 24 bpm is low: 25 or more is plausible");
+    assert_eq!(doubts(&[("pulse", "221")]), "pulse: PULSE 221 bpm is high: 220 or less is plausible");
     assert_eq!(
         doubts(&[("pulse", "71"), ("systolic", "77"), ("diastolic", "128")]),
         "systolic: SYSTOLIC is not above DIASTOLIC: are they swapped?"
     );
     assert_eq!(doubts(&[("pulse", "71"), ("systolic", "128"), ("diastolic", "77")]), "");
     // What cannot be is told from what may be, to the last number that may.
-    assert_eq!(doubts(&[("pulse", "0")]), "pulse: PULSE 0 bpm is low: 25 or more is usual");
+    assert_eq!(doubts(&[("pulse", "0")]), "pulse: PULSE 0 bpm is low: 25 or more is plausible");
     let pulse = Field { critical_min: Some(40.0), ..vitals().fields.remove(0) };
     let critical: Vec<_> =
         [40, 41, 129, 130].into_iter().filter(|it| pulse.is_critical(&json!(it))).collect();

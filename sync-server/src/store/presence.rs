@@ -112,6 +112,7 @@ impl Presence {
             encryption.exposed.truncate(MAX_NAMES);
             for exposure in &mut encryption.exposed {
                 exposure.place = line(&exposure.place, MAX_PLACE);
+                exposure.cause = exposure.cause.take().map(|cause| line(&cause, MAX_WORDS));
             }
         }
         beat.mirror.stepped_over.retain(|over| is_line(&over.collection, MAX_NAME));

@@ -19,12 +19,17 @@ use carepost_protocol::wire::heartbeat::{Encryption, Exposure, ReaderState, Step
 #[derive(Serialize)]
 pub(crate) struct Status {
     state: DeviceState,
-    /// None where the device's key is refused: then no link is any good.
+    /// None where the device's key is refused, and then no link is any good, or where its files do not open, and it is
+    /// not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<&'static str>,
     /// What an administrator types to let the device in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pairing_code: Option<UserCode>,
+    /// For which facility it was approved, until that is confirmed. The digits are for whoever sees the page: any
+    /// program that had both could have the device confirmed elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approved_for: Option<String>,
     /// Why the server refused the token that the device was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_refused: Option<String>,
@@ -88,22 +93,26 @@ pub(crate) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, Fau
     let (screen, line, clock_quality) =
         kiosk.ask(|device| (device.screen(), device.status(), device.clock_quality())).await?;
     let is_read = !matches!(screen, Screen::Unopened);
-    let (state, pairing_code, token_refused) = match screen {
-        Screen::Enrolling(Enrolling { step: EnrollStep::Code { code, .. }, token_refused, .. }) => {
-            (DeviceState::Pending, Some(code), token_refused)
+    let (state, step, token_refused) = match screen {
+        Screen::Enrolling(Enrolling { step, token_refused, .. }) => {
+            (DeviceState::Pending, Some(step), token_refused)
         }
-        Screen::Enrolling(Enrolling { token_refused, .. }) => (DeviceState::Pending, None, token_refused),
         Screen::Revoked => (DeviceState::Revoked, None, None),
         Screen::Unopened | Screen::Locked(_) | Screen::PinPad(_) | Screen::Open(_) => {
             (DeviceState::Active, None, None)
         }
     };
+    let (pairing_code, approved_for) = match step {
+        Some(EnrollStep::Code { code, .. }) => (Some(code), None),
+        Some(EnrollStep::Confirm { facility_name, .. }) => (None, Some(facility_name)),
+        Some(EnrollStep::Contacting { .. }) | None => (None, None),
+    };
     let (link, offline_since) = match line.link {
-        _ if state == DeviceState::Revoked => (None, None),
+        _ if state == DeviceState::Revoked || !is_read => (None, None),
         Link::Online => (Some("ONLINE"), None),
         Link::Offline { since } => {
             let link = match line.sync.distrust {
-                Some(Distrust::Theirs) => "NOT_TRUSTED",
+                Some(Distrust::Theirs | Distrust::Blind) => "NOT_TRUSTED",
                 Some(Distrust::Ours) => "NOT_ACCEPTED",
                 None => "OFFLINE",
             };
@@ -115,6 +124,7 @@ pub(crate) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, Fau
         state,
         link,
         pairing_code,
+        approved_for,
         token_refused,
         offline_since,
         link_trouble: line

@@ -193,9 +193,9 @@ fn choices<'a>(
         .collect()
 }
 
-/// What is usual, critical or suggested, and how a day is typed: an answer is only what somebody gives.
+/// What is plausible, critical or suggested, and how a day is typed: an answer is only what somebody gives.
 fn hint(field: &Field) -> String {
-    let usual = field.usual().map(|usual| format!("Usual: {usual}"));
+    let plausible = field.plausible().map(|plausible| format!("Plausible: {plausible}"));
     let critical = field.critical().map(|critical| format!("Critical: {critical}"));
     let suggested = field.default.as_deref().map(|default| format!("Suggested: {default}"));
     let typed = match field.field_type {
@@ -209,7 +209,7 @@ fn hint(field: &Field) -> String {
         | FieldType::Datetime
         | FieldType::Select => None,
     };
-    usual.into_iter().chain(critical).chain(suggested).chain(typed).collect::<Vec<_>>().join(". ")
+    plausible.into_iter().chain(critical).chain(suggested).chain(typed).collect::<Vec<_>>().join(". ")
 }
 
 fn is_long(field: &Field, answer: &str) -> bool {

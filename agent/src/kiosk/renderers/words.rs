@@ -285,12 +285,15 @@ fn link(line: &StatusLine) -> Sentence {
     }
 }
 
-/// Whose certificate is not taken; no cable helps against that.
+/// Which certificate is not taken; no cable helps against that.
 #[must_use]
 pub const fn not_trusted(whose: Distrust) -> &'static str {
     match whose {
         Distrust::Theirs => "The server's certificate is not trusted here",
         Distrust::Ours => "The server does not accept this device's certificate",
+        Distrust::Blind => {
+            "This device cannot use the certificate that it knows its server by (server.ca_file)"
+        }
     }
 }
 

@@ -85,7 +85,23 @@ async fn the_start_page_is_whatever_the_device_shows() {
     assert!(shown.contains(r#"data-call="Call +1 555 0100""#), "for when nothing answers: {shown}");
     let status = open(&pages, "/status.json").await.body;
     assert!(status.contains(r#""storage_trouble":"outbox.db: damaged""#), "{status}");
-    assert!(!status.contains("waiting") && !status.contains("wedged"), "that is not known: {status}");
+    for unknown in ["waiting", "wedged", "link", "offline_since"] {
+        assert!(!status.contains(unknown), "that is not known: {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_is_approved_says_for_which_facility_and_the_digits_on_its_page_alone() {
+    let State::Enrolling(shown) = enrolling() else { panic!("it is not enrolled") };
+    let step = EnrollStep::Confirm { facility_name: "Riverside".to_owned(), number: "47".to_owned() };
+    let pages = router(device(State::Enrolling(Enrolling { step, ..shown })), config());
+    assert!(open(&pages, "/").await.body.contains(">47<"));
+    let status = open(&pages, "/status.json").await.body;
+    assert!(
+        status.contains(r#""state":"PENDING""#) && status.contains(r#""approved_for":"Riverside""#),
+        "{status}"
+    );
+    assert!(!status.contains(r#""47""#), "{status}");
 }
 
 #[tokio::test]

@@ -146,8 +146,8 @@ impl Sync {
                 self.status.copy_refused(why);
                 self.engine(event);
             }
-            Report::NoRoom { free_mib } => {
-                self.status.copy_has_no_room(free_mib);
+            Report::NoRoom => {
+                self.status.copy_has_no_room();
                 self.engine(SyncEvent::PageFailed);
             }
             Report::Pushed { acknowledged, sent_at } => self.pushed(&acknowledged, sent_at),

@@ -23,7 +23,7 @@ pub(in crate::run) enum Report {
     /// The stream was not opened, or has ended, because the server does not send the copy: why.
     CopyRefused { event: SyncEvent, why: String },
     /// A page was not applied: what is left of the disk is kept for what is charted.
-    NoRoom { free_mib: u64 },
+    NoRoom,
     /// The server lives.
     KeepAlive { stream: StreamId, server_time: Timestamp },
     /// How many entries need a person, after some of them were settled.

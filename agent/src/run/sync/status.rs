@@ -106,8 +106,8 @@ impl Status {
         self.view.copy.take_if(|trouble| matches!(trouble, CopyTrouble::Refused(_)));
     }
 
-    pub(super) fn copy_has_no_room(&mut self, free_mib: u64) {
-        self.view.copy = Some(CopyTrouble::NoRoom { free_mib });
+    pub(super) fn copy_has_no_room(&mut self) {
+        self.view.copy = Some(CopyTrouble::NoRoom);
     }
 
     /// Tells the kiosk how the sync is, and the server soon when that is news.
@@ -123,7 +123,7 @@ impl Status {
         // In whole minutes: the page is not drawn again for each second.
         self.view.still = still.map(|still| Duration::from_secs(still.as_secs() / 60 * 60));
         let has_room = || self.shared.workspace.mirror().free_mib() >= RESERVE_MIB;
-        self.view.copy.take_if(|trouble| matches!(trouble, CopyTrouble::NoRoom { .. }) && has_room());
+        self.view.copy.take_if(|trouble| matches!(trouble, CopyTrouble::NoRoom) && has_room());
         self.shared.device.set_sync(self.view.clone());
         let ill = (self.view.held, self.view.still.is_some(), self.view.copy.is_some());
         if std::mem::replace(&mut self.ill, ill) != ill {

@@ -69,7 +69,7 @@ impl Stream {
                     let _ = applied.send(());
                     Report::Applied { cursor, end }
                 }
-                Ok(Err(MirrorError::NoRoom { free_mib })) => Report::NoRoom { free_mib },
+                Ok(Err(MirrorError::NoRoom)) => Report::NoRoom,
                 Ok(Err(MirrorError::OtherEpoch { .. })) => {
                     forget_cursor(&shared).await;
                     failed()

@@ -78,7 +78,7 @@ impl StatusLine {
 pub struct SyncView {
     /// Lanes whose first waiting entry the server does not take: each needs a person.
     pub stuck: u64,
-    /// Whose certificate keeps this device and what answers apart.
+    /// Which certificate keeps this device and its server apart.
     pub distrust: Option<Distrust>,
     /// Why the copy does not go on, though the server answers.
     pub copy: Option<CopyTrouble>,
@@ -107,10 +107,7 @@ impl SyncView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyTrouble {
     /// What is left of the disk is kept for what is charted here.
-    NoRoom {
-        /// How much is left.
-        free_mib: u64,
-    },
+    NoRoom,
     /// The server does not send it; its words say why.
     Refused(String),
 }
@@ -120,9 +117,9 @@ impl CopyTrouble {
     #[must_use]
     pub fn words(&self) -> String {
         match self {
-            Self::NoRoom { free_mib } => format!(
-                "the disk is nearly full ({free_mib} MiB free), and what is left is kept for what is charted here: \
-                 nothing new is copied until there are {RESERVE_MIB} MiB. Free some space"
+            Self::NoRoom => format!(
+                "the disk is nearly full, and what is left is kept for what is charted here: nothing new is copied \
+                 until {RESERVE_MIB} MiB are free. Free some space"
             ),
             Self::Refused(why) => format!("the server does not send the copy: {}", why.trim_end_matches('.')),
         }

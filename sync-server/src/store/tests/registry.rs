@@ -373,8 +373,8 @@ fn beat(world: &World, kiosk: &Kiosk) -> Heartbeat {
     Heartbeat::new("0.2.0", stamp, ReaderState::Missing, kiosk.incarnation)
 }
 
-fn exposure(place: &str) -> Exposure {
-    Exposure { what: Exposed::PlainSwap, place: place.to_owned() }
+fn exposure(place: &str, cause: &str) -> Exposure {
+    Exposure { what: Exposed::Unmeasured, place: place.to_owned(), cause: Some(cause.to_owned()) }
 }
 
 #[tokio::test]
@@ -384,7 +384,7 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
     // It names a long path twice, and what not to do comes last.
     let words = format!("{0}: missing (look at {0}-wal as well: delete nothing there)", "/srv".repeat(50));
     let beat = Heartbeat {
-        encryption: Some(Encryption { exposed: vec![exposure("/dev/sd\u{7}a3"); 40] }),
+        encryption: Some(Encryption { exposed: vec![exposure("/dev/sd\u{7}a3", "disk\u{7} full"); 40] }),
         cannot_save: Some(words.clone()),
         queue: QueueState { care: 3, audit: 4, rejected: 1, oldest_age: Some(240), unknown: false },
         mirror: MirrorState {
@@ -401,7 +401,7 @@ async fn heartbeats_are_read_at_once_and_survive_a_restart() {
     let fresh = registry.device(device).await.unwrap();
     assert_eq!((fresh.last_seen, fresh.sync.last_sync), (Some(world.now()), None));
     let exposed = fresh.encryption.clone().unwrap().exposed;
-    assert_eq!((exposed.len(), &exposed[0]), (32, &exposure("/dev/sda3")));
+    assert_eq!((exposed.len(), &exposed[0]), (32, &exposure("/dev/sda3", "disk full")));
     assert_eq!((fresh.encrypted, fresh.sync.not_encrypted), (Some(false), false), "nobody demands it");
     assert_eq!((fresh.waiting, fresh.sync.rejected, fresh.clock_skew_ms), (7, 1, Some(1_500)));
     assert_eq!(fresh.sync.oldest_waiting, Some(world.now().plus_millis(-240_000)));

@@ -27,7 +27,7 @@ fn every_state_has_its_sentence() {
     let minutes = |n: u64| Some(Duration::from_secs(n * 60));
     let sync = SyncView::default();
     let sending = SyncView { sending: Sending::of(12_000, 38_000), ..sync.clone() };
-    let cases: [(StatusLine, &[&str]); 26] = [
+    let cases: [(StatusLine, &[&str]); 27] = [
         (calm(), &["Connected. Everything is sent."]),
         (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
         (
@@ -67,6 +67,16 @@ fn every_state_has_its_sentence() {
             ],
         ),
         (
+            StatusLine {
+                link: offline,
+                sync: SyncView { distrust: Some(Distrust::Blind), ..sync.clone() },
+                ..calm()
+            },
+            &[
+                "This device cannot use the certificate that it knows its server by (server.ca_file) since 2026-05-01 14:10 UTC. Call your facility's IT. You can keep charting. Nothing is waiting.",
+            ],
+        ),
+        (
             StatusLine { rejected: 1, ..calm() },
             &["1 entry needs attention. Tell your charge nurse.", "Connected. Everything is sent."],
         ),
@@ -96,7 +106,7 @@ fn every_state_has_its_sentence() {
                 link: offline,
                 waiting: 2,
                 rejected: 1,
-                sync: SyncView { copy: Some(CopyTrouble::NoRoom { free_mib: 12 }), ..sync.clone() },
+                sync: SyncView { copy: Some(CopyTrouble::NoRoom), ..sync.clone() },
                 ..calm()
             },
             &[
@@ -148,7 +158,11 @@ fn every_state_has_its_sentence() {
             StatusLine {
                 sync: SyncView { held: Some(Hold::NotEncrypted), ..sync.clone() },
                 encryption: Some(Encryption {
-                    exposed: vec![Exposure { what: Exposed::PlainSwap, place: "/dev/sda3".to_owned() }],
+                    exposed: vec![Exposure {
+                        what: Exposed::PlainSwap,
+                        place: "/dev/sda3".to_owned(),
+                        cause: None,
+                    }],
                 }),
                 ..calm()
             },
@@ -166,15 +180,11 @@ fn every_state_has_its_sentence() {
         ),
         (
             StatusLine {
-                sync: SyncView {
-                    copy: Some(CopyTrouble::NoRoom { free_mib: 12 }),
-                    still: minutes(12),
-                    ..sync.clone()
-                },
+                sync: SyncView { copy: Some(CopyTrouble::NoRoom), still: minutes(12), ..sync.clone() },
                 ..calm()
             },
             &[
-                "Nothing new arrives here: the disk is nearly full (12 MiB free), and what is left is kept for what is charted here: nothing new is copied until there are 64 MiB. Free some space. You can keep charting. Call IT.",
+                "Nothing new arrives here: the disk is nearly full, and what is left is kept for what is charted here: nothing new is copied until 64 MiB are free. Free some space. You can keep charting. Call IT.",
                 "Connected, but nothing has been sent or received for 12 min. What you chart is kept here. Call IT.",
                 "Connected. Everything is sent.",
             ],

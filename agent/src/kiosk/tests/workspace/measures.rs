@@ -56,7 +56,7 @@ async fn what_is_charted_in_celsius_is_stored_in_fahrenheit_and_comes_back_as_it
     device.sign_in(ANNA);
     let sheet = device.form(4).await;
     for shown in
-        ["Usual: 29.5 to 43.3 °C", "<span class=\"unit\">°C</span>", "<span class=\"unit\">bpm</span>"]
+        ["Plausible: 29.5 to 43.3 °C", "<span class=\"unit\">°C</span>", "<span class=\"unit\">bpm</span>"]
     {
         assert!(sheet.html.contains(shown), "no {shown}: {}", sheet.html);
     }
@@ -65,7 +65,7 @@ async fn what_is_charted_in_celsius_is_stored_in_fahrenheit_and_comes_back_as_it
     // What is unlikely is asked about in the facility's unit.
     let asked = device.saves(&sheet, "temperature=43.4").await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(asked.body.contains("43.4 °C is high: 43.3 or less is usual"), "{}", asked.body);
+    assert!(asked.body.contains("43.4 °C is high: 43.3 or less is plausible"), "{}", asked.body);
     let again = Sheet::of(&sheet.path, asked.body);
     let saved = device.saves(&again, "temperature=37.2").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
@@ -150,7 +150,11 @@ async fn a_sign_says_which_unit_it_is_and_nothing_that_was_charted_is_rounded() 
     device.sign_in(ANNA);
     // In a Fahrenheit facility.
     let sheet = device.form(4).await;
-    assert!(sheet.html.contains("Usual: 85 to 110 °F") && !sheet.html.contains("_units"), "{}", sheet.html);
+    assert!(
+        sheet.html.contains("Plausible: 85 to 110 °F") && !sheet.html.contains("_units"),
+        "{}",
+        sheet.html
+    );
     let saved = device.saves(&sheet, "temperature=37.2+%C2%B0C").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;

@@ -1,11 +1,12 @@
-//! What a form says of its numbers before anybody types: which are usual, and which are critical.
+//! What a form says of its numbers before anybody types: which are plausible, and which are critical.
 
 use super::Field;
 
 impl Field {
-    /// What is usual in words, such as "70 to 220 mmHg": the plausible numbers. None where none is plausible by itself.
+    /// What is plausible in words, such as "70 to 220 mmHg": of any other whoever charts it is asked. It may be critical
+    /// all the same. None where all are.
     #[must_use]
-    pub fn usual(&self) -> Option<String> {
+    pub fn plausible(&self) -> Option<String> {
         let unit = self.spoken_unit();
         match (self.min, self.max) {
             (Some(least), Some(greatest)) => Some(format!("{least} to {greatest}{unit}")),
@@ -32,7 +33,7 @@ mod tests {
     use crate::workflow::FieldType;
 
     #[test]
-    fn what_is_usual_and_what_is_critical_is_said_as_the_schema_has_it() {
+    fn what_is_plausible_and_what_is_critical_is_said_as_the_schema_has_it() {
         let field = |plausible: [Option<f64>; 2], critical: [Option<f64>; 2]| {
             let ([min, max], [critical_min, critical_max]) = (plausible, critical);
             let unit = Some("°F".to_owned());
@@ -45,7 +46,7 @@ mod tests {
                 ..Field::new("temperature", "Temperature", FieldType::Number)
             }
         };
-        for (plausible, critical, usual, is_critical) in [
+        for (bounds, critical, plausible, is_critical) in [
             (
                 [Some(94.0), Some(105.0)],
                 [Some(95.0), Some(103.0)],
@@ -56,11 +57,11 @@ mod tests {
             ([None, Some(105.0)], [Some(95.0), None], Some("105 °F or less"), Some("95 or below")),
             ([None, None], [None, None], None, None),
         ] {
-            let field = field(plausible, critical);
-            assert_eq!((field.usual().as_deref(), field.critical().as_deref()), (usual, is_critical));
+            let field = field(bounds, critical);
+            assert_eq!((field.plausible().as_deref(), field.critical().as_deref()), (plausible, is_critical));
         }
         let asked = field([Some(94.0), Some(105.0)], [Some(95.0), Some(103.0)]).charted_in(Units::Metric);
-        assert_eq!(asked.usual().as_deref(), Some("34.5 to 40.5 °C"));
+        assert_eq!(asked.plausible().as_deref(), Some("34.5 to 40.5 °C"));
         assert_eq!(asked.critical().as_deref(), Some("35 or below, 39.5 or above"));
     }
 }
