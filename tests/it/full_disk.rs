@@ -181,6 +181,58 @@ async fn a_kiosk_that_starts_on_a_full_disk_says_so_and_goes_on_when_there_is_ro
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_typed_on_a_full_disk_is_there_again_and_is_kept_once_there_is_room() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let (name, _) = scene.resident()?;
+    let Some(disk) = Disk::mount(&scene.folder_of("hall").join("state"), 128)? else {
+        return again_where_it_may_mount(
+            "full_disk::what_is_typed_on_a_full_disk_is_there_again_and_is_kept_once_there_is_room",
+        );
+    };
+    let mut hall = scene.kiosk("hall").await?;
+    hall.sign_in(&scene.nora).await?;
+    let path = format!("{}/chart/vitals", hall.path_of(name).await?);
+    let form = hall.get(&path).await?;
+    let (screen, version) = (form.hidden("_screen")?, form.hidden("_version")?);
+    let ballast = disk.fill(0)?;
+    // What lies beside the outbox already takes some of it.
+    let long = "The night was quiet. ".repeat(5_000);
+    let mut typed = 0;
+    let refused = loop {
+        typed += 1;
+        let note = format!("Draft {typed}. {long}");
+        let fields = [("_screen", screen.as_str()), ("_version", version.as_str()), ("note", note.as_str())];
+        let answer = hall.post(&format!("{path}/draft"), &fields).await?;
+        if answer.status != 204 {
+            break answer;
+        }
+        ensure!(typed < 200, "a full disk holds no end of drafts");
+    };
+    let words = refused.words();
+    ensure!(refused.status == 507 && words.contains("cannot save: this device's disk is full"), "{words}");
+    let last = format!("Draft {typed}. ");
+    hall.post("/lock", &[]).await?;
+    hall.tap_until(&scene.nora.uid, &["Not on this device's disk"]).await?;
+    let form = hall.get(&path).await?;
+    ensure!(form.html.contains(&last), "{}", form.html);
+
+    std::fs::remove_file(&ballast)?;
+    until("the disk to take it", PATIENCE, || async {
+        let form = hall.get(&path).await?;
+        ensure!(form.html.contains(&last), "{}", form.words());
+        ensure!(!form.html.contains("Not on this device's disk"), "{}", form.words());
+        Ok(())
+    })
+    .await?;
+    hall.pull_the_plug().await?;
+    hall.start().await?;
+    hall.sign_in(&scene.nora).await?;
+    let form = hall.get(&path).await?;
+    ensure!(form.html.contains(&last), "{}", form.html);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_export_to_a_full_disk_leaves_no_file_and_is_told_as_failed() -> Result<()> {
     let scene = Scene::new(1).await?;
     let (name, _) = scene.resident()?;

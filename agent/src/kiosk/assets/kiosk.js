@@ -161,7 +161,10 @@
     }
     const left = document.querySelector("[data-left]");
     if (left && !left.dataset.until) left.dataset.until = performance.now() + left.dataset.left * 1_000;
-    if (left) left.textContent = Math.max(0, Math.ceil((left.dataset.until - performance.now()) / 1_000));
+    if (left) {
+      const seconds = Math.max(0, Math.ceil((left.dataset.until - performance.now()) / 1_000));
+      left.textContent = `${seconds} second${seconds === 1 ? "" : "s"}`;
+    }
   };
   tell();
   setInterval(() => {
@@ -216,8 +219,12 @@
         const some = reply.status !== 205;
         kept.textContent = reply.ok && some ? "Unfinished answers are kept on this device." : await reply.text();
         if (reply.ok) byId("discard").hidden = !some;
+        form.toggleAttribute("data-unkept", !reply.ok);
       })
-      .catch(() => (kept.textContent = "Unfinished answers are not kept right now."))
+      .catch(() => {
+        kept.textContent = "Unfinished answers are not kept right now.";
+        form.toggleAttribute("data-unkept", true);
+      })
       .finally(() => (keeping = null));
   };
   form?.addEventListener("input", () => {

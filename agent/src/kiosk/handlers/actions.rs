@@ -14,7 +14,9 @@ use super::super::renderers::residents::Saved;
 use super::super::renderers::reviews;
 use super::super::renderers::shell::{self as page, Fault};
 use super::pages::{self, SavedQuery};
-use super::{Answers, SCREEN, Sent, TOKEN, open_shell, refused, return_form, take, to_resident, to_start};
+use super::{
+    Answers, SCREEN, Sent, TOKEN, not_kept, open_shell, refused, return_form, take, to_resident, to_start,
+};
 use crate::device::Device;
 use crate::workspace::view::{Form, Kept, NotSaved, Refused, Screen, SessionKey};
 
@@ -55,7 +57,7 @@ pub(crate) async fn keep_draft(State(kiosk): State<Kiosk>, sent: Sent) -> Result
         Err(Refused::Locked) if matches!(screen, Screen::Open(_)) => {
             (StatusCode::CONFLICT, "Not kept: somebody else is signed in.").into_response()
         }
-        Err(refused) => (page::status_of(&refused), format!("Not kept: {refused}.")).into_response(),
+        Err(refused) => (page::status_of(&refused), not_kept(&refused)).into_response(),
     })
 }
 

@@ -141,9 +141,14 @@ async fn to_draft(kiosk: &Kiosk, sent: Sent) -> Result<Response, Fault> {
         Ok(_) => to_start(),
         Err(why) => {
             tracing::warn!(%why, "answers of a session that has left the screen are not kept");
-            page::refusal(page::status_of(&why), &format!("What you typed is not kept: {why}."))
+            page::refusal(page::status_of(&why), &not_kept(&why))
         }
     })
+}
+
+/// Why what was typed is not kept as a draft. What is held in memory says so itself.
+pub(super) fn not_kept(why: &Refused) -> String {
+    if let Refused::Held(_) = why { page::sentence(why) } else { format!("Not kept: {why}.") }
 }
 
 /// A refusal as a page; a locked screen goes back to the start.
@@ -165,6 +170,7 @@ pub(super) fn refused(why: &Refused) -> Response {
         | Refused::Struck
         | Refused::NoSuchReview
         | Refused::TooLong
+        | Refused::Held(_)
         | Refused::Storage(_) => page::refusal(page::status_of(why), &page::sentence(why)),
     }
 }

@@ -248,6 +248,11 @@ impl FormView {
         self.alike.iter().any(|known| !known.own.is_empty())
     }
 
+    /// Whether what it shows was typed and may be gone with the page, or with the process.
+    pub(crate) fn is_unkept(&self) -> bool {
+        self.page.is_held || self.uncertain.is_some() || (self.not_kept.is_some() && !self.is_kept)
+    }
+
     pub(crate) fn faulty(&self) -> usize {
         self.fields.iter().filter(|field| field.fault.is_some()).count() + self.loose.len()
     }

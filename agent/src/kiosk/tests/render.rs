@@ -291,7 +291,13 @@ async fn a_screen_about_to_lock_counts_down() {
     let Screen::Open(open) = open_screen("Mary Underwood") else { unreachable!() };
     let soon = Screen::Open(Open { locks_in: Some(Duration::from_secs(18)), ..open });
     let html = read(page::bare(Shell::new(1, &soon, &calm()))).await;
-    assert!(html.contains(r#"data-left="18""#) && html.contains("What you typed is kept"), "{html}");
+    for words in [r#"data-left="18">18 seconds<"#, "What you typed is kept", "is not on this device's disk"] {
+        assert!(html.contains(words), "{words} is missing in {html}");
+    }
+    let Screen::Open(open) = open_screen("Mary Underwood") else { unreachable!() };
+    let now = Screen::Open(Open { locks_in: Some(Duration::from_secs(1)), ..open });
+    let html = read(page::bare(Shell::new(1, &now, &calm()))).await;
+    assert!(html.contains(">1 second<"), "{html}");
     assert!(!read(page::bare(shell(&calm()))).await.contains("data-left"));
 }
 

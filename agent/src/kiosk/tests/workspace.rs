@@ -210,15 +210,20 @@ impl Device {
         file
     }
 
-    /// The outbox's file refuses every write from now on, or takes them again.
+    /// The outbox's file takes no entry from now on, or takes them again.
     fn break_disk(&self, broken: bool) {
-        let file = self.outbox_file();
-        file.execute_batch(if broken {
-            "CREATE TRIGGER broken BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        self.break_table("entries", broken);
+    }
+
+    fn break_table(&self, table: &str, broken: bool) {
+        let told = if broken {
+            format!(
+                "CREATE TRIGGER no_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'broken'); END"
+            )
         } else {
-            "DROP TRIGGER broken"
-        })
-        .unwrap();
+            format!("DROP TRIGGER no_{table}")
+        };
+        self.outbox_file().execute_batch(&told).unwrap();
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::drafts::laid_over;
-use super::{Access, Asks, Forms, resident_form, storage};
+use super::{Access, Asks, Forms, resident_form};
 use crate::workspace::view::{CARRIED, CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, Typed};
 
 /// What becomes of what was typed about whoever was to be admitted, and is known.
@@ -121,7 +121,7 @@ impl Forms {
             self.keep_draft(on, &Form::Admit, answers)?;
             return Ok(News::Hidden);
         }
-        self.reader.outbox.drop_draft(user, &Form::Admit.draft()).map_err(storage)?;
+        self.drop_kept(user, &Form::Admit)?;
         Ok(if news.is_empty() { News::Nothing } else { News::Edit })
     }
 }

@@ -1,5 +1,6 @@
 //! Drafts: what was typed and not saved is kept for whoever typed it, listed, and dropped by nobody else, which can be
-//! undone; whoever comes back finds the form on which they left.
+//! undone; whoever comes back finds the form on which they left. What the disk does not take is held in memory until
+//! it does.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use crate::workspace::view::{CARRIED, CONFIRMED, Form, OFFSET, Refused, SessionK
 const LATE_DRAFT: Duration = Duration::from_secs(60);
 /// The most that a page lists: the latest.
 const LISTED: usize = 20;
+/// The most drafts that are held in memory, each no larger than an entry may be: the latest.
+const MOST_HELD: usize = 8;
 
 /// Who types into a form, what it asks, where that is known here, what it had filled in itself, and in which zone.
 struct Typist {
@@ -24,6 +27,20 @@ struct Typist {
     asks: Option<Vec<String>>,
     showed: Vec<(String, String)>,
     zone: Zone,
+}
+
+/// What a user typed into a form and the disk did not take: newer than what is kept there of the same form.
+#[derive(Debug)]
+pub(super) struct Held {
+    user: UserId,
+    form: Form,
+    answers: Vec<(String, String)>,
+}
+
+impl Held {
+    fn is_of(&self, user: UserId, form: &Form) -> bool {
+        self.user == user && self.form == *form
+    }
 }
 
 impl From<DraftOf> for Form {
@@ -68,7 +85,7 @@ impl Forms {
         if is_typed {
             self.keep_typed(user, form, &typed)?;
         } else if self.begun(user, form, answers)?.is_some() {
-            self.reader.outbox.drop_draft(user, &form.draft()).map_err(storage)?;
+            self.drop_kept(user, form)?;
         }
         Ok(is_typed)
     }
@@ -155,17 +172,58 @@ impl Forms {
         if self.draft(user, form)?.is_some_and(|draft| are_of_two_versions(&draft, typed)) {
             return Err(Refused::BegunInAnother);
         }
-        let of = form.draft();
-        let kept =
-            self.reader.outbox.put_draft(user, of.patient(), &of.name(), typed, self.reader.clock.now());
+        let draft = Held { user, form: form.clone(), answers: typed.to_vec() };
+        let mut held = lock(&self.held);
+        let kept = self.put(&draft);
+        if let Err(OutboxError::TooLarge { .. }) = kept {
+            return Err(Refused::TooLong);
+        }
+        held.retain(|other| !other.is_of(user, form));
         kept.map_err(|error| {
-            let too_long = matches!(error, OutboxError::TooLarge { .. });
-            if too_long { Refused::TooLong } else { storage(error) }
+            held.truncate(MOST_HELD - 1);
+            held.insert(0, draft);
+            Refused::Held(error.to_string())
         })
+    }
+
+    fn put(&self, Held { user, form, answers }: &Held) -> Result<(), OutboxError> {
+        let (of, now) = (form.draft(), self.reader.clock.now());
+        self.reader.outbox.put_draft(*user, of.patient(), &of.name(), answers, now)
+    }
+
+    /// Keeps what is held in memory, as soon as the disk takes it. Call it every few seconds, from a blocking thread.
+    pub fn keep_held(&self) {
+        lock(&self.held).retain(|draft| self.put(draft).is_err());
+    }
+
+    /// Whether what a user typed last into a form is in memory alone.
+    pub(super) fn is_held(&self, user: UserId, form: &Form) -> bool {
+        lock(&self.held).iter().any(|draft| draft.is_of(user, form))
+    }
+
+    /// Takes out of memory what is held of a form that is being saved in the version of these answers: nobody keeps it
+    /// meanwhile.
+    pub(super) fn take_held(&self, user: UserId, form: &Form, answers: &Typed) -> Option<Held> {
+        let mut held = lock(&self.held);
+        let is_saved =
+            |draft: &Held| draft.is_of(user, form) && !are_of_two_versions(&draft.answers, answers);
+        let at = held.iter().position(is_saved)?;
+        Some(held.remove(at))
+    }
+
+    /// Drops what is kept of a form, on the disk and in memory.
+    pub(super) fn drop_kept(&self, user: UserId, form: &Form) -> Result<(), Refused> {
+        let mut held = lock(&self.held);
+        self.reader.outbox.drop_draft(user, &form.draft()).map_err(storage)?;
+        held.retain(|draft| !draft.is_of(user, form));
+        Ok(())
     }
 
     /// What a user typed into a form and has not saved.
     pub(super) fn draft(&self, user: UserId, form: &Form) -> Result<Option<Vec<(String, String)>>, Refused> {
+        if let Some(held) = lock(&self.held).iter().find(|draft| draft.is_of(user, form)) {
+            return Ok(Some(held.answers.clone()));
+        }
         let of = form.draft();
         self.reader.outbox.draft(user, of.patient(), &of.name()).map_err(storage)
     }
@@ -205,10 +263,20 @@ impl Forms {
         let about = about.map_or_else(|| vec![None], |ids| ids.iter().copied().map(Some).collect());
         let mut listed = Vec::new();
         for about in about {
+            let mut begun = self.held_about(user, about);
             let drafts = self.reader.outbox.drafts(user, about, LISTED).map_err(storage)?;
-            listed.extend(drafts.into_iter().filter_map(|of| self.named(on, of.into(), &[])));
+            let kept: Vec<Form> =
+                drafts.into_iter().map(Form::from).filter(|form| !begun.contains(form)).collect();
+            begun.extend(kept);
+            listed.extend(begun.into_iter().filter_map(|form| self.named(on, form, &[])));
         }
         Ok(listed)
+    }
+
+    fn held_about(&self, user: UserId, about: Option<PatientId>) -> Vec<Form> {
+        let held = lock(&self.held);
+        let hers = held.iter().filter(|draft| draft.user == user).map(|draft| &draft.form);
+        hers.filter(|form| about.is_none_or(|id| id == form.draft().patient())).cloned().collect()
     }
 
     fn named(&self, on: &SessionKey, form: Form, sent: &Typed) -> Option<Unfinished> {
@@ -264,7 +332,7 @@ impl Forms {
             Err(_) => (false, None, self.had_filled_in(on, form, sent)),
         };
         if kept.is_some() {
-            self.reader.outbox.drop_draft(actor.user, &form.draft()).map_err(storage)?;
+            self.drop_kept(actor.user, form)?;
         }
         let typed = typed_over(&showed, asked(asks.as_deref(), sent), &self.reader.time_here().zone);
         let is_typed = typed.iter().any(|(key, _)| !CARRIED.contains(&key.as_str()));

@@ -1,7 +1,8 @@
 //! Forms: prepared, filled in, saved, and kept as drafts while they are not.
 //!
 //! Each is opened and saved for the session that its page was made for; what was typed is never lost with a save that
-//! is refused. It has one lock; within it only the audit trail is asked, and the outbox.
+//! is refused. Within its lock only the audit trail is asked, and the outbox; within that of the drafts that are held in
+//! memory, which may be taken inside the first, the outbox alone.
 
 mod admission;
 mod change;
@@ -26,9 +27,11 @@ use super::reader::{Reader, last_stays, storage};
 use super::resident_form::{self, Asks, REPLACED, REPLACED_BY};
 use super::session_host::{Left, SessionHost};
 use super::times::settled;
-use super::view::{CARRIED, Form, FormPage, Kept, NotOpened, OFFSET, Refused, SEEN, SessionKey, Typed};
+use super::view::{
+    CARRIED, CONFIRMED, Form, FormPage, Kept, NotOpened, OFFSET, Refused, SEEN, SessionKey, Typed,
+};
 use crate::outbox::version_of;
-use drafts::{asked, laid_over, typed_over};
+use drafts::{Held, asked, laid_over, typed_over};
 use prepare::{Amends, Prepared};
 use seen::Seen;
 
@@ -39,6 +42,8 @@ pub struct Forms {
     reader: Arc<Reader>,
     session: Arc<SessionHost>,
     state: Mutex<State>,
+    /// The latest first.
+    held: Mutex<Vec<Held>>,
 }
 
 /// What is remembered of forms in memory alone.
@@ -117,7 +122,7 @@ impl LastSave {
 
 impl Forms {
     pub(super) fn new(reader: Arc<Reader>, session: Arc<SessionHost>) -> Self {
-        Self { reader, session, state: Mutex::default() }
+        Self { reader, session, state: Mutex::default(), held: Mutex::default() }
     }
 
     /// A form to fill in, with the draft that the user left in it; one that comes back, in the version in which it
@@ -152,6 +157,9 @@ impl Forms {
         let twins = prepared.resident.as_ref().map(|resident| reader.twins(&prepared.read, resident));
         let twins = twins.transpose()?.unwrap_or_default();
         let from_draft = draft.is_some();
+        let is_held = self.is_held(actor.user, form);
+        let typed = if sent.is_empty() { draft.as_deref().unwrap_or_default() } else { sent };
+        let hides_typed = hides_typed(typed, &prepared);
         // What comes back is as it was sent; what was not asked when the draft was typed is as it was charted.
         let answers = match draft.map(|draft| as_shown(draft, &prepared)) {
             _ if !sent.is_empty() => as_shown(sent.to_vec(), &prepared),
@@ -199,6 +207,8 @@ impl Forms {
             answers,
             showed,
             from_draft,
+            is_held,
+            hides_typed,
             token,
             refusal: prepared.refusal,
             faults: prepared.faults,
@@ -264,6 +274,14 @@ fn as_shown(answers: Vec<(String, String)>, prepared: &Prepared) -> Vec<(String,
         }
         _ => answers,
     }
+}
+
+/// Whether something was typed that the form asked when more was shown here, and does not ask now.
+fn hides_typed(answers: &Typed, prepared: &Prepared) -> bool {
+    let Some(then) = Seen::in_answers(answers) else { return false };
+    let asks = asks(&prepared.workflow);
+    let typed = typed_over(&then.typed(&resident_form::whole()), answers.to_vec(), &prepared.zone);
+    typed.iter().any(|(key, _)| key != CONFIRMED && !asks.contains(key))
 }
 
 /// A discharge of whoever is not in care, and a readmission of whoever is, ask nothing; what was typed into one

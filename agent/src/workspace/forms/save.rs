@@ -66,9 +66,12 @@ impl Forms {
             about: prepared.resident.as_ref().map(|resident| resident.id),
             is_critical,
         };
+        // Out of memory first: what is saved is not kept once more meanwhile.
+        let held = self.take_held(last.user, form, answers);
         let saved = match self.append(&prepared.writer, Entry { change: &change, token }, &access) {
             Ok(saved) => saved,
             Err(why) => {
+                lock(&self.held).extend(held);
                 if matches!(why, NotSaved::Uncertain(_)) {
                     lock(&self.state).last_save = Some(last);
                 }
@@ -94,7 +97,7 @@ impl Forms {
         let last = last.filter(|last| last.is(on, token) && last.answers == answers)?;
         let draft = self.draft(last.user, form).ok().flatten();
         if draft.is_some_and(|draft| given(&draft, &zone) == given(&last.typed, &zone)) {
-            drop(self.reader.outbox.drop_draft(last.user, &form.draft()));
+            drop(self.drop_kept(last.user, form));
         }
         Some(last.kept(record))
     }

@@ -86,6 +86,10 @@ pub struct FormPage {
     pub showed: Vec<(String, String)>,
     /// Whether those come from a draft.
     pub from_draft: bool,
+    /// Whether what was typed last is in memory alone, because the disk does not take it.
+    pub is_held: bool,
+    /// Whether something was typed that is not shown here any more, and that a save does not send.
+    pub hides_typed: bool,
     /// Names this one form, so that sending it twice saves it once.
     pub token: String,
     /// Why the server refused what is corrected here, in words.

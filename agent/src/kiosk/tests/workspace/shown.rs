@@ -225,3 +225,21 @@ async fn a_form_that_comes_back_carries_along_no_more_than_is_shown_now() {
         assert!(!again.body.contains(hidden), "{hidden} is on {}", again.body);
     }
 }
+
+#[tokio::test]
+async fn a_form_says_that_not_all_that_was_typed_is_shown_and_saved() {
+    const HIDDEN: &str = "Not all that you typed is shown.";
+    for (typed, is_hidden) in [("Mary+Smyth", true), ("Mary+Smith", false)] {
+        let (device, sheet, answers) = edited().await;
+        let answers = answers.replace("Mary+Smith", typed);
+        device.keep(&sheet, &answers).await;
+        assert!(!device.page(&sheet.path).await.body.contains(HIDDEN), "all is shown yet");
+        device.narrowed(PhiMode::Minimal);
+        let form = device.page(&sheet.path).await.body;
+        assert_eq!(form.contains(HIDDEN), is_hidden, "{form}");
+        assert_eq!(form.contains("Your answers are still here"), !is_hidden, "{form}");
+        let again = device.send(&sheet, &answers).await.body;
+        assert_eq!(again.contains(HIDDEN), is_hidden, "{again}");
+        assert!(!again.contains("Smyth"), "{again}");
+    }
+}

@@ -178,3 +178,61 @@ async fn a_form_that_was_left_as_it_was_shown_is_nothing_to_discard() {
     assert_eq!(device.keep(&sheet, &shown).await.status, StatusCode::RESET_CONTENT);
     assert!(!device.list().await.contains("Not finished"));
 }
+
+#[tokio::test]
+async fn what_the_disk_does_not_take_is_there_again_and_the_form_says_where() {
+    const HELD: &str = "Not on this device's disk.";
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let sheet = device.form(4).await;
+    assert_eq!(device.keep(&sheet, "pulse=91").await.status, StatusCode::NO_CONTENT);
+    device.break_table("drafts", true);
+    let other = device.form(2).await;
+    for (sheet, typed) in [(&other, "pulse=80"), (&sheet, "pulse=92")] {
+        let held = device.keep(sheet, typed).await;
+        assert_eq!(held.status, StatusCode::INSUFFICIENT_STORAGE);
+        assert!(held.body.starts_with("This device cannot save: "), "{}", held.body);
+        assert!(held.body.contains("stays here only until it restarts"), "{}", held.body);
+    }
+    let again = device.form(4).await.html;
+    assert!(again.contains(r#"value="92""#) && again.contains(HELD), "{again}");
+    assert!(again.contains(" data-unkept>"), "{again}");
+    device.agent.lock();
+    device.tap(ANNA);
+    assert_eq!(lands_on(&device).await, chart(4));
+    assert!(device.form(4).await.html.contains(r#"value="92""#), "the latest, not what was kept before");
+    for n in [2, 4] {
+        let page = device.page_of(n).await;
+        assert_eq!(page.matches(&format!("{}/discard", chart(n))).count(), 1, "{page}");
+    }
+    device.sign_in(BEN);
+    assert!(!device.form(4).await.html.contains(r#"value="92""#), "it is Anna's");
+    device.sign_in(ANNA);
+
+    // As soon as the disk takes it, it is a draft like any other.
+    device.agent.tick();
+    assert!(device.form(4).await.html.contains(HELD));
+    device.break_table("drafts", false);
+    device.agent.tick();
+    let kept = device.form(4).await.html;
+    assert!(
+        kept.contains(r#"value="92""#) && !kept.contains(HELD) && !kept.contains("data-unkept"),
+        "{kept}"
+    );
+    let kept = device.workspace.outbox().draft(UserId::from_bytes([ANNA; 16]), patient(4), "vitals").unwrap();
+    assert!(kept.is_some_and(|kept| kept.contains(&("pulse".to_owned(), "92".to_owned()))));
+
+    // What is discarded or saved is not held any more.
+    device.break_table("drafts", true);
+    let sheet = device.form(4).await;
+    device.keep(&sheet, "pulse=93").await;
+    post(&device.pages, &format!("{}/discard", sheet.path), &sheet.with("pulse=93")).await;
+    assert!(!device.form(4).await.html.contains(r#"value="93""#));
+    let sheet = device.form(4).await;
+    device.keep(&sheet, "pulse=94").await;
+    assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
+    assert!(!device.form(4).await.html.contains("You began this earlier"));
+    device.break_table("drafts", false);
+    device.agent.tick();
+    assert!(!device.form(4).await.html.contains("You began this earlier"), "nor kept after it was saved");
+}
