@@ -3,6 +3,7 @@
 //! it does.
 
 use std::collections::BTreeMap;
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use carepost_protocol::day::{parse_date, parse_datetime};
@@ -12,7 +13,7 @@ use carepost_protocol::zone::Zone;
 use super::seen::Seen;
 use super::{Asks, Dropped, Forms, asks, lock, resident_form, storage};
 use crate::outbox::{DraftOf, OutboxError, version_of};
-use crate::workspace::view::{CARRIED, CONFIRMED, Form, OFFSET, Refused, SessionKey, Typed, Unfinished};
+use crate::workspace::view::{CARRIED, CONFIRMED, Form, OFFSET, Refused, SEEN, SessionKey, Typed, Unfinished};
 
 /// How long after a lock what was typed on the page may still be kept as a draft.
 const LATE_DRAFT: Duration = Duration::from_secs(60);
@@ -35,6 +36,8 @@ pub(super) struct Held {
     user: UserId,
     form: Form,
     answers: Vec<(String, String)>,
+    /// As what it was sent, where it is not certain whether it was saved.
+    sent_as: Option<String>,
 }
 
 impl Held {
@@ -79,7 +82,10 @@ impl Forms {
     /// See [`Refused`].
     pub fn keep_draft(&self, on: &SessionKey, form: &Form, answers: &Typed) -> Result<bool, Refused> {
         let Typist { user, asks, showed, zone } = self.typist(on, form, answers)?;
-        let typed = typed_over(&showed, asked(asks.as_deref(), answers), &zone);
+        let mut typed = typed_over(&showed, asked(asks.as_deref(), answers), &zone);
+        if let Some((asks, before)) = asks.zip(self.draft(user, form)?) {
+            lay_under(&mut typed, before, &asks);
+        }
         // As it was opened: nothing is unfinished.
         let is_typed = typed.iter().any(|(key, _)| !CARRIED.contains(&key.as_str()));
         if is_typed {
@@ -172,8 +178,8 @@ impl Forms {
         if self.draft(user, form)?.is_some_and(|draft| are_of_two_versions(&draft, typed)) {
             return Err(Refused::BegunInAnother);
         }
-        let draft = Held { user, form: form.clone(), answers: typed.to_vec() };
-        let mut held = lock(&self.held);
+        let draft = Held { user, form: form.clone(), answers: typed.to_vec(), sent_as: None };
+        let mut held = self.held();
         let kept = self.put(&draft);
         if let Err(OutboxError::TooLarge { .. }) = kept {
             return Err(Refused::TooLong);
@@ -186,25 +192,43 @@ impl Forms {
         })
     }
 
-    fn put(&self, Held { user, form, answers }: &Held) -> Result<(), OutboxError> {
+    fn put(&self, Held { user, form, answers, .. }: &Held) -> Result<(), OutboxError> {
         let (of, now) = (form.draft(), self.reader.clock.now());
         self.reader.outbox.put_draft(*user, of.patient(), &of.name(), answers, now)
     }
 
     /// Keeps what is held in memory, as soon as the disk takes it. Call it every few seconds, from a blocking thread.
     pub fn keep_held(&self) {
-        lock(&self.held).retain(|draft| self.put(draft).is_err());
+        self.held().retain(|draft| self.put(draft).is_err());
     }
 
     /// Whether what a user typed last into a form is in memory alone.
     pub(super) fn is_held(&self, user: UserId, form: &Form) -> bool {
-        lock(&self.held).iter().any(|draft| draft.is_of(user, form))
+        self.held().iter().any(|draft| draft.is_of(user, form))
+    }
+
+    /// What is held in memory: a draft of what turns out to be saved would be saved twice.
+    fn held(&self) -> MutexGuard<'_, Vec<Held>> {
+        let mut held = lock(&self.held);
+        held.retain(|draft| {
+            let saved = draft.sent_as.as_deref().map(|token| self.reader.outbox.saved_as(token));
+            !matches!(saved, Some(Ok(Some(_))))
+        });
+        held
+    }
+
+    /// Holds again what was taken for a save that failed, or may have, unless it was typed into meanwhile.
+    pub(super) fn hold_again(&self, draft: Held, sent_as: Option<&str>) {
+        let mut held = self.held();
+        if !held.iter().any(|other| other.is_of(draft.user, &draft.form)) {
+            held.insert(0, Held { sent_as: sent_as.map(str::to_owned), ..draft });
+        }
     }
 
     /// Takes out of memory what is held of a form that is being saved in the version of these answers: nobody keeps it
     /// meanwhile.
     pub(super) fn take_held(&self, user: UserId, form: &Form, answers: &Typed) -> Option<Held> {
-        let mut held = lock(&self.held);
+        let mut held = self.held();
         let is_saved =
             |draft: &Held| draft.is_of(user, form) && !are_of_two_versions(&draft.answers, answers);
         let at = held.iter().position(is_saved)?;
@@ -213,7 +237,7 @@ impl Forms {
 
     /// Drops what is kept of a form, on the disk and in memory.
     pub(super) fn drop_kept(&self, user: UserId, form: &Form) -> Result<(), Refused> {
-        let mut held = lock(&self.held);
+        let mut held = self.held();
         self.reader.outbox.drop_draft(user, &form.draft()).map_err(storage)?;
         held.retain(|draft| !draft.is_of(user, form));
         Ok(())
@@ -221,7 +245,7 @@ impl Forms {
 
     /// What a user typed into a form and has not saved.
     pub(super) fn draft(&self, user: UserId, form: &Form) -> Result<Option<Vec<(String, String)>>, Refused> {
-        if let Some(held) = lock(&self.held).iter().find(|draft| draft.is_of(user, form)) {
+        if let Some(held) = self.held().iter().find(|draft| draft.is_of(user, form)) {
             return Ok(Some(held.answers.clone()));
         }
         let of = form.draft();
@@ -274,7 +298,7 @@ impl Forms {
     }
 
     fn held_about(&self, user: UserId, about: Option<PatientId>) -> Vec<Form> {
-        let held = lock(&self.held);
+        let held = self.held();
         let hers = held.iter().filter(|draft| draft.user == user).map(|draft| &draft.form);
         hers.filter(|form| about.is_none_or(|id| id == form.draft().patient())).cloned().collect()
     }
@@ -359,8 +383,14 @@ impl Forms {
         let Some(dropped) = state.dropped.take_if(|it| on.names(it.session) && it.form == *form) else {
             return Ok(());
         };
-        let kept = self.keep_typed(dropped.user, form, &dropped.answers);
-        kept.inspect_err(|_| state.dropped = Some(dropped))
+        match self.keep_typed(dropped.user, form, &dropped.answers) {
+            // It is there again; the form says that it is not on the disk.
+            Ok(()) | Err(Refused::Held(_)) => Ok(()),
+            Err(why) => {
+                state.dropped = Some(dropped);
+                Err(why)
+            }
+        }
     }
 }
 
@@ -404,6 +434,17 @@ pub(super) fn asked(asks: Option<&[String]>, answers: &Typed) -> Vec<(String, St
     };
     let answer = |field: &String| answers.iter().rfind(|(name, _)| name == field).cloned();
     asks.iter().filter_map(answer).collect()
+}
+
+/// What was typed when the form asked more stays in the draft, with what was seen then: it may be asked again.
+fn lay_under(typed: &mut Vec<(String, String)>, before: Vec<(String, String)>, asks: &[String]) {
+    let is_asked = |key: &str| key == CONFIRMED || asks.iter().any(|asked| asked == key);
+    let (hidden, carried): (Vec<_>, Vec<_>) =
+        before.into_iter().filter(|(key, _)| !is_asked(key) || key == SEEN).partition(|(key, _)| key != SEEN);
+    if !hidden.is_empty() {
+        typed.retain(|(key, _)| key != SEEN);
+        typed.extend(hidden.into_iter().chain(carried));
+    }
 }
 
 fn are_of_two_versions(one: &Typed, other: &Typed) -> bool {

@@ -71,8 +71,11 @@ impl Forms {
         let saved = match self.append(&prepared.writer, Entry { change: &change, token }, &access) {
             Ok(saved) => saved,
             Err(why) => {
-                lock(&self.held).extend(held);
-                if matches!(why, NotSaved::Uncertain(_)) {
+                let is_uncertain = matches!(why, NotSaved::Uncertain(_));
+                if let Some(held) = held {
+                    self.hold_again(held, is_uncertain.then_some(token));
+                }
+                if is_uncertain {
                     lock(&self.state).last_save = Some(last);
                 }
                 return Err(why);

@@ -373,7 +373,7 @@ async fn a_review_from_before_there_were_bounds_can_be_closed() {
         .collect();
     grown.fields[0].values.push(carepost_protocol::record::SavedValue { stands: true, ..value });
     let (id, body) = (review.id, serde_json::to_string(&grown).unwrap());
-    assert!(body.len() > 200_000);
+    assert!(body.len() > 150_000);
     let older = move |tx: &Tx<'_>| {
         tx.execute("DELETE FROM documents WHERE id = ?1", params![id])?;
         let sql =

@@ -241,5 +241,16 @@ async fn a_form_says_that_not_all_that_was_typed_is_shown_and_saved() {
         let again = device.send(&sheet, &answers).await.body;
         assert_eq!(again.contains(HIDDEN), is_hidden, "{again}");
         assert!(!again.contains("Smyth"), "{again}");
+        // Who types on into what is asked here leaves the rest as it was.
+        let narrow = device.sheet(&sheet.path).await;
+        let room = format!("_seen={}&room=121", hidden(&narrow.html, "_seen"));
+        assert_eq!(device.keep(&narrow, &room).await.status, StatusCode::NO_CONTENT);
+        let form = device.page(&sheet.path).await.body;
+        assert_eq!(form.contains(HIDDEN), is_hidden, "{form}");
+        assert!(form.contains(r#"value="121""#) && !form.contains("Smyth"), "{form}");
+        device.narrowed(PhiMode::Full);
+        let form = device.page(&sheet.path).await.body;
+        assert!(form.contains(r#"value="121""#), "{form}");
+        assert_eq!(form.contains(r#"value="Mary Smyth""#), is_hidden, "{form}");
     }
 }

@@ -222,6 +222,28 @@ async fn what_the_disk_does_not_take_is_there_again_and_the_form_says_where() {
     let kept = device.workspace.outbox().draft(UserId::from_bytes([ANNA; 16]), patient(4), "vitals").unwrap();
     assert!(kept.is_some_and(|kept| kept.contains(&("pulse".to_owned(), "92".to_owned()))));
 
+    // Nor is what may have been saved and was, although that was not certain.
+    for is_saved in [false, true] {
+        device.break_table("drafts", true);
+        let (sheet, other) = (device.form(4).await, device.form(2).await);
+        device.keep(&sheet, "pulse=95").await;
+        device.break_disk(true);
+        let uncertain = device.send(&sheet, ANSWERS).await;
+        assert!(uncertain.body.contains("It is not certain that this was saved"), "{}", uncertain.body);
+        device.break_disk(false);
+        device.break_table("drafts", false);
+        if is_saved {
+            // As if it had reached the disk all the same.
+            assert_eq!(device.send(&other, ANSWERS).await.status, StatusCode::SEE_OTHER);
+            let tokens = [&sheet.token, &other.token];
+            device.outbox_file().execute("UPDATE entries SET form = ?1 WHERE form = ?2", tokens).unwrap();
+        }
+        device.agent.tick();
+        let form = device.form(4).await.html;
+        assert_eq!(form.contains(r#"value="95""#), !is_saved, "{form}");
+        post(&device.pages, &format!("{}/discard", sheet.path), &sheet.with("pulse=95")).await;
+    }
+
     // What is discarded or saved is not held any more.
     device.break_table("drafts", true);
     let sheet = device.form(4).await;
