@@ -13,7 +13,9 @@ use carepost_protocol::zone::Zone;
 use super::seen::Seen;
 use super::{Asks, Dropped, Forms, asks, lock, resident_form, storage};
 use crate::outbox::{DraftOf, OutboxError, version_of};
-use crate::workspace::view::{CARRIED, CONFIRMED, Form, OFFSET, Refused, SEEN, SessionKey, Typed, Unfinished};
+use crate::workspace::view::{
+    CARRIED, CONFIRMED, Form, OFFSET, Refused, SEEN, SessionKey, Typed, Unfinished,
+};
 
 /// How long after a lock what was typed on the page may still be kept as a draft.
 const LATE_DRAFT: Duration = Duration::from_secs(60);
