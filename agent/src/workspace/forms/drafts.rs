@@ -85,7 +85,7 @@ impl Forms {
     pub fn keep_draft(&self, on: &SessionKey, form: &Form, answers: &Typed) -> Result<bool, Refused> {
         let Typist { user, asks, showed, zone } = self.typist(on, form, answers)?;
         let mut typed = typed_over(&showed, asked(asks.as_deref(), answers), &zone);
-        if let Some((asks, before)) = asks.zip(self.draft(user, form)?) {
+        if let Some((asks, before)) = asks.zip(self.begun(user, form, answers)?) {
             lay_under(&mut typed, before, &asks);
         }
         // As it was opened: nothing is unfinished.
