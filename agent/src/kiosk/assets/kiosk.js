@@ -258,7 +258,7 @@
     const [today, clock] = [here.day.format(now), here.clock.format(now)];
     if (typed.toLowerCase() === "now") return `${today} ${clock}`;
     // The beginning of a day that was not typed to its end is no time.
-    if (typed === today.slice(-4)) return null;
+    if (typed === (of || today).slice(-4)) return null;
     const [, hours, minutes, half] = ALONE.exec(typed) ?? [];
     const hour = parseInt(hours, 10);
     const exists = minutes <= 59 && (half ? hour >= 1 && hour <= 12 : hour <= 23);

@@ -360,8 +360,11 @@ impl Forms {
         if kept.is_some() {
             self.drop_kept(actor.user, form)?;
         }
-        let typed = typed_over(&showed, asked(asks.as_deref(), sent), &self.reader.time_here().zone);
+        let mut typed = typed_over(&showed, asked(asks.as_deref(), sent), &self.reader.time_here().zone);
         let is_typed = typed.iter().any(|(key, _)| !CARRIED.contains(&key.as_str()));
+        if let Some((asks, kept)) = asks.zip(kept.clone()) {
+            lay_under(&mut typed, kept, &asks);
+        }
         if let Some(answers) = if is_typed { Some(typed) } else { kept } {
             let (session, user, form) = (actor.session, actor.user, form.clone());
             lock(&self.state).dropped = Some(Dropped { session, user, form, answers });

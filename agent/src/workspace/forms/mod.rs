@@ -158,8 +158,8 @@ impl Forms {
         let twins = twins.transpose()?.unwrap_or_default();
         let from_draft = draft.is_some();
         let is_held = self.is_held(actor.user, form);
-        let typed = if sent.is_empty() { draft.as_deref().unwrap_or_default() } else { sent };
-        let hides_typed = hides_typed(typed, &prepared);
+        let hides_typed = hides_typed(sent, &prepared)
+            || draft.as_deref().is_some_and(|draft| hides_typed(draft, &prepared));
         // What comes back is as it was sent; what was not asked when the draft was typed is as it was charted.
         let answers = match draft.map(|draft| as_shown(draft, &prepared)) {
             _ if !sent.is_empty() => as_shown(sent.to_vec(), &prepared),

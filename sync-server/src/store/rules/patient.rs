@@ -453,7 +453,7 @@ pub(in crate::store) fn pair(
     alike: &[PatientId],
 ) -> Result<()> {
     let others: Vec<_> = alike.iter().map(|other| (*other).into()).collect();
-    review::gather(tx, feed, duplicates(id), id, &others).map(drop)
+    review::gather(tx, feed, duplicates(id), id, &others)
 }
 
 /// The review of whether a resident is another.

@@ -135,8 +135,8 @@ pub(in crate::store) fn gather(
     let more = beside.iter().filter(|other| !review.others.contains(other)).count() as u64;
     let most = MAX_COUNTED.saturating_sub(review.others.len() as u64);
     review.more = review.more.max(more.min(most));
-    // One that says nothing new is as it was seen: a decision about it closes it.
-    if review == before { Ok(()) } else { put(tx, feed, &review) }
+    // One that names all, and nobody new, is as it was seen: a decision about it closes it.
+    if review == before && review.more == 0 { Ok(()) } else { put(tx, feed, &review) }
 }
 
 /// Keeps what an edit of a resident left in dispute, and brings an open review up to date with fields that

@@ -248,6 +248,12 @@ async fn a_form_says_that_not_all_that_was_typed_is_shown_and_saved() {
         let form = device.page(&sheet.path).await.body;
         assert_eq!(form.contains(HIDDEN), is_hidden, "{form}");
         assert!(form.contains(r#"value="121""#) && !form.contains("Smyth"), "{form}");
+        let refused = device.send(&narrow, &room.replace("121", &"1".repeat(1_000))).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(refused.body.contains(HIDDEN), is_hidden, "{}", refused.body);
+        // So does who discards it and thinks better of it.
+        post(&device.pages, &format!("{}/discard", narrow.path), &narrow.with(&room)).await;
+        post(&device.pages, &format!("{}/undo", narrow.path), &format!("_screen={}", narrow.screen)).await;
         device.narrowed(PhiMode::Full);
         let form = device.page(&sheet.path).await.body;
         assert!(form.contains(r#"value="121""#), "{form}");
