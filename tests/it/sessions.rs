@@ -96,13 +96,7 @@ async fn what_was_typed_just_before_the_form_went_is_kept_whatever_took_it_away(
     is_back("91").await?;
     // Her own tap, which she takes back.
     types("92").await?;
-    until("her lock by a tap", PATIENCE, || async {
-        // A tap too soon after the last is none.
-        hall.tap(&scene.nora.uid).await?;
-        drop(timeout(Duration::from_secs(3), page.sees(&["Tap your badge"])).await??);
-        Ok(())
-    })
-    .await?;
+    locks_by_her_tap(&page, &hall, &scene.nora).await?;
     is_back("92").await?;
     // Somebody else's, who works in between.
     types("93").await?;
@@ -124,6 +118,43 @@ async fn what_was_typed_just_before_the_form_went_is_kept_whatever_took_it_away(
     locks().await?;
     is_back("94").await?;
     page.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_being_left_takes_no_others_place() -> Result<()> {
+    /// As if something had been pressed whose page is a long time in coming.
+    const PRESSED: &str = "
+        const pressed = performance.now();
+        addEventListener('pagehide', () => sessionStorage.setItem('stayed', performance.now() - pressed));
+        dispatchEvent(new Event('beforeunload'))";
+    let scene = Scene::new(1).await?;
+    let hall = scene.kiosk("hall").await?;
+    let (name, id) = scene.resident()?;
+    let page = Browser::open(1280, 800).await?;
+    page.goto(&hall.address()).await?;
+    hall.sign_in(&scene.nora).await?;
+    page.sees(&[name]).await?;
+    page.goto(&format!("{}/residents/{id}/chart/vitals", hall.address())).await?;
+    page.fill("[name=pulse]", "91").await?;
+    locks_by_her_tap(&page, &hall, &scene.nora).await?;
+    page.script(PRESSED).await?;
+    // The page hears of what comes of it before what was pressed is there.
+    hall.post("/lock/undo", &[]).await?;
+    page.sees(&["You began this earlier"]).await?;
+    let stayed = page.script("return Number(sessionStorage.getItem('stayed'))").await?;
+    ensure!(stayed.as_f64().is_some_and(|stayed| stayed > 4_900.0), "it left after {stayed} ms");
+    page.close().await
+}
+
+/// Her own badge locks the screen.
+async fn locks_by_her_tap(page: &Browser, hall: &Kiosk, nurse: &Nurse) -> Result<()> {
+    until("her lock by a tap", PATIENCE, || async {
+        // A tap too soon after the last is none.
+        hall.tap(&nurse.uid).await?;
+        drop(timeout(Duration::from_secs(3), page.sees(&["Tap your badge"])).await??);
+        Ok(())
+    })
+    .await
 }
 
 /// Her badge, or the undo of her lock, opens the screen on her form as she left it.

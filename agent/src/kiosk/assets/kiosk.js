@@ -12,6 +12,8 @@
   const byId = (id) => document.getElementById(id);
   let gone = false;
   let pressing = false;
+  let going = false;
+  let awaited = false;
 
   // --- Going blank -----------------------------------------------------------------------------------
   const blank = (words) => {
@@ -28,7 +30,9 @@
   const home = () => {
     if (gone) return;
     blank("");
-    location.replace("/");
+    // What was pressed is on its way, and may have been answered: the start page in its place is not where it leads.
+    if (going) awaited = true;
+    else location.replace("/");
   };
   const restarting = () => {
     if (gone || !body.dataset.screen) return;
@@ -63,7 +67,6 @@
   let heard = performance.now();
   let due = 0;
   let asked = null;
-  let going = false;
   let stays = 0;
   const refresh = async () => {
     if (going || !parts.length) return undefined;
@@ -114,6 +117,7 @@
     clearTimeout(stays);
     stays = setTimeout(() => {
       going = false;
+      if (awaited) location.replace("/");
       later();
     }, GOING);
   });
