@@ -234,7 +234,7 @@ impl Device {
         let workspace = self.workspace()?;
         // What a full disk did not take is written as soon as it does.
         let is_news = workspace.audit_trail().retry();
-        workspace.forms().keep_held();
+        workspace.forms().keep_unwritten();
         if workspace.tick() || is_news {
             self.changed();
         }

@@ -70,12 +70,6 @@ pub enum Refused {
     /// What was typed is more than an entry can hold.
     #[error("this is more than one entry can hold; shorten the longest answer")]
     TooLong,
-    /// The disk did not take what was typed: it is in memory alone.
-    #[error(
-        "this device cannot save: {0}. What you typed stays here only until it restarts: write it on paper, use another \
-         device and call IT"
-    )]
-    Held(String),
     /// The device cannot read its files, or drop what is in them.
     #[error("this device cannot use its records: {0}. Use another device and call IT")]
     Storage(String),

@@ -18,8 +18,8 @@ use carepost_protocol::workflow::Workflow;
 use super::answer::Answer;
 pub use super::refusal::{Known, Missed, NotSaved, Refused};
 pub use form::{
-    BASE, CARRIED, CONFIRMED, DISCHARGED, Form, FormPage, Kept, NotOpened, OFFSET, REASON, SAME, SEEN, Since,
-    Struck, Typed, UNITS, units_of,
+    Answers, BASE, CARRIED, CONFIRMED, DISCHARGED, Draft, Form, FormPage, Kept, NotOpened, OFFSET, REASON,
+    SAME, SEEN, Since, Struck, Typed, UNITS, units_of,
 };
 pub use screen::{EnrollStep, Enrolling, Locked, Open, PinPad, Screen, SessionKey};
 pub use status::{CopyTrouble, Link, Sending, StatusLine, SyncView};

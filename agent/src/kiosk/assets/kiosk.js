@@ -223,11 +223,11 @@
         const some = reply.status !== 205;
         kept.textContent = reply.ok && some ? "Unfinished answers are kept on this device." : await reply.text();
         if (reply.ok) byId("discard").hidden = !some;
-        form.toggleAttribute("data-unkept", !reply.ok);
+        form.toggleAttribute("data-unwritten", !reply.ok);
       })
       .catch(() => {
         kept.textContent = "Unfinished answers are not kept right now.";
-        form.toggleAttribute("data-unkept", true);
+        form.toggleAttribute("data-unwritten", true);
       })
       .finally(() => (keeping = null));
   };

@@ -12,10 +12,10 @@ use secrecy::SecretString;
 use super::super::Kiosk;
 use super::super::renderers::residents::Saved;
 use super::super::renderers::reviews;
-use super::super::renderers::shell::{self as page, Fault};
+use super::super::renderers::shell::Fault;
 use super::pages::{self, SavedQuery};
 use super::{
-    Answers, SCREEN, Sent, TOKEN, not_kept, open_shell, refused, return_form, take, to_resident, to_start,
+    Answers, SCREEN, Sent, TOKEN, open_shell, refused, return_form, take, to_resident, to_start, told,
 };
 use crate::device::Device;
 use crate::workspace::view::{Form, Kept, NotSaved, Refused, Screen, SessionKey};
@@ -49,15 +49,13 @@ pub(crate) async fn save(State(kiosk): State<Kiosk>, sent: Sent) -> Result<Respo
 
 pub(crate) async fn keep_draft(State(kiosk): State<Kiosk>, sent: Sent) -> Result<Response, Fault> {
     let Sent { on, form, answers, .. } = sent;
-    let kept = kiosk.work(move |workspace| workspace.forms().keep_draft(&on, &form, &answers)).await?;
+    let kept = kiosk.work(move |workspace| workspace.forms().keep_draft(&on, &form, &answers, None)).await?;
     let screen = kiosk.ask(Device::screen).await?;
     Ok(match kept {
-        Ok(true) => StatusCode::NO_CONTENT.into_response(),
-        Ok(false) => StatusCode::RESET_CONTENT.into_response(),
         Err(Refused::Locked) if matches!(screen, Screen::Open(_)) => {
             (StatusCode::CONFLICT, "Not kept: somebody else is signed in.").into_response()
         }
-        Err(refused) => (page::status_of(&refused), not_kept(&refused)).into_response(),
+        kept => told(kept).into_response(),
     })
 }
 

@@ -11,6 +11,7 @@ pub(super) mod status;
 
 use axum::Form as FormData;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
 use carepost_protocol::id::{PatientId, RecordId};
@@ -20,7 +21,7 @@ use serde_json::json;
 use super::Kiosk;
 use super::renderers::form::{self, FormView};
 use super::renderers::shell::{self as page, Fault, Shell};
-use crate::workspace::view::{Form, NotOpened, NotSaved, Open, Refused, Screen, SessionKey};
+use crate::workspace::view::{Answers, Draft, Form, NotOpened, NotSaved, Open, Refused, Screen, SessionKey};
 
 /// The form that a path names.
 pub(super) struct FormOf(pub(super) Form);
@@ -52,9 +53,6 @@ impl<S: Send + Sync> FromRequestParts<S> for FormOf {
         form.map(Self).map_err(|why| refused(&why))
     }
 }
-
-/// The answers of a form in the order they were sent.
-pub(super) type Answers = Vec<(String, String)>;
 
 /// The form's own fields start so; a workflow's keys start with a letter.
 const SCREEN: &str = "_screen";
@@ -94,7 +92,7 @@ fn take(sent: &mut Answers, name: &str) -> String {
 pub(super) async fn return_form(kiosk: &Kiosk, sent: Sent, not_saved: &NotSaved) -> Result<Response, Fault> {
     let status = page::status_of_save(not_saved);
     let shell = open_shell(kiosk).await?.filter(|(_, on)| *on == sent.on);
-    let Some((shell, _)) = shell else { return to_draft(kiosk, sent).await };
+    let Some((shell, _)) = shell else { return to_draft(kiosk, sent, not_saved).await };
     let asked = sent.clone();
     let form =
         kiosk.work(move |workspace| workspace.forms().open(&asked.on, &asked.form, &asked.answers)).await?;
@@ -105,7 +103,7 @@ pub(super) async fn return_form(kiosk: &Kiosk, sent: Sent, not_saved: &NotSaved)
             }
             form::form(status, shell, FormView::returned(form, not_saved))
         }
-        Err(NotOpened { why: Refused::Locked, .. }) => return to_draft(kiosk, sent).await,
+        Err(NotOpened { why: Refused::Locked, .. }) => return to_draft(kiosk, sent, not_saved).await,
         // Not even the form can be read: what was typed stays on the screen as plain words.
         Err(NotOpened { why, typed, is_kept }) => {
             let words = match not_saved {
@@ -134,21 +132,31 @@ pub(super) async fn return_form(kiosk: &Kiosk, sent: Sent, not_saved: &NotSaved)
 
 /// The screen is no longer that of the session that sent the form: what was typed waits for whoever
 /// typed it, and nobody else sees it.
-async fn to_draft(kiosk: &Kiosk, sent: Sent) -> Result<Response, Fault> {
-    let Sent { on, form, answers, .. } = sent;
-    let kept = kiosk.work(move |workspace| workspace.forms().keep_draft(&on, &form, &answers)).await?;
-    Ok(match kept {
+async fn to_draft(kiosk: &Kiosk, sent: Sent, not_saved: &NotSaved) -> Result<Response, Fault> {
+    let Sent { on, token, form, answers } = sent;
+    let sent_as = matches!(not_saved, NotSaved::Uncertain(_)).then_some(token);
+    let kept =
+        kiosk.work(move |workspace| workspace.forms().keep_draft(&on, &form, &answers, sent_as)).await?;
+    Ok(match told(kept) {
         Ok(_) => to_start(),
-        Err(why) => {
-            tracing::warn!(%why, "answers of a session that has left the screen are not kept");
-            page::refusal(page::status_of(&why), &not_kept(&why))
+        Err((status, words)) => {
+            tracing::warn!(%words, "answers of a session that has left the screen are not kept");
+            page::refusal(status, &words)
         }
     })
 }
 
-/// Why what was typed is not kept as a draft. What is held in memory says so itself.
-pub(super) fn not_kept(why: &Refused) -> String {
-    if let Refused::Held(_) = why { page::sentence(why) } else { format!("Not kept: {why}.") }
+/// How it went with a draft: one that is not on the disk says so itself.
+pub(super) fn told(kept: Result<Draft, Refused>) -> Result<StatusCode, (StatusCode, String)> {
+    match kept {
+        Ok(Draft::Nothing) => Ok(StatusCode::RESET_CONTENT),
+        Ok(Draft::OnDisk) => Ok(StatusCode::NO_CONTENT),
+        Ok(Draft::InMemory(words)) => {
+            let why = NotSaved::Storage(words);
+            Err((page::status_of_save(&why), format!("{}.", page::capital(&why.to_string()))))
+        }
+        Err(why) => Err((page::status_of(&why), format!("Not kept: {why}."))),
+    }
 }
 
 /// A refusal as a page; a locked screen goes back to the start.
@@ -170,7 +178,6 @@ pub(super) fn refused(why: &Refused) -> Response {
         | Refused::Struck
         | Refused::NoSuchReview
         | Refused::TooLong
-        | Refused::Held(_)
         | Refused::Storage(_) => page::refusal(page::status_of(why), &page::sentence(why)),
     }
 }

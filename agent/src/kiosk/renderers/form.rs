@@ -249,8 +249,8 @@ impl FormView {
     }
 
     /// Whether what it shows was typed and may be gone with the page, or with the process.
-    pub(crate) fn is_unkept(&self) -> bool {
-        self.page.is_held || self.uncertain.is_some() || (self.not_kept.is_some() && !self.is_kept)
+    pub(crate) fn is_unwritten(&self) -> bool {
+        self.page.is_unwritten || self.uncertain.is_some() || (self.not_kept.is_some() && !self.is_kept)
     }
 
     pub(crate) fn faulty(&self) -> usize {

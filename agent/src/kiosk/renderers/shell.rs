@@ -228,7 +228,7 @@ pub(crate) const fn status_of(why: &Refused) -> StatusCode {
         | Refused::InCare(_)
         | Refused::NotInCare(_) => StatusCode::CONFLICT,
         Refused::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
-        Refused::Held(_) | Refused::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
+        Refused::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
     }
 }
 

@@ -221,7 +221,7 @@ fn form_page(answers: &[(&str, &str)]) -> FormPage {
         answers: answers.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect(),
         showed: Vec::new(),
         from_draft: false,
-        is_held: false,
+        is_unwritten: false,
         hides_typed: false,
         token: "0190a5e2".to_owned(),
         refusal: None,

@@ -221,7 +221,7 @@ impl Device {
                 "CREATE TRIGGER no_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'broken'); END"
             )
         } else {
-            format!("DROP TRIGGER no_{table}")
+            format!("DROP TRIGGER IF EXISTS no_{table}")
         };
         self.outbox_file().execute_batch(&told).unwrap();
     }
@@ -413,9 +413,12 @@ async fn a_draft_is_one_answer_to_each_question_about_somebody_who_is_here() {
     let nobody = Sheet { path: chart(77), ..sheet };
     assert_eq!(device.keep(&nobody, "pulse=90").await.status, StatusCode::NOT_FOUND);
     let long = [("notes".to_owned(), "x".repeat(300_000))];
-    assert_eq!(device.workspace.forms().keep_draft(&annas, &vitals(4), &long), Err(Refused::TooLong));
+    assert_eq!(device.workspace.forms().keep_draft(&annas, &vitals(4), &long, None), Err(Refused::TooLong));
     let auditors = device.sign_in(AUDITOR);
-    assert_eq!(device.workspace.forms().keep_draft(&auditors, &vitals(4), &[]), Err(Refused::NotAllowed));
+    assert_eq!(
+        device.workspace.forms().keep_draft(&auditors, &vitals(4), &[], None),
+        Err(Refused::NotAllowed)
+    );
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use carepost_protocol::workflow::Field;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::drafts::laid_over;
+use super::drafts::{Unwritten, laid_over};
 use super::{Access, Asks, Forms, resident_form};
 use crate::workspace::view::{CARRIED, CONFIRMED, Form, Known, NotSaved, Refused, SessionKey, Typed};
 
@@ -89,11 +89,9 @@ impl Forms {
     /// See [`Refused`].
     pub fn is_known_as(&self, on: &SessionKey, patient: PatientId, answers: &Typed) -> Result<News, Refused> {
         let form = Form::Edit(patient);
+        let hidden = || self.keep_draft(on, &Form::Admit, answers, None).map(|_| News::Hidden);
         let prepared = match self.prepare(on, &form, &[], None) {
-            Err(Refused::NotShown) => {
-                self.keep_draft(on, &Form::Admit, answers)?;
-                return Ok(News::Hidden);
-            }
+            Err(Refused::NotShown) => return hidden(),
             prepared => prepared?,
         };
         let user = prepared.writer.actor().user;
@@ -110,16 +108,15 @@ impl Forms {
             let carried = || prepared.answers.into_iter().filter(|(key, _)| CARRIED.contains(&key.as_str()));
             let begun = self.draft(user, &form)?;
             let edit = laid_over(begun.unwrap_or_else(|| carried().collect()), &news);
-            self.keep_typed(user, &form, &edit)?;
+            self.keep_typed(Unwritten { user, form, answers: edit, sent_as: None })?;
         }
         let whole = resident_form::form(Asks::Admission, self.reader.phi_mode());
         let is_hidden = |key: &str| !prepared.workflow.fields.iter().any(|field| field.key == key);
-        let mut hidden = whole.fields.iter().filter(|field| is_hidden(&field.key));
+        let mut unasked = whole.fields.iter().filter(|field| is_hidden(&field.key));
         let is_typed =
             |field: &Field| answers.iter().any(|(key, text)| *key == field.key && !text.trim().is_empty());
-        if hidden.any(is_typed) {
-            self.keep_draft(on, &Form::Admit, answers)?;
-            return Ok(News::Hidden);
+        if unasked.any(is_typed) {
+            return hidden();
         }
         self.drop_kept(user, &Form::Admit)?;
         Ok(if news.is_empty() { News::Nothing } else { News::Edit })

@@ -1,5 +1,5 @@
 //! Drafts: what was typed and not saved is kept for whoever typed it, listed, and dropped by nobody else, which can be
-//! undone; whoever comes back finds the form on which they left. What the disk does not take is held in memory until
+//! undone; whoever comes back finds the form on which they left. What the disk does not take stays in memory until
 //! it does.
 
 use std::collections::BTreeMap;
@@ -14,36 +14,36 @@ use super::seen::Seen;
 use super::{Asks, Dropped, Forms, asks, lock, resident_form, storage};
 use crate::outbox::{DraftOf, OutboxError, version_of};
 use crate::workspace::view::{
-    CARRIED, CONFIRMED, Form, OFFSET, Refused, SEEN, SessionKey, Typed, Unfinished,
+    Answers, CARRIED, CONFIRMED, Draft, Form, OFFSET, Refused, SEEN, SessionKey, Typed, Unfinished,
 };
 
 /// How long after a lock what was typed on the page may still be kept as a draft.
 const LATE_DRAFT: Duration = Duration::from_secs(60);
 /// The most that a page lists: the latest.
 const LISTED: usize = 20;
-/// The most drafts that are held in memory, each no larger than an entry may be: the latest.
-const MOST_HELD: usize = 8;
+/// The most drafts that are in memory alone, each no larger than an entry may be: the latest.
+const MOST_UNWRITTEN: usize = 8;
 
 /// Who types into a form, what it asks, where that is known here, what it had filled in itself, and in which zone.
 struct Typist {
     user: UserId,
     asks: Option<Vec<String>>,
-    showed: Vec<(String, String)>,
+    showed: Answers,
     zone: Zone,
 }
 
 /// What a user typed into a form and the disk did not take: newer than what is kept there of the same form.
 #[derive(Debug)]
-pub(super) struct Held {
-    user: UserId,
-    form: Form,
-    answers: Vec<(String, String)>,
+pub(super) struct Unwritten {
+    pub(super) user: UserId,
+    pub(super) form: Form,
+    pub(super) answers: Answers,
     /// As what it was sent, where it is not certain whether it was saved.
-    sent_as: Option<String>,
+    pub(super) sent_as: Option<String>,
 }
 
-impl Held {
-    fn is_of(&self, user: UserId, form: &Form) -> bool {
+impl Unwritten {
+    pub(super) fn is_of(&self, user: UserId, form: &Form) -> bool {
         self.user == user && self.form == *form
     }
 }
@@ -78,24 +78,32 @@ impl Form {
 
 impl Forms {
     /// Keeps what was typed and not saved, for the user to whom the form was shown, also when the screen has locked
-    /// meanwhile or shows somebody else's session. Whether there is anything that the form did not show.
+    /// meanwhile or shows somebody else's session; unless it turns out to be saved as what it was sent.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn keep_draft(&self, on: &SessionKey, form: &Form, answers: &Typed) -> Result<bool, Refused> {
+    pub fn keep_draft(
+        &self,
+        on: &SessionKey,
+        form: &Form,
+        answers: &Typed,
+        sent_as: Option<String>,
+    ) -> Result<Draft, Refused> {
         let Typist { user, asks, showed, zone } = self.typist(on, form, answers)?;
         let mut typed = typed_over(&showed, asked(asks.as_deref(), answers), &zone);
-        if let Some((asks, before)) = asks.zip(self.begun(user, form, answers)?) {
-            lay_under(&mut typed, before, &asks);
+        let kept = self.draft(user, form)?;
+        let begun = kept.as_deref().filter(|kept| !are_of_two_versions(kept, answers));
+        if let Some((asks, begun)) = asks.zip(begun) {
+            typed = with_hidden(typed, begun, &asks);
         }
         // As it was opened: nothing is unfinished.
         let is_typed = typed.iter().any(|(key, _)| !CARRIED.contains(&key.as_str()));
-        if is_typed {
-            self.keep_typed(user, form, &typed)?;
-        } else if self.begun(user, form, answers)?.is_some() {
-            self.drop_kept(user, form)?;
+        match (is_typed, kept.is_some(), begun.is_some()) {
+            (true, true, false) => Err(Refused::BegunInAnother),
+            (true, ..) => self.keep_typed(Unwritten { user, form: form.clone(), answers: typed, sent_as }),
+            (false, _, true) => self.drop_kept(user, form).map(|()| Draft::Nothing),
+            (false, _, false) => Ok(Draft::Nothing),
         }
-        Ok(is_typed)
     }
 
     /// Who types into a form, and what it asks: whoever's session the page was made for. While that is
@@ -141,12 +149,7 @@ impl Forms {
 
     /// What a form had filled in itself that does not open any more, by what its answers carry along or by how it was
     /// shown last: nothing is read for it. Who may not read a resident any more is shown and kept nothing of that.
-    pub(super) fn had_filled_in(
-        &self,
-        on: &SessionKey,
-        form: &Form,
-        answers: &Typed,
-    ) -> Vec<(String, String)> {
+    pub(super) fn had_filled_in(&self, on: &SessionKey, form: &Form, answers: &Typed) -> Answers {
         if let Some(seen) = Seen::in_answers(answers) {
             return seen.typed(&resident_form::whole());
         }
@@ -156,99 +159,71 @@ impl Forms {
     }
 
     /// What a user typed into a form, in the version of what was sent, and has not saved.
-    pub(super) fn begun(
-        &self,
-        user: UserId,
-        form: &Form,
-        sent: &Typed,
-    ) -> Result<Option<Vec<(String, String)>>, Refused> {
+    pub(super) fn begun(&self, user: UserId, form: &Form, sent: &Typed) -> Result<Option<Answers>, Refused> {
         Ok(self.draft(user, form)?.filter(|draft| !are_of_two_versions(draft, sent)))
     }
 
     /// The same, of whoever's session that is, while it is open.
-    pub(super) fn typed_into(
-        &self,
-        on: &SessionKey,
-        form: &Form,
-        sent: &Typed,
-    ) -> Option<Vec<(String, String)>> {
+    pub(super) fn typed_into(&self, on: &SessionKey, form: &Form, sent: &Typed) -> Option<Answers> {
         self.begun(self.session.actor(on)?.user, form, sent).ok().flatten()
     }
 
-    /// Keeps what a user typed into a form: not in the place of what was begun in another version of it.
-    pub(super) fn keep_typed(&self, user: UserId, form: &Form, typed: &Typed) -> Result<(), Refused> {
-        if self.draft(user, form)?.is_some_and(|draft| are_of_two_versions(&draft, typed)) {
-            return Err(Refused::BegunInAnother);
-        }
-        let draft = Held { user, form: form.clone(), answers: typed.to_vec(), sent_as: None };
-        let mut held = self.held();
-        let kept = self.put(&draft);
+    /// Keeps what a user typed into a form, in the place of what is kept of it.
+    pub(super) fn keep_typed(&self, draft: Unwritten) -> Result<Draft, Refused> {
+        let mut unwritten = self.unwritten();
+        let kept = if self.is_saved(&draft) { Ok(()) } else { self.put(&draft) };
         if let Err(OutboxError::TooLarge { .. }) = kept {
             return Err(Refused::TooLong);
         }
-        held.retain(|other| !other.is_of(user, form));
-        kept.map_err(|error| {
-            held.truncate(MOST_HELD - 1);
-            held.insert(0, draft);
-            Refused::Held(error.to_string())
-        })
+        unwritten.retain(|other| !other.is_of(draft.user, &draft.form));
+        let Err(error) = kept else { return Ok(Draft::OnDisk) };
+        unwritten.truncate(MOST_UNWRITTEN - 1);
+        unwritten.insert(0, draft);
+        Ok(Draft::InMemory(format!(
+            "this device cannot save: {error}. What you typed stays here only until it restarts"
+        )))
     }
 
-    fn put(&self, Held { user, form, answers, .. }: &Held) -> Result<(), OutboxError> {
+    /// Whether it turns out to be saved: from a draft of that it would be saved twice.
+    fn is_saved(&self, draft: &Unwritten) -> bool {
+        let saved = draft.sent_as.as_deref().map(|token| self.reader.outbox.saved_as(token));
+        matches!(saved, Some(Ok(Some(_))))
+    }
+
+    fn put(&self, Unwritten { user, form, answers, .. }: &Unwritten) -> Result<(), OutboxError> {
         let (of, now) = (form.draft(), self.reader.clock.now());
         self.reader.outbox.put_draft(*user, of.patient(), &of.name(), answers, now)
     }
 
-    /// Keeps what is held in memory, as soon as the disk takes it. Call it every few seconds, from a blocking thread.
-    pub fn keep_held(&self) {
-        self.held().retain(|draft| self.put(draft).is_err());
+    /// Writes what is in memory alone, as soon as the disk takes it. Call it every few seconds, from a blocking thread.
+    pub fn keep_unwritten(&self) {
+        self.unwritten().retain(|draft| self.put(draft).is_err());
     }
 
     /// Whether what a user typed last into a form is in memory alone.
-    pub(super) fn is_held(&self, user: UserId, form: &Form) -> bool {
-        self.held().iter().any(|draft| draft.is_of(user, form))
+    pub(super) fn is_unwritten(&self, user: UserId, form: &Form) -> bool {
+        self.unwritten().iter().any(|draft| draft.is_of(user, form))
     }
 
-    /// What is held in memory: a draft of what turns out to be saved would be saved twice.
-    fn held(&self) -> MutexGuard<'_, Vec<Held>> {
-        let mut held = lock(&self.held);
-        held.retain(|draft| {
-            let saved = draft.sent_as.as_deref().map(|token| self.reader.outbox.saved_as(token));
-            !matches!(saved, Some(Ok(Some(_))))
-        });
-        held
-    }
-
-    /// Holds again what was taken for a save that failed, or may have, unless it was typed into meanwhile.
-    pub(super) fn hold_again(&self, draft: Held, sent_as: Option<&str>) {
-        let mut held = self.held();
-        if !held.iter().any(|other| other.is_of(draft.user, &draft.form)) {
-            held.insert(0, Held { sent_as: sent_as.map(str::to_owned), ..draft });
-        }
-    }
-
-    /// Takes out of memory what is held of a form that is being saved in the version of these answers: nobody keeps it
-    /// meanwhile.
-    pub(super) fn take_held(&self, user: UserId, form: &Form, answers: &Typed) -> Option<Held> {
-        let mut held = self.held();
-        let is_saved =
-            |draft: &Held| draft.is_of(user, form) && !are_of_two_versions(&draft.answers, answers);
-        let at = held.iter().position(is_saved)?;
-        Some(held.remove(at))
+    /// What is in memory alone, without what turns out to be saved.
+    pub(super) fn unwritten(&self) -> MutexGuard<'_, Vec<Unwritten>> {
+        let mut unwritten = lock(&self.unwritten);
+        unwritten.retain(|draft| !self.is_saved(draft));
+        unwritten
     }
 
     /// Drops what is kept of a form, on the disk and in memory.
     pub(super) fn drop_kept(&self, user: UserId, form: &Form) -> Result<(), Refused> {
-        let mut held = self.held();
+        let mut unwritten = self.unwritten();
         self.reader.outbox.drop_draft(user, &form.draft()).map_err(storage)?;
-        held.retain(|draft| !draft.is_of(user, form));
+        unwritten.retain(|draft| !draft.is_of(user, form));
         Ok(())
     }
 
     /// What a user typed into a form and has not saved.
-    pub(super) fn draft(&self, user: UserId, form: &Form) -> Result<Option<Vec<(String, String)>>, Refused> {
-        if let Some(held) = self.held().iter().find(|draft| draft.is_of(user, form)) {
-            return Ok(Some(held.answers.clone()));
+    pub(super) fn draft(&self, user: UserId, form: &Form) -> Result<Option<Answers>, Refused> {
+        if let Some(draft) = self.unwritten().iter().find(|draft| draft.is_of(user, form)) {
+            return Ok(Some(draft.answers.clone()));
         }
         let of = form.draft();
         self.reader.outbox.draft(user, of.patient(), &of.name()).map_err(storage)
@@ -289,7 +264,7 @@ impl Forms {
         let about = about.map_or_else(|| vec![None], |ids| ids.iter().copied().map(Some).collect());
         let mut listed = Vec::new();
         for about in about {
-            let mut begun = self.held_about(user, about);
+            let mut begun = self.unwritten_about(user, about);
             let drafts = self.reader.outbox.drafts(user, about, LISTED).map_err(storage)?;
             let kept: Vec<Form> =
                 drafts.into_iter().map(Form::from).filter(|form| !begun.contains(form)).collect();
@@ -299,9 +274,9 @@ impl Forms {
         Ok(listed)
     }
 
-    fn held_about(&self, user: UserId, about: Option<PatientId>) -> Vec<Form> {
-        let held = self.held();
-        let hers = held.iter().filter(|draft| draft.user == user).map(|draft| &draft.form);
+    fn unwritten_about(&self, user: UserId, about: Option<PatientId>) -> Vec<Form> {
+        let unwritten = self.unwritten();
+        let hers = unwritten.iter().filter(|draft| draft.user == user).map(|draft| &draft.form);
         hers.filter(|form| about.is_none_or(|id| id == form.draft().patient())).cloned().collect()
     }
 
@@ -362,8 +337,8 @@ impl Forms {
         }
         let mut typed = typed_over(&showed, asked(asks.as_deref(), sent), &self.reader.time_here().zone);
         let is_typed = typed.iter().any(|(key, _)| !CARRIED.contains(&key.as_str()));
-        if let Some((asks, kept)) = asks.zip(kept.clone()) {
-            lay_under(&mut typed, kept, &asks);
+        if let Some((asks, kept)) = asks.zip(kept.as_deref()) {
+            typed = with_hidden(typed, kept, &asks);
         }
         if let Some(answers) = if is_typed { Some(typed) } else { kept } {
             let (session, user, form) = (actor.session, actor.user, form.clone());
@@ -385,17 +360,15 @@ impl Forms {
     /// See [`Refused`].
     pub fn undo_drop(&self, on: &SessionKey, form: &Form) -> Result<(), Refused> {
         let mut state = lock(&self.state);
-        let Some(dropped) = state.dropped.take_if(|it| on.names(it.session) && it.form == *form) else {
-            return Ok(());
-        };
-        match self.keep_typed(dropped.user, form, &dropped.answers) {
-            // It is there again; the form says that it is not on the disk.
-            Ok(()) | Err(Refused::Held(_)) => Ok(()),
-            Err(why) => {
-                state.dropped = Some(dropped);
-                Err(why)
-            }
+        let dropped = state.dropped.as_ref().filter(|it| on.names(it.session) && it.form == *form);
+        let Some(Dropped { user, form, answers, .. }) = dropped.cloned() else { return Ok(()) };
+        if self.draft(user, &form)?.is_some_and(|draft| are_of_two_versions(&draft, &answers)) {
+            return Err(Refused::BegunInAnother);
         }
+        // Where it is in memory alone, the form says so.
+        self.keep_typed(Unwritten { user, form, answers, sent_as: None })?;
+        state.dropped = None;
+        Ok(())
     }
 }
 
@@ -414,11 +387,7 @@ fn as_sent(text: &str, zone: &Zone) -> String {
 
 /// What of some answers was typed: what differs from what their form had filled in, with what it carries along. What was
 /// emptied is typed.
-pub(super) fn typed_over(
-    showed: &Typed,
-    mut answers: Vec<(String, String)>,
-    zone: &Zone,
-) -> Vec<(String, String)> {
+pub(super) fn typed_over(showed: &Typed, mut answers: Answers, zone: &Zone) -> Answers {
     let was = |key: &str| showed.iter().find(|(name, _)| name == key).map_or("", |(_, text)| text.as_str());
     answers.retain(|(key, text)| {
         let is_left = match key.strip_prefix(OFFSET) {
@@ -433,7 +402,7 @@ pub(super) fn typed_over(
 
 /// The last answer to each question that a form asks: only what is asked is kept, so that nothing grows without
 /// bound, and as in a save the last answer counts. Where it is not known here what is asked, all that was typed.
-pub(super) fn asked(asks: Option<&[String]>, answers: &Typed) -> Vec<(String, String)> {
+pub(super) fn asked(asks: Option<&[String]>, answers: &Typed) -> Answers {
     let Some(asks) = asks else {
         return answers.iter().filter(|(key, _)| key != CONFIRMED).cloned().collect();
     };
@@ -441,23 +410,19 @@ pub(super) fn asked(asks: Option<&[String]>, answers: &Typed) -> Vec<(String, St
     asks.iter().filter_map(answer).collect()
 }
 
-/// What was typed when the form asked more stays in the draft, with what was seen then: it may be asked again.
-fn lay_under(typed: &mut Vec<(String, String)>, before: Vec<(String, String)>, asks: &[String]) {
-    let is_asked = |key: &str| key == CONFIRMED || asks.iter().any(|asked| asked == key);
-    let (hidden, carried): (Vec<_>, Vec<_>) =
-        before.into_iter().filter(|(key, _)| !is_asked(key) || key == SEEN).partition(|(key, _)| key != SEEN);
-    if !hidden.is_empty() {
-        typed.retain(|(key, _)| key != SEEN);
-        typed.extend(hidden.into_iter().chain(carried));
-    }
+/// Answers with what was typed when the form asked more, and what was seen then: it may be asked again.
+fn with_hidden(typed: Answers, begun: &Typed, asks: &[String]) -> Answers {
+    let is_hidden = |key: &String| !asks.contains(key);
+    let under: Vec<_> = begun.iter().filter(|(key, _)| is_hidden(key) || key == SEEN).cloned().collect();
+    if under.iter().any(|(key, _)| is_hidden(key)) { laid_over(typed, &under) } else { typed }
 }
 
-fn are_of_two_versions(one: &Typed, other: &Typed) -> bool {
+pub(super) fn are_of_two_versions(one: &Typed, other: &Typed) -> bool {
     version_of(one).zip(version_of(other)).is_some_and(|(one, other)| one != other)
 }
 
 /// Answers with others in the place of some.
-pub(super) fn laid_over(mut answers: Vec<(String, String)>, over: &Typed) -> Vec<(String, String)> {
+pub(super) fn laid_over(mut answers: Answers, over: &Typed) -> Answers {
     answers.retain(|(key, _)| over.iter().all(|(name, _)| name != key));
     answers.extend_from_slice(over);
     answers

@@ -1,8 +1,8 @@
 //! Forms: prepared, filled in, saved, and kept as drafts while they are not.
 //!
 //! Each is opened and saved for the session that its page was made for; what was typed is never lost with a save that
-//! is refused. Within its lock only the audit trail is asked, and the outbox; within that of the drafts that are held in
-//! memory, which may be taken inside the first, the outbox alone.
+//! is refused. Within its lock only the audit trail is asked, and the outbox; within that of the drafts in memory, which
+//! may be taken inside the first, the same.
 
 mod admission;
 mod change;
@@ -31,7 +31,7 @@ use super::view::{
     CARRIED, CONFIRMED, Form, FormPage, Kept, NotOpened, OFFSET, Refused, SEEN, SessionKey, Typed,
 };
 use crate::outbox::version_of;
-use drafts::{Held, asked, laid_over, typed_over};
+use drafts::{Unwritten, asked, laid_over, typed_over};
 use prepare::{Amends, Prepared};
 use seen::Seen;
 
@@ -43,7 +43,7 @@ pub struct Forms {
     session: Arc<SessionHost>,
     state: Mutex<State>,
     /// The latest first.
-    held: Mutex<Vec<Held>>,
+    unwritten: Mutex<Vec<Unwritten>>,
 }
 
 /// What is remembered of forms in memory alone.
@@ -122,7 +122,7 @@ impl LastSave {
 
 impl Forms {
     pub(super) fn new(reader: Arc<Reader>, session: Arc<SessionHost>) -> Self {
-        Self { reader, session, state: Mutex::default(), held: Mutex::default() }
+        Self { reader, session, state: Mutex::default(), unwritten: Mutex::default() }
     }
 
     /// A form to fill in, with the draft that the user left in it; one that comes back, in the version in which it
@@ -157,7 +157,7 @@ impl Forms {
         let twins = prepared.resident.as_ref().map(|resident| reader.twins(&prepared.read, resident));
         let twins = twins.transpose()?.unwrap_or_default();
         let from_draft = draft.is_some();
-        let is_held = self.is_held(actor.user, form);
+        let is_unwritten = self.is_unwritten(actor.user, form);
         let hides_typed = hides_typed(sent, &prepared)
             || draft.as_deref().is_some_and(|draft| hides_typed(draft, &prepared));
         // What comes back is as it was sent; what was not asked when the draft was typed is as it was charted.
@@ -207,7 +207,7 @@ impl Forms {
             answers,
             showed,
             from_draft,
-            is_held,
+            is_unwritten,
             hides_typed,
             token,
             refusal: prepared.refusal,

@@ -1,5 +1,6 @@
 //! Review decisions: an open review is closed by a change, as a form is saved.
 
+use carepost_agent_core::session::SessionEvent;
 use carepost_protocol::change::{Change, ChangeKind};
 use carepost_protocol::id::{PatientId, ReviewId};
 use carepost_protocol::patient::same_numbers;
@@ -65,6 +66,7 @@ impl Forms {
         };
         let entry = Entry { change: &change, token };
         self.append(&Writer::Manage(permit), entry, &Access::closing(review.patient_id))?;
+        self.leave(&self.session.on(SessionEvent::Touched).left);
         Ok(change.fields.get(REPLACED_BY).and_then(|id| id.as_str()?.parse().ok()))
     }
 

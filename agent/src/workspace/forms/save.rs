@@ -4,11 +4,11 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::workflow::Field;
 
-use super::drafts::{asked, given, typed_over};
+use super::drafts::{Unwritten, are_of_two_versions, asked, given, typed_over};
 use super::prepare::Writer;
 use super::{Access, Forms, LastSave, lock, storage};
 use crate::outbox::{Entry, OutboxError, Saved};
-use crate::workspace::view::{Form, Kept, NotSaved, Refused, SessionKey, Typed};
+use crate::workspace::view::{Draft, Form, Kept, NotSaved, Refused, SessionKey, Typed};
 use carepost_agent_core::session::SessionEvent;
 
 impl Forms {
@@ -30,7 +30,7 @@ impl Forms {
         let is_last = lock(&self.state).last_save.as_ref().is_some_and(|last| last.is(on, token));
         // What was typed is not lost with the save, whatever refused it. Where the disk is full, the page still has it;
         // of what may be saved after all there is no draft, from which it would be saved twice.
-        let kept = if is_uncertain { Ok(false) } else { self.keep_draft(on, form, answers) };
+        let kept = if is_uncertain { Ok(Draft::Nothing) } else { self.keep_draft(on, form, answers, None) };
         match (before, &why, kept) {
             (Some(record), _, _) if is_last => {
                 Err(NotSaved::NotTaken(OutboxError::SavedDifferently { record }.to_string()))
@@ -39,6 +39,9 @@ impl Forms {
                 Err(NotSaved::NotTaken("this form was saved already: look at the saved entry".to_owned()))
             }
             (None, NotSaved::Refused(_), Err(not_kept)) => Err(not_kept.into()),
+            (None, NotSaved::Refused(_), Ok(Draft::InMemory(words))) => {
+                Err(NotSaved::Storage(format!("{why}, and {words}")))
+            }
             (None, _, _) => Err(why),
         }
     }
@@ -66,21 +69,26 @@ impl Forms {
             about: prepared.resident.as_ref().map(|resident| resident.id),
             is_critical,
         };
-        // Out of memory first: what is saved is not kept once more meanwhile.
-        let held = self.take_held(last.user, form, answers);
+        // Nobody writes a draft of it meanwhile.
+        let mut unwritten = self.unwritten();
+        let goes = |it: &Unwritten| it.is_of(last.user, form) && !are_of_two_versions(&it.answers, answers);
         let saved = match self.append(&prepared.writer, Entry { change: &change, token }, &access) {
             Ok(saved) => saved,
             Err(why) => {
-                let is_uncertain = matches!(why, NotSaved::Uncertain(_));
-                if let Some(held) = held {
-                    self.hold_again(held, is_uncertain.then_some(token));
-                }
-                if is_uncertain {
+                if matches!(why, NotSaved::Uncertain(_)) {
+                    for draft in unwritten.iter_mut().filter(|draft| goes(draft)) {
+                        draft.sent_as = Some(token.to_owned());
+                    }
+                    drop(unwritten);
                     lock(&self.state).last_save = Some(last);
                 }
                 return Err(why);
             }
         };
+        unwritten.retain(|draft| !goes(draft));
+        drop(unwritten);
+        // Whoever saves is there.
+        self.leave(&self.session.on(SessionEvent::Touched).left);
         let kept = last.kept(saved.record);
         let mut state = lock(&self.state);
         state.open.take_if(|open| open.is(on, form));
@@ -105,7 +113,7 @@ impl Forms {
         Some(last.kept(record))
     }
 
-    /// Appends a change with the audit event of that access. Whoever saves is there.
+    /// Appends a change with the audit event of that access.
     pub(super) fn append(
         &self,
         writer: &Writer,
@@ -113,12 +121,10 @@ impl Forms {
         access: &Access,
     ) -> Result<Saved, NotSaved> {
         let trail = &self.reader.trail;
-        let saved = match writer {
+        match writer {
             Writer::Chart(permit) => trail.append_change(permit, entry, access),
             Writer::Manage(permit) => trail.append_change(permit, entry, access),
-        }?;
-        self.leave(&self.session.on(SessionEvent::Touched).left);
-        Ok(saved)
+        }
     }
 
     /// Refuses a correction of what this device knows to be corrected; one that is saved already is let through.

@@ -14,6 +14,8 @@ use crate::workspace::view::{Entry, Twins};
 
 /// Answers as they were typed, by the key of what was asked.
 pub type Typed = [(String, String)];
+/// The same, in the order in which they were sent or kept.
+pub type Answers = Vec<(String, String)>;
 
 /// The answer in which a form carries what it showed when it was opened, so that only what was changed
 /// is an edit.
@@ -87,7 +89,7 @@ pub struct FormPage {
     /// Whether those come from a draft.
     pub from_draft: bool,
     /// Whether what was typed last is in memory alone, because the disk does not take it.
-    pub is_held: bool,
+    pub is_unwritten: bool,
     /// Whether something was typed that is not shown here any more, and that a save does not send.
     pub hides_typed: bool,
     /// Names this one form, so that sending it twice saves it once.
@@ -156,6 +158,14 @@ pub struct Since {
     pub at: Timestamp,
     /// Whether it strikes the entry out.
     pub is_struck: bool,
+}
+
+/// Where what was typed and not saved is: nowhere where the form showed it all, in memory alone with why, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Draft {
+    Nothing,
+    OnDisk,
+    InMemory(String),
 }
 
 /// A form's answers that are durable on the device.

@@ -119,7 +119,7 @@ async fn nothing_is_saved_in_a_file_to_which_no_path_leads() {
         let refused = device.send(&sheet, ANSWERS).await;
         assert_eq!(refused.status, StatusCode::INSUFFICIENT_STORAGE);
         assert!(refused.body.contains("This entry is not saved"), "{}", refused.body);
-        assert!(refused.body.contains(" data-unkept>"), "{}", refused.body);
+        assert!(refused.body.contains(" data-unwritten>"), "{}", refused.body);
         std::fs::rename(&away, &path).unwrap();
         assert!(trail.retry(), "it is back");
         assert_eq!(device.agent.status().storage_trouble, None);
@@ -128,5 +128,5 @@ async fn nothing_is_saved_in_a_file_to_which_no_path_leads() {
     assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
     assert_eq!(device.entries().len(), 1);
     let next = device.form(4).await.html;
-    assert!(!next.contains("You began this earlier") && !next.contains("data-unkept"), "{next}");
+    assert!(!next.contains("You began this earlier") && !next.contains("data-unwritten"), "{next}");
 }

@@ -99,6 +99,13 @@ async fn what_was_typed_about_a_resident_who_is_here_no_more_is_its_typists_alon
     device.sign_in(ANNA);
     let sheet = device.form(4).await;
     device.takes_away(101, patient(4));
+    device.break_table("drafts", true);
+    let refused = device.send(&sheet, ANSWERS).await.body;
+    says(
+        &refused,
+        &["<dd>72</dd>", "There is no such resident here, and this device cannot save", "until it restarts"],
+    );
+    device.break_table("drafts", false);
     let refused = device.send(&sheet, ANSWERS).await;
     assert_eq!(refused.status, StatusCode::NOT_FOUND);
     let shown = ["<dd>72</dd>", "There is no such resident here", "kept here until you discard it"];

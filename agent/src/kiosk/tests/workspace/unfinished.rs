@@ -181,7 +181,7 @@ async fn a_form_that_was_left_as_it_was_shown_is_nothing_to_discard() {
 
 #[tokio::test]
 async fn what_the_disk_does_not_take_is_there_again_and_the_form_says_where() {
-    const HELD: &str = "Not on this device's disk.";
+    const UNWRITTEN: &str = "Not on this device's disk.";
     let device = Device::new();
     device.sign_in(ANNA);
     let sheet = device.form(4).await;
@@ -189,14 +189,14 @@ async fn what_the_disk_does_not_take_is_there_again_and_the_form_says_where() {
     device.break_table("drafts", true);
     let other = device.form(2).await;
     for (sheet, typed) in [(&other, "pulse=80"), (&sheet, "pulse=92")] {
-        let held = device.keep(sheet, typed).await;
-        assert_eq!(held.status, StatusCode::INSUFFICIENT_STORAGE);
-        assert!(held.body.starts_with("This device cannot save: "), "{}", held.body);
-        assert!(held.body.contains("stays here only until it restarts"), "{}", held.body);
+        let unwritten = device.keep(sheet, typed).await;
+        assert_eq!(unwritten.status, StatusCode::INSUFFICIENT_STORAGE);
+        assert!(unwritten.body.starts_with("This device cannot save: "), "{}", unwritten.body);
+        assert!(unwritten.body.contains("stays here only until it restarts"), "{}", unwritten.body);
     }
     let again = device.form(4).await.html;
-    assert!(again.contains(r#"value="92""#) && again.contains(HELD), "{again}");
-    assert!(again.contains(" data-unkept>"), "{again}");
+    assert!(again.contains(r#"value="92""#) && again.contains(UNWRITTEN), "{again}");
+    assert!(again.contains(" data-unwritten>"), "{again}");
     device.agent.lock();
     device.tap(ANNA);
     assert_eq!(lands_on(&device).await, chart(4));
@@ -207,23 +207,23 @@ async fn what_the_disk_does_not_take_is_there_again_and_the_form_says_where() {
     }
     device.sign_in(BEN);
     assert!(!device.form(4).await.html.contains(r#"value="92""#), "it is Anna's");
-    device.sign_in(ANNA);
+    let annas = device.sign_in(ANNA);
 
     // As soon as the disk takes it, it is a draft like any other.
     device.agent.tick();
-    assert!(device.form(4).await.html.contains(HELD));
+    assert!(device.form(4).await.html.contains(UNWRITTEN));
     device.break_table("drafts", false);
     device.agent.tick();
     let kept = device.form(4).await.html;
     assert!(
-        kept.contains(r#"value="92""#) && !kept.contains(HELD) && !kept.contains("data-unkept"),
+        kept.contains(r#"value="92""#) && !kept.contains(UNWRITTEN) && !kept.contains("data-unwritten"),
         "{kept}"
     );
     let kept = device.workspace.outbox().draft(UserId::from_bytes([ANNA; 16]), patient(4), "vitals").unwrap();
     assert!(kept.is_some_and(|kept| kept.contains(&("pulse".to_owned(), "92".to_owned()))));
 
     // Nor is what may have been saved and was, although that was not certain.
-    for is_saved in [false, true] {
+    for (is_saved, locks) in [(false, false), (true, false), (false, true), (true, true)] {
         device.break_table("drafts", true);
         let (sheet, other) = (device.form(4).await, device.form(2).await);
         device.keep(&sheet, "pulse=95").await;
@@ -231,6 +231,13 @@ async fn what_the_disk_does_not_take_is_there_again_and_the_form_says_where() {
         let uncertain = device.send(&sheet, ANSWERS).await;
         assert!(uncertain.body.contains("It is not certain that this was saved"), "{}", uncertain.body);
         device.break_disk(false);
+        if locks {
+            device.agent.lock();
+            let (form, typed) = (vitals(4), [("pulse".to_owned(), "95".to_owned())]);
+            let token = Some(sheet.token.clone());
+            device.workspace.forms().keep_draft(&annas, &form, &typed, token).unwrap();
+            device.sign_in(ANNA);
+        }
         device.break_table("drafts", false);
         if is_saved {
             // As if it had reached the disk all the same.
@@ -244,7 +251,7 @@ async fn what_the_disk_does_not_take_is_there_again_and_the_form_says_where() {
         post(&device.pages, &format!("{}/discard", sheet.path), &sheet.with("pulse=95")).await;
     }
 
-    // What is discarded or saved is not held any more.
+    // What is discarded or saved is not in memory any more.
     device.break_table("drafts", true);
     let sheet = device.form(4).await;
     device.keep(&sheet, "pulse=93").await;
