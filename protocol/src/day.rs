@@ -65,6 +65,14 @@ pub fn parse_date(text: &str) -> Result<String, DayError> {
 /// # Errors
 /// When it is no time, or there is no such day or time of day.
 pub fn parse_datetime(text: &str) -> Result<String, DayError> {
+    parse_to_the_second(text).map(|(minute, _)| minute)
+}
+
+/// The same, and its seconds.
+///
+/// # Errors
+/// As [`parse_datetime`].
+pub fn parse_to_the_second(text: &str) -> Result<(String, u64), DayError> {
     let text = folded(text)?;
     // The day is the shortest beginning that reads as one: it may have blanks in it, and a month's name a `t`.
     let mut ends = text.match_indices(['t', ' ']).map(|(at, _)| at).take(MOST_PARTS).chain([text.len()]);
@@ -75,12 +83,12 @@ pub fn parse_datetime(text: &str) -> Result<String, DayError> {
     let (day, clock) = ends.find_map(read).ok_or_else(|| without_day(&text))?;
     let day = stored(day?);
     let clock = time_of_day(clock.get(1..).unwrap_or_default());
-    let clock = clock.map_err(|error| DayError::NoSuch(error.or(TIME_RULE)))?;
-    Ok(format!("{day}T{clock}"))
+    let (clock, seconds) = clock.map_err(|error| DayError::NoSuch(error.or(TIME_RULE)))?;
+    Ok((format!("{day}T{clock}"), seconds))
 }
 
-/// `HH:MM` of a folded text, with its offset where it has one.
-fn time_of_day(text: &str) -> Result<String, DayError> {
+/// `HH:MM` of a folded text, with its offset where it has one, and its seconds.
+fn time_of_day(text: &str) -> Result<(String, u64), DayError> {
     let at = text.find(|c: char| !c.is_ascii_digit() && c != ':').unwrap_or(text.len());
     let (clock, half) = text.split_at(at);
     // 1430, as it is written in charts.
@@ -98,7 +106,7 @@ fn time_of_day(text: &str) -> Result<String, DayError> {
         return Err(DayError::NoSuch(NO_SUCH_TIME.to_owned()));
     }
     let hour = if *hours.end() == 12 { hour % 12 + later } else { hour };
-    Ok(format!("{hour:02}:{minute:02}{offset}"))
+    Ok((format!("{hour:02}:{minute:02}{offset}"), second.into()))
 }
 
 /// Why a folded text that has no day is no time. Which day is meant is not guessed here: what is read again later, as a
@@ -387,6 +395,7 @@ mod tests {
         ] {
             assert_eq!(parse_datetime(given).as_deref(), Ok(kept), "{given}");
         }
+        assert_eq!(parse_to_the_second("5/1/2026 2:30:05 PM"), Ok(("2026-05-01T14:30".to_owned(), 5)));
         for half in [
             "05/01/2026",
             "2026-05-01T",

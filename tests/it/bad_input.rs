@@ -206,8 +206,12 @@ async fn odd_but_honest_input_is_taken_and_the_dishonest_named() -> Result<()> {
     let signs_in_by_number = json!({"facility_id": id, "username": "12345", "role": "rn"});
     names(&post("/api/v1/users", signs_in_by_number).await?, "display_name");
     names(&post("/api/v1/patients", json!({"facility_id": id, "name": "12345"})).await?, "name");
-    let numbered = post("/api/v1/facilities", json!({"name": "12345", "facility_type": "ALF"})).await?;
+    let numbered = post("/api/v1/facilities", json!({"name": "12345", "facility_type": "alf"})).await?;
     assert_eq!(numbered.status, 201, "a place may be a number: {}", numbered.text);
+    // Its kind is taken in any case, when it changes too.
+    assert_eq!(numbered.body["facility_type"], "ALF");
+    let its = format!("/api/v1/facilities/{}", numbered.body["id"].as_str().unwrap_or_default());
+    assert_eq!(admin.put(&its, &json!({"facility_type": "Hospice"})).await?["facility_type"], "HOSPICE");
     // Conflicts say over what.
     let again = post("/api/v1/patients", born("RS-1", "1941-03-15")).await?;
     is_problem(&again, 409, "conflict");
@@ -239,6 +243,8 @@ async fn odd_but_honest_input_is_taken_and_the_dishonest_named() -> Result<()> {
         assert_eq!(made.body["device_uuid"], format!("550e8400-e29b-41d4-a716-44665544000{at}"));
         assert_eq!(made.body["state"], "EXPECTED");
         is_problem(&post("/api/v1/devices", body).await?, 409, "conflict");
+        let its = format!("/api/v1/devices/{}", made.body["id"].as_str().unwrap_or_default());
+        assert_eq!(admin.put(&its, &json!({"device_type": "tablet"})).await?["device_type"], "TABLET");
     }
 
     // Badges and PINs.
@@ -261,20 +267,22 @@ async fn odd_but_honest_input_is_taken_and_the_dishonest_named() -> Result<()> {
     admin.put(&password, &json!({"password": "a cafe\u{301} at the corner"})).await?;
     server.api()?.sign_in(Some(" GOLDEN–Years"), "Nora.QUIST", "a café at the corner").await?;
 
-    // An organization in part: address and contact as far as they are known, and a doubtful NPI.
+    // An organization in part, in the words of S3-44: address and contact as far as they are known, the contact by the
+    // name that others give it, the kind in any case. And a doubtful NPI.
     let root = server.root().await?;
-    let partial = json!({"name": "Partial Care", "npi": "1234567890",
-        "address": {"city": "Springfield", "state": "IL"}, "contact": {"email": "office@example.test"}});
+    let partial = json!({"name": "Partial Care", "slug": "partial-care", "type": "hospital", "npi": "1234567890",
+        "address": {"city": "Springfield"}, "contactInfo": {"email": "office@example.test"}});
     let made = root.post("/api/v1/organizations", &partial).await?;
-    assert_eq!(made["address"], partial["address"]);
-    assert_eq!(made["contact"], partial["contact"]);
+    let registered = [&made["slug"], &made["type"], &made["address"], &made["contact"]];
+    let kept = [&partial["slug"], &json!("HOSPITAL"), &partial["address"], &partial["contactInfo"]];
+    assert_eq!(registered, kept, "{made}");
     assert_eq!(made["warnings"][0]["field"], "npi", "{made}");
-    // And in whole, with the name that others give the contact.
+    // And in whole.
     let address = json!({"street": "1 Main Street", "city": "Springfield", "state": "IL", "zip": "62701",
         "country": "US"});
     let contact = json!({"phone": "+1 555 0100", "email": "care@example.test"});
     let better = json!({"name": "Better Care", "slug": " Better–Care", "type": "CLINIC", "npi": " 1234567893",
-        "address": address, "contactInfo": contact});
+        "address": address, "contact": contact});
     let better = root.post("/api/v1/organizations", &better).await?;
     assert_eq!(better.get("warnings"), None, "{better}");
     let registered =

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use carepost_protocol::day::{DayError, parse_date, parse_datetime};
+use carepost_protocol::day::{DayError, parse_date, parse_to_the_second};
 use carepost_protocol::text::{fold, odd_digit};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::zone::{Reading, WallClock, Zone};
@@ -39,7 +39,7 @@ impl FromStr for TimeSpec {
             day => Some(day.map(Self::Day)),
         };
         let wall = |text: &str, of: Option<&str>| -> Result<Self, DayError> {
-            let (minute, seconds) = (parse_datetime(text)?, seconds(text));
+            let (minute, seconds) = parse_to_the_second(text)?;
             let at = moment(&minute).map(|at| Self::At(at.after(Duration::from_secs(seconds))));
             Ok(at.unwrap_or(Self::Wall { minute, seconds, of: of.map(fold) }))
         };
@@ -99,16 +99,6 @@ fn ago(typed: &str) -> Option<Duration> {
         _ => return None,
     };
     Some(Duration::from_secs(u64::from(count.parse::<u32>().ok()?) * seconds))
-}
-
-/// The seconds of a time that [`parse_datetime`] takes, and drops.
-fn seconds(typed: &str) -> u64 {
-    let typed = fold(typed);
-    let mut parts = typed.split(':').skip(1);
-    // What has more behind its minutes has an offset there.
-    let seconds = parts.next().filter(|minute| minute.len() <= 2).and(parts.next()).unwrap_or_default();
-    let end = seconds.find(|c: char| !c.is_ascii_digit()).unwrap_or(seconds.len());
-    seconds.get(..end).and_then(|seconds| seconds.parse().ok()).unwrap_or(0)
 }
 
 /// The moment of a wall time that is stored with its offset: `2026-05-01T14:10-05:00`.

@@ -10,7 +10,7 @@ use carepost_protocol::time::Timestamp;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::merge::{Merge, given};
+use super::merge::{Merge, given, in_capitals};
 use super::paging::{Key, Page, Which};
 use super::person::Person;
 use crate::error::{Answer, FieldErrors};
@@ -28,7 +28,7 @@ pub struct RegisterDevice {
     #[serde(alias = "deviceName")]
     pub device_name: String,
     /// What kind of device it is.
-    #[serde(alias = "deviceType")]
+    #[serde(alias = "deviceType", deserialize_with = "in_capitals")]
     pub device_type: DeviceType,
     /// The label on its hardware: with it, the device is recognized when it first asks.
     #[serde(default, alias = "deviceUuid")]
@@ -44,7 +44,7 @@ pub struct UpdateDevice {
     #[schema(value_type = String)]
     pub device_name: Option<String>,
     /// What kind of device it is.
-    #[serde(default, alias = "deviceType", deserialize_with = "given")]
+    #[serde(default, alias = "deviceType", deserialize_with = "in_capitals")]
     #[schema(value_type = DeviceType)]
     pub device_type: Option<DeviceType>,
     /// How much of a resident it is sent; null is as the facility says. The device makes its copy anew.

@@ -11,6 +11,7 @@ use carepost_protocol::wire::enroll::UserCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::merge::in_capitals;
 use super::person::Person;
 use crate::clock;
 use crate::error::{Answer, FieldErrors, Refusal};
@@ -33,7 +34,7 @@ pub struct ApproveEnrollment {
     #[serde(alias = "deviceName")]
     pub device_name: String,
     /// What kind of device it is.
-    #[serde(alias = "deviceType")]
+    #[serde(alias = "deviceType", deserialize_with = "in_capitals")]
     pub device_type: DeviceType,
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::merge::{Merge, given};
+use super::merge::{Merge, given, in_capitals};
 use super::organizations::{Address, json};
 use super::paging::{Key, Page, Which};
 use super::person::Person;
@@ -31,7 +31,7 @@ pub struct CreateFacility {
     /// Its name.
     pub name: String,
     /// What care it gives.
-    #[serde(alias = "facilityType")]
+    #[serde(alias = "facilityType", deserialize_with = "in_capitals")]
     pub facility_type: FacilityType,
     /// Licensed beds, where it has any.
     #[serde(default, alias = "licensedBeds")]
@@ -71,7 +71,7 @@ pub struct UpdateFacility {
     #[schema(value_type = String)]
     pub name: Option<String>,
     /// What care it gives.
-    #[serde(default, alias = "facilityType", deserialize_with = "given")]
+    #[serde(default, alias = "facilityType", deserialize_with = "in_capitals")]
     #[schema(value_type = FacilityType)]
     pub facility_type: Option<FacilityType>,
     /// Licensed beds.

@@ -1,7 +1,7 @@
 //! Merge patches (RFC 7396): what an edit says of a field, what is absent stays as it is, what is null is removed
 //! where it may be and refused where it may not, and an object is merged member by member.
 
-use serde::de::Error as _;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What an edit says of a field that may be empty.
@@ -68,4 +68,10 @@ pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 ) -> Result<Option<T>, D::Error> {
     let value = Option::deserialize(reader)?;
     value.map(Some).ok_or_else(|| D::Error::custom("it cannot be empty: give a value, or leave it out"))
+}
+
+/// Reads a word that is written in capitals, in whatever case it comes.
+pub(super) fn in_capitals<'de, D: Deserializer<'de>, T: DeserializeOwned>(reader: D) -> Result<T, D::Error> {
+    let word = String::deserialize(reader)?.to_uppercase();
+    serde_json::from_value(word.into()).map_err(D::Error::custom)
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::merge::{Merge, given};
+use super::merge::{Merge, given, in_capitals};
 use super::paging::{Key, Page, Which};
 use super::person::Person;
 use super::users;
@@ -93,7 +93,8 @@ pub struct CreateOrganization {
         default = "multi_site",
         rename = "type",
         alias = "organization_type",
-        alias = "organizationType"
+        alias = "organizationType",
+        deserialize_with = "in_capitals"
     )]
     pub organization_type: OrganizationType,
     /// Its National Provider Identifier: ten digits.
@@ -149,7 +150,7 @@ pub struct UpdateOrganization {
         rename = "type",
         alias = "organization_type",
         alias = "organizationType",
-        deserialize_with = "given"
+        deserialize_with = "in_capitals"
     )]
     #[schema(value_type = OrganizationType)]
     pub organization_type: Option<OrganizationType>,

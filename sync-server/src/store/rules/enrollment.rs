@@ -23,6 +23,7 @@ use crate::scope::OrganizationScope;
 use crate::store::column::json;
 use crate::store::crossing::Crossing;
 use crate::store::engine::{AccessScope, Tx, params};
+use crate::store::handles::organization::DEVICES_IN_USE;
 use crate::store::row::{Stored, row, select, sql};
 use crate::store::{Claim, Device, PresentedKey, StoreError, Waiting};
 use lobby::{CODE_LIFE, Lobby};
@@ -37,7 +38,7 @@ const LOBBY: AccessScope = AccessScope::System(Crossing::Lobby(key::KEY));
 pub(in crate::store) const MAX_DEVICES: usize = 1_000;
 /// The names of a facility's devices in use, but of one.
 pub(in crate::store) const OTHERS: &str = "SELECT name FROM devices
-    WHERE facility_id = ?1 AND id IS DISTINCT FROM ?2 AND state <> 'REVOKED' LIMIT ?3";
+    WHERE facility_id = ?1 AND id IS DISTINCT FROM ?2 AND state <> 'REVOKED'";
 /// How many wrong tries are taken.
 const MAX_TRIES: u32 = 5;
 /// Seconds between a waiting device's requests.
@@ -299,8 +300,7 @@ pub(in crate::store) fn claim(tx: &Tx<'_>, code: &UserCode, claim: &Claim) -> Re
         lobby::write(tx, &row)?;
         Ok(row)
     })?;
-    let known = on_hardware(tx, row.device_uuid)?;
-    be_told_apart(tx, facility, &claim.name, known.as_ref().map(|known| known.device))?;
+    let known = may_enter(tx, row.device_uuid, facility, &claim.name)?;
     Ok(Waiting {
         id: row.id,
         expected: known.as_ref().is_some_and(|known| !known.has_key),
@@ -341,21 +341,26 @@ pub(in crate::store) fn confirm(tx: &Tx<'_>, id: EnrollmentId, number: &str) -> 
     Ok(Some(device))
 }
 
-/// People tell a facility's devices apart by their names: no two that are in use read the same, and there are not too
-/// many of them. Those that did before this was asked keep theirs.
+/// A facility has room for another device while there are not too many in use; those that are its own already stay.
+pub(in crate::store) fn has_room(tx: &Tx<'_>, facility: FacilityId, own: Option<DeviceId>) -> Result<()> {
+    let devices: Vec<DeviceId> = tx.all(DEVICES_IN_USE, params![facility])?;
+    if devices.len() < MAX_DEVICES || own.is_some_and(|own| devices.contains(&own)) {
+        return Ok(());
+    }
+    let detail =
+        format!("it has {MAX_DEVICES} devices, the most of one: deactivate those that are out of use");
+    Err(StoreError::Invalid { field: "facility_id", detail })
+}
+
+/// People tell a facility's devices apart by their names: no two that are in use read the same. Those that did before
+/// this was asked keep theirs.
 pub(in crate::store) fn be_told_apart(
     tx: &Tx<'_>,
     facility: FacilityId,
     name: &str,
     own: Option<DeviceId>,
 ) -> Result<()> {
-    let own = own.map(|id| *id.as_bytes());
-    let others: Vec<String> = tx.all(OTHERS, params![facility, own, MAX_DEVICES])?;
-    if others.len() >= MAX_DEVICES {
-        let detail =
-            format!("it has {MAX_DEVICES} devices, the most of one: deactivate those that are out of use");
-        return Err(StoreError::Invalid { field: "facility_id", detail });
-    }
+    let others: Vec<String> = tx.all(OTHERS, params![facility, own])?;
     let is_taken = others.iter().any(|other| fold(other) == fold(name));
     if is_taken { Err(StoreError::Conflict("device_name")) } else { Ok(()) }
 }
@@ -369,9 +374,14 @@ row! {
     }
 }
 
-fn on_hardware(tx: &Tx<'_>, hardware: DeviceUuid) -> Result<Option<OnHardware>> {
+/// Which device in use has that hardware, where a facility has room for it and no other device of that name.
+fn may_enter(tx: &Tx<'_>, uuid: DeviceUuid, facility: FacilityId, name: &str) -> Result<Option<OnHardware>> {
     let sql = select!(OnHardware, "devices WHERE device_uuid = ?1 AND state <> 'REVOKED'");
-    tx.first(sql, params![hardware])
+    let known: Option<OnHardware> = tx.first(sql, params![uuid])?;
+    let own = known.as_ref().map(|known| known.device);
+    has_room(tx, facility, own)?;
+    be_told_apart(tx, facility, name, own)?;
+    Ok(known)
 }
 
 /// The device's row: the one that expected this hardware, else a new one.
@@ -379,8 +389,7 @@ fn registered(tx: &Tx<'_>, row: &Lobby, facility: FacilityId) -> Result<DeviceId
     let (Some(name), Some(device_type)) = (&row.name, &row.device_type) else {
         return Err(StoreError::Unreadable("enrollments"));
     };
-    let known = on_hardware(tx, row.device_uuid)?;
-    be_told_apart(tx, facility, name, known.as_ref().map(|known| known.device))?;
+    let known = may_enter(tx, row.device_uuid, facility, name)?;
     if let Some(OnHardware { device: id, has_key: false, .. }) = known {
         tx.execute(
             "UPDATE devices SET facility_id = ?2, name = ?3, device_type = ?4 WHERE id = ?1",

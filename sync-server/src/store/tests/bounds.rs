@@ -262,10 +262,12 @@ async fn a_facility_has_so_many_devices_in_use_and_an_organization_so_many_forms
     let fill = move |tx: &Tx<'_>| {
         let device = "INSERT INTO devices (id, facility_id, name, device_type, state, mac_addresses, waiting,
             wedged, cursor_refused, created_at) VALUES (?1, ?2, ?3, 'TABLET', 'EXPECTED', '[]', 0, 0, 0, 0)";
-        let mut last = DeviceId::new(tx.now(), [0; 10]);
-        for n in 0..enrollment::MAX_DEVICES {
-            last = DeviceId::new(tx.now(), tx.random()?);
-            tx.execute(device, params![last, facility, format!("Tablet {n}")])?;
+        let mut devices = Vec::new();
+        // One more than there may be, from before this was asked.
+        for n in 0..=enrollment::MAX_DEVICES {
+            let id = DeviceId::new(tx.now(), tx.random()?);
+            tx.execute(device, params![id, facility, format!("Tablet {n}")])?;
+            devices.push(id);
         }
         let published = "INSERT INTO workflows (key, version, id, label, body, published_at)
             VALUES (?1, 1, ?2, ?3, ?4, 0)";
@@ -274,16 +276,19 @@ async fn a_facility_has_so_many_devices_in_use_and_an_organization_so_many_forms
             let form = Workflow { key, label, version: 1, ..form.clone() };
             tx.execute(published, params![form.key, form.id, form.label, json!(form).to_string()])?;
         }
-        Ok(last)
+        Ok(devices)
     };
-    let last = world.store.write(AccessScope::Organization(tenant.organization), fill).await.unwrap();
+    let devices = world.store.write(AccessScope::Organization(tenant.organization), fill).await.unwrap();
 
     let refused = world.expect(&tenant, 1, [5; 32]).await;
     let Err(StoreError::Invalid { field: "facility_id", detail }) = refused else { panic!("{refused:?}") };
     assert!(detail.contains("1000") && detail.contains("deactivate"), "{detail}");
     let renamed = DevicePatch { name: Some("Hall tablet".into()), ..DevicePatch::default() };
-    registry.noting(event(&world)).update_device(last, renamed).await.expect("it is one of them already");
-    registry.noting(event(&world)).deactivate_device(last, Deactivation::Retired).await.unwrap();
+    registry.noting(event(&world)).update_device(devices[0], renamed).await.expect("it is one of them");
+    for device in &devices[..2] {
+        assert!(world.expect(&tenant, 1, [5; 32]).await.is_err(), "there is no room yet");
+        registry.noting(event(&world)).deactivate_device(*device, Deactivation::Retired).await.unwrap();
+    }
     world.expect(&tenant, 1, [5; 32]).await.expect("there is room for one");
 
     let publish = |form: Workflow| registry.noting(event(&world)).publish_workflow(form);

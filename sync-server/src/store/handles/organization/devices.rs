@@ -60,6 +60,7 @@ impl Noted {
     pub async fn expect_device(self, new: NewDevice) -> Result<Device> {
         self.write(move |tx| {
             super::facilities::facility(tx, new.facility_id)?;
+            enrollment::has_room(tx, new.facility_id, None)?;
             let id = DeviceId::new(tx.now(), tx.random()?);
             tx.execute(
                 "INSERT INTO devices (id, facility_id, name, device_type, state, device_uuid, mac_addresses,
