@@ -103,6 +103,13 @@ async fn hall() -> Result<(TempDir, Server, Kiosk)> {
     let facility = organization.facility("Riverside", "ALF", Some(48), 44).await?;
     let kiosk = facility.hang_kiosk(&folder.path().join("hall"), "hall", &server, Badges::None).await?;
     link_is(&kiosk, "ONLINE").await?;
+    // Whom to call is in it.
+    until("the first copy", PATIENCE, || async {
+        let page = kiosk.get("/").await?.words();
+        ensure!(!page.contains("first copy"), "{page}");
+        Ok(())
+    })
+    .await?;
     Ok((folder, server, kiosk))
 }
 
