@@ -23,7 +23,6 @@ use crate::scope::OrganizationScope;
 use crate::store::column::json;
 use crate::store::crossing::Crossing;
 use crate::store::engine::{AccessScope, Tx, params};
-use crate::store::handles::organization::DEVICES_IN_USE;
 use crate::store::row::{Stored, row, select, sql};
 use crate::store::{Claim, Device, PresentedKey, StoreError, Waiting};
 use lobby::{CODE_LIFE, Lobby};
@@ -36,6 +35,9 @@ const LOBBY: AccessScope = AccessScope::System(Crossing::Lobby(key::KEY));
 
 /// How many devices in use a facility has: what concerns each of them is done in one go.
 pub(in crate::store) const MAX_DEVICES: usize = 1_000;
+/// A facility's devices that are in use.
+pub(in crate::store) const IN_USE: &str =
+    "SELECT id FROM devices WHERE facility_id = ?1 AND state <> 'REVOKED'";
 /// The names of a facility's devices in use, but of one.
 pub(in crate::store) const OTHERS: &str = "SELECT name FROM devices
     WHERE facility_id = ?1 AND id IS DISTINCT FROM ?2 AND state <> 'REVOKED'";
@@ -343,7 +345,7 @@ pub(in crate::store) fn confirm(tx: &Tx<'_>, id: EnrollmentId, number: &str) -> 
 
 /// A facility has room for another device while there are not too many in use; those that are its own already stay.
 pub(in crate::store) fn has_room(tx: &Tx<'_>, facility: FacilityId, own: Option<DeviceId>) -> Result<()> {
-    let devices: Vec<DeviceId> = tx.all(DEVICES_IN_USE, params![facility])?;
+    let devices: Vec<DeviceId> = tx.all(IN_USE, params![facility])?;
     if devices.len() < MAX_DEVICES || own.is_some_and(|own| devices.contains(&own)) {
         return Ok(());
     }

@@ -150,7 +150,7 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
     for (index, sql) in [
         ("devices_in_use", enrollment::OTHERS),
         ("devices_in_use", view::BY_MODE),
-        ("devices_in_use", organization::DEVICES_IN_USE),
+        ("devices_in_use", enrollment::IN_USE),
         ("key<?", organization::FORM_BEFORE),
     ] {
         goes_by(&world, registry, index, sql).await;

@@ -11,7 +11,7 @@ use crate::store::column::json;
 use crate::store::engine::params;
 use crate::store::row::select;
 use crate::store::rules::feed_writer::{FeedEnd, put};
-use crate::store::rules::{budget, superseded, view};
+use crate::store::rules::{budget, enrollment, superseded, view};
 use crate::store::{Facility, FacilityPatch, NewFacility, View};
 
 impl OrganizationStore {
@@ -269,13 +269,9 @@ pub(in crate::store) fn publish(tx: &Tx<'_>) -> Result<()> {
     put(tx, Collection::Facilities, facility.id.as_bytes(), None, Some(&body))
 }
 
-/// A facility's devices that are in use.
-pub(in crate::store) const IN_USE: &str =
-    "SELECT id FROM devices WHERE facility_id = ?1 AND state <> 'REVOKED'";
-
 /// The facility demands encryption from now on: its devices come again, and say what they have.
 fn encryption_demanded(tx: &Tx<'_>, facility: FacilityId) -> Result<()> {
-    let devices: Vec<DeviceId> = tx.all(IN_USE, params![facility])?;
+    let devices: Vec<DeviceId> = tx.all(enrollment::IN_USE, params![facility])?;
     devices.into_iter().for_each(|device| tx.refused(device));
     Ok(())
 }

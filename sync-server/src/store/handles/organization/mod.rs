@@ -32,7 +32,7 @@ use crate::store::{
 pub(in crate::store) use badges::remove_by_id as remove_badge;
 pub use changes::Reconsidered;
 pub(in crate::store) use devices::TOKEN_LIFE;
-pub(in crate::store) use facilities::{IN_USE as DEVICES_IN_USE, merged, publish as publish_facility};
+pub(in crate::store) use facilities::{merged, publish as publish_facility};
 #[cfg(test)]
 pub(in crate::store) use lost::{BADGES_BEFORE, EXPOSED, UNMARKED, begin as begin_with_lost};
 pub(in crate::store) use lost::{
