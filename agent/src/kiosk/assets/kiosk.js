@@ -117,7 +117,9 @@
     clearTimeout(stays);
     stays = setTimeout(() => {
       going = false;
+      // Once: asked for again before it came, it would never come.
       if (awaited) location.replace("/");
+      awaited = false;
       later();
     }, GOING);
   });

@@ -118,7 +118,8 @@ impl Forms {
         if unasked.any(is_typed) {
             return hidden();
         }
-        self.drop_kept(user, &Form::Admit)?;
+        // Where the disk takes nothing the admission stays listed, and whoever saves it is asked again.
+        drop(self.drop_kept(user, &Form::Admit));
         Ok(if news.is_empty() { News::Nothing } else { News::Edit })
     }
 }

@@ -169,8 +169,12 @@ impl Forms {
     }
 
     /// Keeps what a user typed into a form, in the place of what is kept of it.
-    pub(super) fn keep_typed(&self, draft: Unwritten) -> Result<Draft, Refused> {
+    pub(super) fn keep_typed(&self, mut draft: Unwritten) -> Result<Draft, Refused> {
         let mut unwritten = self.unwritten();
+        // The same answers may be saved still as what they were sent before.
+        let before =
+            unwritten.iter().find(|it| it.is_of(draft.user, &draft.form) && it.answers == draft.answers);
+        draft.sent_as = draft.sent_as.or_else(|| before.and_then(|it| it.sent_as.clone()));
         let kept = if self.is_saved(&draft) { Ok(()) } else { self.put(&draft) };
         if let Err(OutboxError::TooLarge { .. }) = kept {
             return Err(Refused::TooLong);
