@@ -413,17 +413,10 @@ async fn comes_back_to_what_she_typed(
 
 /// Her badge locks the screen, and opens it on the form that she had begun.
 async fn locks_and_returns(page: &Browser, kiosk: &Kiosk, nora: &Nurse) -> Result<()> {
-    kiosk.tap(&nora.uid).await?;
+    kiosk.tap_to(&nora.uid, "locked").await?;
     page.sees(&["Tap your badge"]).await?;
-    // A tap too soon after the last is none.
-    until("her form again", PATIENCE, || async {
-        if page.text().await?.contains("Tap your badge") {
-            kiosk.tap(&nora.uid).await?;
-        }
-        let text = page.text().await?;
-        if text.contains("You began this earlier") { Ok(()) } else { bail!("{text}") }
-    })
-    .await
+    kiosk.tap_to(&nora.uid, "open-").await?;
+    page.sees(&["You began this earlier"]).await.map(drop)
 }
 
 /// Somebody is found, and would be admitted again.

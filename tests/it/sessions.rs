@@ -1,7 +1,5 @@
 //! The screen locks by itself, shows nothing behind the lock, and opens again for its nurse.
 
-use std::time::Duration;
-
 use anyhow::{Result, bail, ensure};
 use carepost_tests::browser::Browser;
 use carepost_tests::children::until;
@@ -9,7 +7,6 @@ use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
 use carepost_tests::world::Nurse;
 use serde_json::json;
-use tokio::time::timeout;
 
 const SHORT: &str = "[session]\nscreen_lock = 5\nscreen_warning = 2\npin_grace = 20";
 
@@ -148,21 +145,15 @@ async fn a_page_that_is_being_left_takes_no_others_place() -> Result<()> {
 
 /// Her own badge locks the screen.
 async fn locks_by_her_tap(page: &Browser, hall: &Kiosk, nurse: &Nurse) -> Result<()> {
-    until("her lock by a tap", PATIENCE, || async {
-        // A tap too soon after the last is none.
-        hall.tap(&nurse.uid).await?;
-        drop(timeout(Duration::from_secs(3), page.sees(&["Tap your badge"])).await??);
-        Ok(())
-    })
-    .await
+    hall.tap_to(&nurse.uid, "locked").await?;
+    page.sees(&["Tap your badge"]).await.map(drop)
 }
 
 /// Her badge, or the undo of her lock, opens the screen on her form as she left it.
 async fn comes_back_to(page: &Browser, hall: &Kiosk, nurse: &Nurse, pulse: &str) -> Result<()> {
     until(&format!("her form with {pulse}"), PATIENCE, || async {
-        // A tap too soon after the last is none.
         if page.script(UNDO).await? == json!(true) {
-            hall.tap(&nurse.uid).await?;
+            hall.tap_to(&nurse.uid, "open-").await?;
         }
         let text = page.text().await?;
         let held = page.script("return document.querySelector('[name=pulse]')?.value").await?;

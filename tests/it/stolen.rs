@@ -2,13 +2,12 @@
 //! that are left, online or not, and no badge has to be tapped or issued again for the thief's key to be
 //! worth nothing.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use carepost_protocol::badge::{self, Uid};
 use carepost_tests::browser::Browser;
-use carepost_tests::children::until;
 use carepost_tests::clock;
 use carepost_tests::device::Device;
-use carepost_tests::kiosk::{Kiosk, PATIENCE};
+use carepost_tests::kiosk::Kiosk;
 use carepost_tests::scene::{Scene, vitals};
 use carepost_tests::world::Nurse;
 use reqwest::Method;
@@ -191,14 +190,9 @@ async fn catches_up(scene: &Scene, kiosk: &Kiosk, name: &str, uid: &str) -> Resu
     Ok(nurse)
 }
 
-/// Taps a badge until its PIN is asked for: one tap too soon after the last is none.
+/// Taps a badge until its PIN is asked for.
 async fn pad_of(kiosk: &Kiosk, nurse: &Nurse) -> Result<()> {
-    until(&format!("the PIN pad of {} at {}", nurse.name, kiosk.name), PATIENCE, || async {
-        kiosk.tap(&nurse.uid).await?;
-        let page = kiosk.get("/").await?.words();
-        if page.contains(&nurse.name) && page.contains("Enter your PIN") { Ok(()) } else { bail!("{page}") }
-    })
-    .await
+    kiosk.tap_until(&nurse.uid, &[&nurse.name, "Enter your PIN"]).await
 }
 
 async fn asks_for_a_new_one(kiosk: &Kiosk, nurse: &Nurse) -> Result<()> {

@@ -20,6 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long somebody holds a badge to a reader that does not beep.
 const HELD: Duration = Duration::from_secs(5);
+/// A tap that is one is answered by then.
+const ANSWERED: Duration = Duration::from_secs(5);
 
 /// Where a kiosk's badges come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,22 +315,43 @@ impl Kiosk {
         Ok(held.await??)
     }
 
-    /// Taps a badge until the page says these words: one tap too soon after the last is none.
+    /// Taps a badge until the page says these words.
     ///
     /// # Errors
     /// With what it says instead.
     pub async fn tap_until(&self, uid: &str, words: &[&str]) -> Result<()> {
-        until(&format!("{words:?} after a tap"), PATIENCE, || async {
-            let before = self.visit("/").await?.words();
-            if words.iter().all(|word| before.contains(word)) {
-                return Ok(());
-            }
-            self.tap(uid).await?;
+        self.tap_till(uid, &format!("{words:?}"), async || {
             let said = self.visit("/").await?.words();
             match words.iter().find(|word| !said.contains(**word)) {
                 None => Ok(()),
                 Some(missing) => bail!("no {missing:?}: {said}"),
             }
+        })
+        .await
+    }
+
+    /// Taps a badge until the screen is one whose key begins so. No page is opened, so that the one which is there
+    /// is led back to where its user was.
+    ///
+    /// # Errors
+    /// With the key that it has instead.
+    pub async fn tap_to(&self, uid: &str, key: &str) -> Result<()> {
+        self.tap_till(uid, key, async || {
+            let screen = self.screen().await?;
+            if screen.starts_with(key) { Ok(()) } else { bail!("it is {screen}") }
+        })
+        .await
+    }
+
+    /// One tap too soon after the last is none, and one that is not answered yet may be answered still: a second
+    /// would undo what it does.
+    async fn tap_till(&self, uid: &str, what: &str, is_so: impl AsyncFn() -> Result<()>) -> Result<()> {
+        until(&format!("{what} after a tap"), PATIENCE, || async {
+            if is_so().await.is_err() {
+                self.tap(uid).await?;
+                until(what, ANSWERED, || is_so()).await?;
+            }
+            Ok(())
         })
         .await
     }

@@ -220,8 +220,7 @@ impl Workspace {
     /// See [`Refused`].
     pub fn residents(&self, on: &SessionKey, who: &Who) -> Result<Residents, Refused> {
         let residents = self.reader.residents(&self.permits(on, &Access::RESIDENTS)?, who)?;
-        let unfinished = self.forms.unfinished(on, None)?;
-        Ok(Residents { unfinished, dropped: self.forms.dropped(on, None), ..residents })
+        Ok(Residents { begun: self.forms.all_begun(on)?, ..residents })
     }
 
     /// One resident, what can be charted and what was: so many of the latest entries.
@@ -233,9 +232,8 @@ impl Workspace {
         let resident = &page.resident.document;
         let has_left = page.may_edit && !resident.is_active;
         let readmission = has_left.then(|| self.forms.readmission(on, resident.id)).transpose()?;
-        let unfinished = self.forms.unfinished(on, Some(&resident.chart()))?;
-        let dropped = self.forms.dropped(on, Some(resident.id));
-        Ok(ResidentPage { readmission, unfinished, dropped, ..page })
+        let begun = self.forms.begun_about(on, resident)?;
+        Ok(ResidentPage { readmission, begun, ..page })
     }
 
     /// Asks the server for a page of a resident's older entries: wait for the answer, then take it to

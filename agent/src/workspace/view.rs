@@ -102,9 +102,18 @@ pub struct Residents {
     pub may_admit: bool,
     /// Whether this is all of them; if not, say "still loading", never "none".
     pub complete: bool,
-    /// What the user began and has not saved.
+    /// What the user began.
+    pub begun: Begun,
+}
+
+/// What a user began and has not saved, about one resident or whoever.
+#[derive(Debug, Clone, Default)]
+pub struct Begun {
+    /// The latest.
     pub unfinished: Vec<Unfinished>,
-    /// What the user dropped last, and can have back.
+    /// Whether more is kept than that.
+    pub more: bool,
+    /// What was dropped last, and can be had back.
     pub dropped: Option<Unfinished>,
 }
 
@@ -146,10 +155,8 @@ pub struct ResidentPage {
     pub older_before: Option<Timestamp>,
     /// What takes a discharge back, for whoever may: the token of a form, and its answers.
     pub readmission: Option<(String, Vec<(String, String)>)>,
-    /// What the user began about the resident and has not saved.
-    pub unfinished: Vec<Unfinished>,
-    /// What the user dropped last, if it is about the resident, and can have back.
-    pub dropped: Option<Unfinished>,
+    /// What the user began about the resident.
+    pub begun: Begun,
 }
 
 /// How many things a list of what needs somebody shows at once.

@@ -198,8 +198,12 @@ impl Field {
     fn parse_number(&self, text: &str) -> Result<Value, FieldError> {
         let is_whole = self.field_type == FieldType::Integer;
         let read = match number(text, self.unit.as_deref()) {
-            // Of a whole number there is one reading.
-            Err(NumberError::Ambiguous(whole, _)) if is_whole => whole,
+            // Where decimals have a point, of a whole number with a comma there is one reading.
+            Err(NumberError::Ambiguous(whole, _)) if is_whole && !text.contains('.') => whole,
+            Err(NumberError::Ambiguous(whole, decimal)) if is_whole => {
+                let decimal = decimal.trim_end_matches('0').trim_end_matches('.').to_owned();
+                return Err(self.number_fault(&NumberError::Ambiguous(whole, decimal), None));
+            }
             // No fraction is whole, so it is a score.
             Err(NumberError::FractionOrScore(_, _)) if is_whole => {
                 return Err(self.number_fault(&NumberError::Slash, None));

@@ -197,6 +197,17 @@ fn a_score_in_a_field_of_a_whole_number_is_to_be_given_alone() {
 }
 
 #[test]
+fn of_a_whole_number_with_a_point_it_is_asked_which_is_meant() {
+    let steps = field("steps", FieldType::Integer);
+    for (text, words) in [("72.000", "is this 72000 or 72?"), ("98.600", "is this 98600 or 98.6?")] {
+        let refused = steps.parse(text).unwrap_err().detail;
+        assert!(refused.starts_with(words), "{text}: {refused}");
+    }
+    assert_eq!(steps.parse("72.0"), Ok(json!(72)));
+    assert_eq!(steps.parse("12.345.678"), Ok(json!(12_345_678)));
+}
+
+#[test]
 fn a_year_that_cannot_be_is_refused_and_an_unlikely_day_or_time_is_asked_about() {
     for (key, typed, words) in [
         ("taken_on", "0000-01-01", "the year 0000 is before 1900: check the year"),

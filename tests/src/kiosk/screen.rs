@@ -136,6 +136,15 @@ impl Kiosk {
         waited.await.map_err(|error| error.context(format!("log of {}:\n{}", self.name, tail(&self.log()))))
     }
 
+    /// The key of the screen, as its pages name it.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn screen(&self) -> Result<String> {
+        let page = self.get("/status").await?;
+        between(&page.html, "data-screen=\"", "\"").with_context(|| format!("no screen: {}", page.words()))
+    }
+
     /// Waits until the start page, or the form that it leads back to, says all of these.
     ///
     /// # Errors

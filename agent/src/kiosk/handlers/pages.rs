@@ -62,12 +62,8 @@ pub(crate) async fn start(
                     residents::residents(shell, residents, who, letter)
                 }
                 Err(why @ (Refused::NotAllowed | Refused::Storage(_))) => {
-                    let begun = kiosk.work(move |workspace| {
-                        let forms = workspace.forms();
-                        Ok::<_, Refused>((forms.unfinished(&on, None)?, forms.dropped(&on, None)))
-                    });
-                    let (unfinished, dropped) = begun.await?.unwrap_or_default();
-                    residents::refused(shell, &why, unfinished, dropped)
+                    let begun = kiosk.work(move |workspace| workspace.forms().all_begun(&on)).await?;
+                    residents::refused(shell, &why, begun.unwrap_or_default())
                 }
                 Err(why) => refused(&why),
             }

@@ -16,7 +16,7 @@ use super::shell::{Shell, answer, sentence, status_of};
 use super::words::{self, Weight};
 use crate::workspace::News;
 use crate::workspace::view::{
-    Answered, Entry, Mark, Refused, Resident, ResidentPage, Residents, Shown, Unfinished, Who,
+    Answered, Begun, Entry, Mark, Refused, Resident, ResidentPage, Residents, Shown, Who,
 };
 
 /// What was saved just before a page was opened, as its address says it.
@@ -70,8 +70,7 @@ struct ResidentsPage {
     total: usize,
     may_admit: bool,
     complete: bool,
-    unfinished: Vec<Unfinished>,
-    dropped: Option<Unfinished>,
+    begun: Begun,
 }
 
 #[derive(Template)]
@@ -79,18 +78,12 @@ struct ResidentsPage {
 struct OpenRefusal<'a> {
     shell: Shell,
     words: &'a str,
-    unfinished: Vec<Unfinished>,
-    dropped: Option<Unfinished>,
+    begun: Begun,
 }
 
 /// Why no residents are shown to somebody who is signed in, with what she began before and dropped last.
-pub(crate) fn refused(
-    shell: Shell,
-    why: &Refused,
-    unfinished: Vec<Unfinished>,
-    dropped: Option<Unfinished>,
-) -> Response {
-    let page = OpenRefusal { shell, words: &sentence(why), unfinished, dropped };
+pub(crate) fn refused(shell: Shell, why: &Refused, begun: Begun) -> Response {
+    let page = OpenRefusal { shell, words: &sentence(why), begun };
     answer(status_of(why), &page)
 }
 
@@ -112,7 +105,7 @@ pub(crate) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
     }
     let named = counted(families.iter().map(|family| family.key.as_str()));
     let (may_admit, complete) = (residents.may_admit, residents.complete);
-    let (unfinished, dropped) = (residents.unfinished, residents.dropped);
+    let begun = residents.begun;
     let mut cards: Vec<Card> = residents
         .residents
         .into_iter()
@@ -146,8 +139,7 @@ pub(crate) fn residents(shell: Shell, residents: Residents, who: Who, letter: Op
             total,
             may_admit,
             complete,
-            unfinished,
-            dropped,
+            begun,
         },
     )
 }
@@ -244,7 +236,8 @@ pub(crate) fn resident(
         format!("/residents/{id}?after={after}&entries={entries}&versions={versions}")
     };
     // On the resident's own page the name is not said again.
-    page.unfinished.iter_mut().chain(&mut page.dropped).for_each(|begun| begun.resident = None);
+    let begun = page.begun.unfinished.iter_mut().chain(&mut page.begun.dropped);
+    begun.for_each(|begun| begun.resident = None);
     let shown = page.entries.iter().flat_map(|charted| &charted.counts);
     let critical = shown.filter(|shown| Some(shown.record) == entry).flat_map(Entry::critical);
     let critical = critical.map(|answer| format!("{} {}", answer.label, answer.words)).collect();

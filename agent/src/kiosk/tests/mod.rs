@@ -28,8 +28,8 @@ use tower::ServiceExt;
 use super::{Doorway, KioskConfig, Owner};
 use crate::workspace::times::{TimeHere, Whose};
 use crate::workspace::view::{
-    Answered, Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, Part, PinPad, Resident, ResidentPage,
-    Residents, Screen, Shown, StatusLine, Twins,
+    Answered, Begun, Charted, Entry, Form, FormPage, Link, Locked, Mark, Open, Part, PinPad, Resident,
+    ResidentPage, Residents, Screen, Shown, StatusLine, Twins,
 };
 
 const HOST: &str = "127.0.0.1:3002";
@@ -177,8 +177,7 @@ fn residents() -> Residents {
         more: false,
         may_admit: true,
         complete: true,
-        unfinished: Vec::new(),
-        dropped: None,
+        begun: Begun::default(),
     }
 }
 
@@ -294,8 +293,7 @@ fn resident_page() -> ResidentPage {
         more_versions: Shown::of(None, None, None).more_versions(),
         older_before: Some(at("2026-01-31T00:00:00Z")),
         readmission: None,
-        unfinished: Vec::new(),
-        dropped: None,
+        begun: Begun::default(),
     }
 }
 

@@ -59,8 +59,7 @@ async fn hostile_names_and_labels_stay_words() {
     list.residents[1].document.name = evil.to_owned();
     list.discharged.push(here(resident(9, evil, evil)));
     let begun = Unfinished { form: Form::Admit, name: evil.to_owned(), resident: Some(evil.to_owned()) };
-    list.unfinished.push(begun.clone());
-    list.dropped = Some(begun);
+    list.begun = Begun { unfinished: vec![begun.clone()], more: true, dropped: Some(begun) };
     page.also.push(resident(9, evil, evil));
     page.readmission = Some((evil.to_owned(), vec![(evil.to_owned(), evil.to_owned())]));
     let screen = locked(Some(evil), Some(evil));

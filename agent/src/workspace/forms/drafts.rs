@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use carepost_protocol::day::{parse_date, parse_datetime};
 use carepost_protocol::id::{PatientId, UserId};
+use carepost_protocol::record::PatientDocument;
 use carepost_protocol::zone::Zone;
 
 use super::seen::Seen;
 use super::{Asks, Dropped, Forms, asks, lock, resident_form, storage};
 use crate::outbox::{DraftOf, OutboxError, version_of};
 use crate::workspace::view::{
-    Answers, CARRIED, CONFIRMED, Draft, Form, OFFSET, Refused, SEEN, SessionKey, Typed, Unfinished,
+    Answers, Begun, CARRIED, CONFIRMED, Draft, Form, OFFSET, Refused, SEEN, SessionKey, Typed, Unfinished,
 };
 
 /// How long after a lock what was typed on the page may still be kept as a draft.
@@ -254,28 +255,36 @@ impl Forms {
         }
     }
 
-    /// The forms that a user began and has not saved, about one resident or all, also where her role does not let her
-    /// read a resident any more.
+    /// What a user began, also where her role does not let her read a resident any more.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn unfinished(
-        &self,
-        on: &SessionKey,
-        about: Option<&[PatientId]>,
-    ) -> Result<Vec<Unfinished>, Refused> {
+    pub fn all_begun(&self, on: &SessionKey) -> Result<Begun, Refused> {
+        Ok(Begun { dropped: self.dropped(on, None), ..self.unfinished(on, &[None])? })
+    }
+
+    /// What a user began about one resident.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn begun_about(&self, on: &SessionKey, resident: &PatientDocument) -> Result<Begun, Refused> {
+        let chart: Vec<_> = resident.chart().into_iter().map(Some).collect();
+        Ok(Begun { dropped: self.dropped(on, Some(resident.id)), ..self.unfinished(on, &chart)? })
+    }
+
+    fn unfinished(&self, on: &SessionKey, about: &[Option<PatientId>]) -> Result<Begun, Refused> {
         let user = self.session.actor(on).ok_or(Refused::Locked)?.user;
-        let about = about.map_or_else(|| vec![None], |ids| ids.iter().copied().map(Some).collect());
-        let mut listed = Vec::new();
-        for about in about {
-            let mut begun = self.unwritten_about(user, about);
-            let drafts = self.reader.outbox.drafts(user, about, LISTED).map_err(storage)?;
-            let kept: Vec<Form> =
-                drafts.into_iter().map(Form::from).filter(|form| !begun.contains(form)).collect();
-            begun.extend(kept);
-            listed.extend(begun.into_iter().filter_map(|form| self.named(on, form, &[])));
+        let mut begun = Vec::new();
+        for about in about.iter().copied() {
+            let unwritten = self.unwritten_about(user, about);
+            let drafts = self.reader.outbox.drafts(user, about, LISTED + 1).map_err(storage)?;
+            let kept = drafts.into_iter().map(Form::from).filter(|form| !unwritten.contains(form));
+            begun.extend(unwritten.iter().cloned().chain(kept));
         }
-        Ok(listed)
+        let more = begun.len() > LISTED;
+        begun.truncate(LISTED);
+        let unfinished = begun.into_iter().filter_map(|form| self.named(on, form, &[])).collect();
+        Ok(Begun { unfinished, more, dropped: None })
     }
 
     fn unwritten_about(&self, user: UserId, about: Option<PatientId>) -> Vec<Form> {
@@ -352,7 +361,7 @@ impl Forms {
     }
 
     /// What was dropped last in this session, about one resident or whoever.
-    pub(crate) fn dropped(&self, on: &SessionKey, about: Option<PatientId>) -> Option<Unfinished> {
+    fn dropped(&self, on: &SessionKey, about: Option<PatientId>) -> Option<Unfinished> {
         let dropped = lock(&self.state).dropped.clone().filter(|dropped| on.names(dropped.session))?;
         (about.is_none() || about == Some(dropped.form.draft().patient())).then_some(())?;
         self.named(on, dropped.form, &dropped.answers)

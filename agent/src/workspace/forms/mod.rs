@@ -135,7 +135,9 @@ impl Forms {
         self.is_back(on);
         opened.map_err(|why| {
             let kept = self.typed_into(on, form, sent);
-            let is_kept = kept.is_some();
+            let user = self.session.actor(on).map(|actor| actor.user);
+            // What is in memory alone goes with it: nothing is promised of it.
+            let is_kept = kept.is_some() && user.is_some_and(|user| !self.is_unwritten(user, form));
             let answers = if sent.is_empty() { kept.unwrap_or_default() } else { asked(None, sent) };
             let showed = self.had_filled_in(on, form, &answers);
             let mut typed = typed_over(&showed, answers, &self.reader.time_here().zone);

@@ -28,7 +28,7 @@ use super::lock;
 use super::permits::Permits;
 use super::resident_form::{self, REPLACED, REPLACED_BY};
 use super::times::TimeHere;
-use super::view::{Refused, ResidentPage, Shown, StatusLine};
+use super::view::{Begun, Refused, ResidentPage, Shown, StatusLine};
 use crate::clock::Clock;
 use crate::mirror::{Mirror, MirrorError};
 use crate::outbox::Outbox;
@@ -92,8 +92,7 @@ impl Reader {
             more_versions: shown.more_versions(),
             older_before,
             readmission: None,
-            unfinished: Vec::new(),
-            dropped: None,
+            begun: Begun::default(),
         })
     }
 

@@ -11,7 +11,7 @@ use carepost_protocol::role::{Permit, ReadPatients};
 use super::{Access, Permits, REPLACED, REPLACED_BY, Reader, storage};
 use crate::mirror::by_room_then_name;
 use crate::outbox::{Pending, Progress};
-use crate::workspace::view::{Mark, Refused, Resident, Residents, Twins, Who};
+use crate::workspace::view::{Begun, Mark, Refused, Resident, Residents, Twins, Who};
 
 /// How many of those who were found or discharged are shown.
 const SHOWN: usize = 50;
@@ -47,9 +47,9 @@ impl Reader {
         let more = residents.len() > most || discharged.len() > most;
         residents.truncate(most);
         discharged.truncate(most);
-        let (unfinished, dropped) = (Vec::new(), None);
+        let begun = Begun::default();
         let contested = self.contested(permit, None)?;
-        Ok(Residents { residents, discharged, contested, more, may_admit, complete, unfinished, dropped })
+        Ok(Residents { residents, discharged, contested, more, may_admit, complete, begun })
     }
 
     /// The residents, in care or not, as the device knows them: whom the server changed last first.

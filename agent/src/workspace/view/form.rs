@@ -128,7 +128,7 @@ pub struct NotOpened {
     pub why: Refused,
     /// What was typed of what was sent, or else of what is kept; what was emptied is there with no text.
     pub typed: Vec<(String, String)>,
-    /// Whether something is kept of it until she discards it.
+    /// Whether something is kept of it, on the disk, until she discards it.
     pub is_kept: bool,
 }
 

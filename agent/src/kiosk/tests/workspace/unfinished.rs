@@ -117,6 +117,25 @@ async fn what_is_not_finished_shows_to_its_typist_alone() {
 }
 
 #[tokio::test]
+async fn a_list_of_unfinished_forms_says_that_more_is_kept_than_it_shows() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let outbox = device.workspace.outbox();
+    let typed = [("pulse".to_owned(), "91".to_owned())];
+    for n in 0..21 {
+        assert!(!device.list().await.contains("More than these"), "{n}");
+        outbox
+            .put_draft(UserId::from_bytes([ANNA; 16]), patient(100 + n), "vitals", &typed, Timestamp::EPOCH)
+            .unwrap();
+    }
+    let list = device.list().await;
+    assert!(list.contains("continue-20") && !list.contains("continue-21"), "{list}");
+    assert!(list.contains("More than these is kept for you"), "{list}");
+    device.press(&format!("{}/discard", chart(100))).await;
+    assert!(!device.list().await.contains("More than these"));
+}
+
+#[tokio::test]
 async fn what_was_discarded_can_be_had_back() {
     let device = Device::new();
     device.sign_in(ANNA);
