@@ -1,4 +1,4 @@
-//! The enrollment machine: a device asks, shows a code, then a facility and a number, and is enrolled. Every step is
+//! Enrollment, a state machine: a device asks, shows a code, then a facility and a number, and is enrolled. Every step is
 //! persisted before it is acted on and every question may be asked again, so that power loss anywhere resumes by
 //! asking again with the same key. A registration token that the server refuses is set aside, and the device asks
 //! without one: a wrong token costs nobody a pairing code.

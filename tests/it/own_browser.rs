@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use carepost_tests::browser::Browser;
-use carepost_tests::kiosk::Kiosk;
+use carepost_tests::children::until;
+use carepost_tests::kiosk::{Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
@@ -161,6 +162,12 @@ async fn the_page_opens_by_its_start_page_for_its_browsers_user_alone() -> Resul
     let cookie = cookie.with_context(|| answer.clone())?.to_owned();
     assert!(answer.contains("HttpOnly; SameSite=Strict") && !answer.contains("Tap your badge"), "{answer}");
     hall.tap(&scene.nora.uid).await?;
+    until("the PIN pad", PATIENCE, || async {
+        let answer = ask(DAEMON, &hall, "GET", "/", &cookie, "").await?;
+        ensure!(answer.contains("Enter your PIN"), "{answer}");
+        Ok(())
+    })
+    .await?;
     for (who, status, words) in [
         (DAEMON, 200, "Enter your PIN"),
         (STRANGER, 403, "its browser alone"),

@@ -1,4 +1,4 @@
-//! The session of the one screen: who is signed in, and whether the screen may show anything.
+//! The session, a state machine of the one screen: who is signed in, and whether the screen may show anything.
 //!
 //! At most one session exists. It is open, or waits behind a locked screen until it idles out; a tap
 //! of another badge puts a PIN pad (or, within that user's grace period, the other user) in front of

@@ -1,4 +1,4 @@
-//! View types: what the workspace shows, as plain values that the kiosk renders into pages.
+//! View models: what the workspace shows, as plain values that the kiosk renders into pages.
 
 pub(super) mod form;
 mod screen;

@@ -1,7 +1,6 @@
 //! The OpenAPI document (3.1), put together from the handlers' annotations.
 
-use std::sync::LazyLock;
-
+use axum::Extension;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -19,7 +18,6 @@ use crate::http::api::{
     reviews, sessions, stream, sync, users, workflows,
 };
 use crate::http::route::{Listener, Route};
-use crate::http::routes::ROUTES;
 
 /// The document of the API for people, programs and devices.
 #[derive(OpenApi)]
@@ -52,9 +50,6 @@ use crate::http::routes::ROUTES;
 pub struct Document;
 
 /// The document, with what all routes of a kind have alike: made once, and the same bytes for everybody.
-pub static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description::of(ROUTES));
-
-/// See [`DESCRIPTION`].
 pub struct Description {
     document: Value,
     served: Bytes,
@@ -62,7 +57,8 @@ pub struct Description {
 
 impl Description {
     /// What the document says of these routes.
-    fn of(routes: &[Route]) -> Self {
+    #[must_use]
+    pub fn of(routes: &[Route]) -> Self {
         let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
         for route in routes.iter().filter(|route| route.listener == Listener::People) {
             if let Some(operation) = document.pointer_mut(&pointer(route)) {
@@ -81,8 +77,8 @@ impl Description {
 
 /// The OpenAPI document of this API.
 #[utoipa::path(get, path = "/api/v1/openapi.json", operation_id = "openapi", tag = "server", responses((status = 200, body = Object)))]
-pub async fn openapi() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], DESCRIPTION.served.clone())
+pub async fn openapi(Extension(described): Extension<&'static Description>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], described.served.clone())
 }
 
 /// Adds to an operation what all of its kind have.

@@ -2,10 +2,11 @@
 //! served, and each row says who may call it.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::{Extension, Router};
 use carepost_protocol::role::Action;
 use http::StatusCode;
 use http::header::ALLOW;
@@ -21,7 +22,7 @@ use crate::http::api::{
 use crate::http::authentication::authenticate;
 use crate::http::condition;
 use crate::http::idempotency;
-use crate::http::openapi::{DESCRIPTION, openapi};
+use crate::http::openapi::{Description, openapi};
 use crate::http::parameters;
 use crate::http::problem::{finish, of_panic};
 use crate::http::route::{Authorization, Listener, Route};
@@ -117,6 +118,9 @@ routes! {
     Devices GET "/api/v1/sync/patients/{patient_id}/older-records" ActiveDevice => "older_records" older::older_records;
 }
 
+/// What the API's document says of these routes.
+pub static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description::of(ROUTES));
+
 /// The router of one listener: every route of it, under `/api/v1` and `/api` alike, with or without
 /// `/org/{slug}` before it. Of each path, OPTIONS tells the methods to anybody, as the API's description does.
 pub fn router(app: &App, listener: Listener) -> Router {
@@ -136,6 +140,7 @@ pub fn router(app: &App, listener: Listener) -> Router {
     let router = router
         .fallback(async || Refusal::not_found())
         .with_state(app.clone())
+        .layer(Extension(&*DESCRIPTION))
         .layer(CatchPanicLayer::custom(of_panic))
         .layer(from_fn(finish));
     // The slug has to leave the path before the path is looked up.

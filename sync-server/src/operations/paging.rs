@@ -1,4 +1,4 @@
-//! Paging: lists are read by pages, sorted by a key that the list allows.
+//! Pagination: lists are read by pages, sorted by a key that the list allows.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

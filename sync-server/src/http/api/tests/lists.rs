@@ -12,9 +12,9 @@ use super::manners::{Office, routes};
 use super::pushes::push_from;
 use super::quarantine::Kiosk;
 use super::*;
-use crate::http::openapi::DESCRIPTION;
 use crate::http::parameters;
 use crate::http::route::{Parameter, Route};
+use crate::http::routes::DESCRIPTION;
 
 /// An office that has two of everything that there is a list of.
 struct Scene {

@@ -11,9 +11,8 @@ use http::{HeaderMap, HeaderName, Method};
 use super::pushes::push_from;
 use super::quarantine::Kiosk;
 use super::*;
-use crate::http::openapi::DESCRIPTION;
 use crate::http::route::{Authorization, Parameter, Route};
-use crate::http::routes::ROUTES;
+use crate::http::routes::{DESCRIPTION, ROUTES};
 
 pub(super) const NOBODY: &str = "0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42";
 
