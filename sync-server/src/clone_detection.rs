@@ -7,11 +7,15 @@
 //! is gone is not: it was on its way when the power went, so it comes within a while, and over a
 //! connection that was there already.
 //!
+//! Processes cost a copy nothing: it can be as many as it likes, and so push any other out of what is remembered of
+//! a device. So a process says too whether it was answered before. One that was, and that is not known among others,
+//! spoke before them and speaks after them, however many they were and however long each of them spoke.
+//!
 //! Only requests that carry the incarnation of the moment count for incarnations (heartbeats and
 //! streams). A push names the one that its entries were made under, which may be a parent's.
 //!
 //! All of this is in memory: after a restart of the server whoever speaks first is the one, and a second
-//! copy shows as soon as both have spoken again.
+//! copy shows as soon as both have spoken again, or the other that was answered before.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,8 +25,9 @@ use carepost_protocol::id::{BootId, DeviceId, IncarnationId};
 
 /// For how long something may come late that was on its way when its sender was superseded.
 const LATE: Duration = Duration::from_secs(120);
-/// The most superseded processes, and incarnations, that are remembered of a device.
-const MAX_OLDER: usize = 16;
+/// The most superseded processes, and incarnations, that are remembered of a device: all that may still be late of
+/// one that ends as soon as it is started, every two seconds.
+const MAX_OLDER: usize = 64;
 /// The most devices that are remembered: who was silent the longest is forgotten first.
 const MAX_DEVICES: usize = 65_536;
 
@@ -31,6 +36,8 @@ const MAX_DEVICES: usize = 65_536;
 pub struct Sighting {
     /// The process.
     pub boot: BootId,
+    /// Whether the server has answered that process before, as it says.
+    pub answered: bool,
     /// The incarnation of its outbox, where the request carries the one of the moment.
     pub incarnation: Option<IncarnationId>,
     /// When the connection began.
@@ -40,7 +47,7 @@ pub struct Sighting {
 /// What tells that a device is there twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evidence {
-    /// A process spoke again after a newer one had spoken.
+    /// A process spoke again after another had spoken.
     Processes,
     /// One process spoke for an incarnation again after it had spoken for a newer one.
     Incarnations,
@@ -114,6 +121,9 @@ impl History {
             return (!late).then_some(Evidence::Processes);
         }
         if self.processes.current != sighting.boot {
+            if sighting.answered {
+                return Some(Evidence::Processes);
+            }
             self.processes.supersede(sighting.boot, now);
             // An older incarnation of the outbox under a new process is a device that was put back, not a copy.
             self.incarnations = None;
@@ -197,7 +207,15 @@ mod tests {
             connected: u64,
             incarnation: Option<IncarnationId>,
         ) -> Option<Evidence> {
-            let sighting = Sighting { boot: boot(n), incarnation, connected: self.at(connected) };
+            let sighting =
+                Sighting { boot: boot(n), answered: false, incarnation, connected: self.at(connected) };
+            self.detector.observe(device(1), sighting, self.at(now))
+        }
+
+        /// A process that says that it was answered before.
+        fn again(&self, now: u64, n: u8, connected: u64) -> Option<Evidence> {
+            let connected = self.at(connected);
+            let sighting = Sighting { boot: boot(n), answered: true, incarnation: None, connected };
             self.detector.observe(device(1), sighting, self.at(now))
         }
 
@@ -235,6 +253,40 @@ mod tests {
     }
 
     #[test]
+    fn of_a_device_that_ends_as_soon_as_it_is_started_all_that_may_be_late_is_known() {
+        let scene = Scene::new();
+        for n in 0..200 {
+            let second = u64::from(n) * 2;
+            assert_eq!(scene.process(second, n, second), None);
+            assert_eq!(scene.again(second, n, second), None);
+            if n >= 60 {
+                assert_eq!(scene.again(second, n - 60, second - 120), None, "{n}");
+            }
+        }
+    }
+
+    #[test]
+    fn however_many_processes_a_copy_invents_and_however_long_each_speaks_the_device_is_heard_again() {
+        // At once; each for a minute; each for longer than the device did.
+        for seconds in [0, 60, 7_200] {
+            for connected in [0, u64::MAX] {
+                let scene = Scene::new();
+                assert_eq!(scene.process(0, 1, 0), None);
+                assert_eq!(scene.again(3_600, 1, 0), None, "for an hour");
+                let mut now = 3_600;
+                for n in 2..=255 {
+                    assert_eq!(scene.process(now, n, now), None);
+                    now += seconds;
+                    assert_eq!(scene.process(now, n, now), None);
+                }
+                let found = scene.again(now, 1, connected.min(now));
+                assert_eq!(found, Some(Evidence::Processes), "{seconds} {connected}");
+                assert_eq!(scene.again(now, 1, now), Some(Evidence::Processes), "however often it asks");
+            }
+        }
+    }
+
+    #[test]
     fn two_copies_that_both_speak_are_found() {
         let scene = Scene::new();
         assert_eq!(scene.process(10, 1, 0), None);
@@ -264,6 +316,16 @@ mod tests {
         assert_eq!(scene.process(90, 2, 90), None, "restarted a moment later");
         assert_eq!(scene.process(150, 2, 90), None);
         assert_eq!(scene.process(160, 1, 155), Some(Evidence::Processes));
+    }
+
+    #[test]
+    fn after_a_restart_of_the_server_who_was_answered_before_is_the_one_unless_another_spoke_first() {
+        let scene = Scene::new();
+        assert_eq!(scene.again(10, 1, 10), None);
+        assert_eq!(scene.process(20, 2, 20), None, "it starts again");
+        let scene = Scene::new();
+        assert_eq!(scene.process(10, 2, 10), None, "a copy, while the device is away");
+        assert_eq!(scene.again(20, 1, 20), Some(Evidence::Processes));
     }
 
     #[test]
@@ -317,7 +379,8 @@ mod tests {
         let speak = |n: usize, now| {
             let mut bytes = [0; 10];
             bytes[..8].copy_from_slice(&n.to_be_bytes());
-            let sighting = Sighting { boot: boot(1), incarnation: None, connected: scene.at(0) };
+            let sighting =
+                Sighting { boot: boot(1), answered: false, incarnation: None, connected: scene.at(0) };
             scene.detector.observe(DeviceId::new(Timestamp::EPOCH, bytes), sighting, scene.at(now))
         };
         for n in 0..MAX_DEVICES {

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use carepost_protocol::change::{Change, ChangeKind, Lane};
 use carepost_protocol::record::Collection;
 use carepost_tests::api::Api;
+use carepost_tests::appetite::own_kib;
 use carepost_tests::device::{Chain, Device};
 use carepost_tests::world::{Facility, Nurse, Organization, Server, items};
 use reqwest::Method;
@@ -67,7 +68,7 @@ impl Ward {
 }
 
 /// The attack as it was played: 6,000 admissions of one name by one device, while a device of another
-/// organization charts. Its entries are answered in the midst of every batch.
+/// organization charts. Its entries are answered in the midst of every batch, and the server stays small.
 #[tokio::test(flavor = "multi_thread")]
 async fn six_thousand_admissions_of_one_name_hold_up_nobody_elses_push() -> Result<()> {
     crate::install_provider();
@@ -78,6 +79,8 @@ async fn six_thousand_admissions_of_one_name_hold_up_nobody_elses_push() -> Resu
     let mut flood = Ward::of(&loud, &server, &folder, "04A1B2C3D4E5F6").await?;
     let mut calm = Ward::of(&quiet, &server, &folder, "04A1B2C3D4E5F7").await?;
 
+    let before = own_kib(server.pid())?;
+    let mut most = before;
     let flooding = tokio::spawn(async move {
         let mut batches = Vec::new();
         for _ in 0..BATCHES {
@@ -95,8 +98,11 @@ async fn six_thousand_admissions_of_one_name_hold_up_nobody_elses_push() -> Resu
         let began = Instant::now();
         calm.push(one).await?;
         pushes.push((began, Instant::now()));
+        most = most.max(own_kib(server.pid())?);
     }
     let (flood, batches) = flooding.await??;
+    // It was 768 MB, as each admission looked at all those of its name.
+    assert!(most - before < 256.0 * 1024.0, "the server grew from {before} to {most} KiB");
     // Whoever comes while a batch is taken waits for a portion of it, and not until all of it is.
     let waited = |(began, ended): (Instant, Instant)| {
         let beside = pushes.iter().filter(|(sent, answered)| *sent < ended && *answered > began);

@@ -2,10 +2,15 @@
 //! anything until an administrator has looked, and an honest kiosk is never taken for two.
 
 use anyhow::{Result, bail};
+use carepost_protocol::device::DeviceState;
+use carepost_protocol::id::BootId;
+use carepost_protocol::wire::heartbeat::QueueState;
 use carepost_tests::children::until;
+use carepost_tests::device::Device;
 use carepost_tests::kiosk::{Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
 use carepost_tests::world::items;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::cli::Terminal;
@@ -80,6 +85,34 @@ async fn a_copy_that_only_reads_is_found() -> Result<()> {
     copy.status_is("link", "ONLINE").await?;
     come_again(&hall).await?;
     is_quarantined(&scene, &hall, &copy).await
+}
+
+/// The copy says each time that it is another process, so that the device's own is known among them no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_under_ever_new_names_is_found_by_the_devices_next_word() -> Result<()> {
+    let scene = Scene::new(2).await?;
+    let (server, port) = (&scene.server, scene.server.devices.port());
+    let hall = Device::enroll(&scene.folder_of("hall"), server, port, &scene.facility, "hall").await?;
+    let beat =
+        async || hall.upstream.heartbeat(hall.grant.device_id, &hall.heartbeat(QueueState::default())).await;
+    assert_eq!(beat().await?.state, DeviceState::Active);
+    let copy = hall.wire(server)?;
+    let pull = async || {
+        let process = copy.speaking_as(BootId::new(hall.clock.now(), hall.clock.random()));
+        anyhow::Ok(process.call(Method::GET, "/api/v1/sync/pull", None).await?.status)
+    };
+    assert_eq!(pull().await?, 200);
+    for _ in 0..100 {
+        // Whether or not the one before is counted still: each was heard.
+        let status = pull().await?;
+        assert!([200, 429].contains(&status), "{status}");
+    }
+    assert_eq!(scene.facility.device("hall").await?["state"], "ACTIVE");
+    assert_eq!(beat().await?.state, DeviceState::Quarantined);
+    let reason = scene.facility.device("hall").await?["quarantine_reason"].to_string();
+    assert!(reason.contains("copied"), "{reason}");
+    assert_eq!(pull().await?, 403);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,6 +33,7 @@ use http::Request;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// A server with one facility and two devices of it: one that does harm, and one that has to work.
 struct Ward {
@@ -182,8 +183,10 @@ async fn streams_that_nobody_reads_cost_little_are_two_and_end_with_the_device()
     let path = format!("/api/v1/devices/{}/deactivate", ward.hostile.grant.device_id);
     admin.post(&path, &json!({})).await?;
     for stream in open {
-        is_reset(stream.into_body(), Duration::from_secs(20)).await?;
+        is_reset(stream.into_body(), PATIENCE).await?;
     }
+    let log = ward.server.log();
+    assert_eq!(log.matches("had to end before it was taken").count(), 2, "{log}");
     Ok(())
 }
 
@@ -262,20 +265,17 @@ async fn who_has_no_key_shuts_nobody_out_who_has_one() -> Result<()> {
     for _ in 0..300 {
         silent.extend(throw_away.connect().await);
     }
-    // One of each of more addresses than there are places for handshakes, and none of them goes on.
-    for n in 0..100 {
-        silent.extend(throw_away.at([127, 0, 1, n]).connect().await);
-    }
-    until("the flood to have all 64 places", PATIENCE, || async {
-        let ended = silent.iter().filter(|stream| matches!(stream.try_read(&mut [0]), Ok(0))).count();
-        ensure!(ended >= silent.len() - 64, "{ended} of {} have ended", silent.len());
-        Ok(())
+    let elsewhere = Peer::device(&ward.server, &ward.honest.key)?.at([127, 0, 2, 1]);
+    // The server gives a handshake ten seconds: on a slow machine the flood comes again, until the newcomer was let in
+    // while all of it but the one that made room was there.
+    let flood = until("a newcomer's handshake beside the flood", PATIENCE, || async {
+        let flood = silent_from_everywhere(&throw_away).await?;
+        elsewhere.tls("h2").await?;
+        let open = are_open(&flood);
+        ensure!(open >= 63, "of the flood {open} were still there");
+        Ok(flood)
     })
     .await?;
-    let elsewhere = Peer::device(&ward.server, &ward.honest.key)?.at([127, 0, 2, 1]);
-    // A handshake may take ten seconds: until then they hold what they have.
-    until("a newcomer's handshake", Duration::from_secs(7), || async { elsewhere.tls("h2").await.map(drop) })
-        .await?;
     // From the same address: a device that is known comes, another is let in, and people work.
     let again = Peer::device(&ward.server, &ward.honest.key)?;
     // As an agent does, it comes again where the flood itself was in its way.
@@ -291,8 +291,28 @@ async fn who_has_no_key_shuts_nobody_out_who_has_one() -> Result<()> {
     let late = Device::enroll(&folder, &ward.server, port, &ward.facility, "Late").await?;
     late.upstream.heartbeat(late.grant.device_id, &late.heartbeat(QueueState::default())).await?;
     ward.server.root().await?;
-    drop((held, silent));
+    drop((held, silent, flood));
     Ok(())
+}
+
+/// One connection from each of more addresses than there are places for handshakes, none of which goes on, once they
+/// have all 64.
+async fn silent_from_everywhere(peer: &Peer) -> Result<Vec<TcpStream>> {
+    let mut silent = Vec::new();
+    for n in 0..100 {
+        silent.push(peer.at([127, 0, 1, n]).connect().await?);
+    }
+    until("the flood to have all 64 places", PATIENCE, || async {
+        let open = are_open(&silent);
+        ensure!(open <= 64, "{open} of {} are open", silent.len());
+        Ok(())
+    })
+    .await?;
+    Ok(silent)
+}
+
+fn are_open(lines: &[TcpStream]) -> usize {
+    lines.iter().filter(|line| !matches!(line.try_read(&mut [0]), Ok(0))).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]

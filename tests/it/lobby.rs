@@ -1,10 +1,17 @@
 //! Letting devices in: by code, by token; and who is not let in.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use carepost_agent::clock::Clock;
+use carepost_agent::identity::DeviceKey;
+use carepost_agent::upstream::UpstreamError;
+use carepost_protocol::id::DeviceUuid;
+use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 use carepost_tests::api::text;
 use carepost_tests::children::{free_port, run, run_with_input};
+use carepost_tests::device::connect;
 use carepost_tests::kiosk::{Badges, Kiosk};
 use carepost_tests::scene::{Scene, vitals};
 use carepost_tests::world::PASSWORD;
@@ -12,6 +19,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::cli::Terminal;
+use crate::window::{scene_of, until_today};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_code_and_a_wrong_number_let_nobody_in_and_are_counted() -> Result<()> {
@@ -135,6 +143,35 @@ async fn a_device_registered_beforehand_enrolls_with_its_token_once() -> Result<
         };
         assert_eq!(code, 0, "{out}{error}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_four_days_ago_lets_nobody_in_and_the_refusal_says_what_does() -> Result<()> {
+    let mut scene = scene_of(4, 1).await?;
+    let body = json!({"facility_id": scene.facility.id, "device_name": "hall", "device_type": "TABLET"});
+    let token = text(&scene.facility.organization.admin.post("/api/v1/devices", &body).await?, "token")?;
+    until_today(&mut scene).await?;
+    let (key, clock) = (DeviceKey::generate()?, Arc::new(Clock::new(None)));
+    let upstream = connect(&scene.server, scene.server.devices.port(), &key, &clock)?;
+    let mut request = EnrollRequest {
+        device_uuid: DeviceUuid::from_bytes(clock.random()),
+        mac_addresses: Vec::new(),
+        hostname: "hall".to_owned(),
+        agent_version: "test".to_owned(),
+        token: Some(token),
+    };
+    let refused = upstream.enroll(&request).await;
+    let Err(UpstreamError::Refused(problem, _)) = refused else { bail!("{refused:?}") };
+    let words = problem.errors.first().context("it names no field")?;
+    assert_eq!(words.field, "token");
+    assert!(
+        words.detail.contains("has run out") && words.detail.contains("pairing code approved"),
+        "{problem:?}"
+    );
+    request.token = None;
+    let answer = upstream.enroll(&request).await?;
+    assert!(matches!(answer, EnrollResponse::Pending { .. }), "{answer:?}");
     Ok(())
 }
 

@@ -155,7 +155,8 @@ impl Server {
     pub async fn resume(&mut self) -> Result<()> {
         let config = self.config().display().to_string();
         let log = self.folder.join("server.log");
-        let mut environment = vec![("CAREPOST_LOG", "info".to_owned()), ("RUST_BACKTRACE", "1".to_owned())];
+        let log_of = "info,carepost_server::http::listener::write_timeout=debug".to_owned();
+        let mut environment = vec![("CAREPOST_LOG", log_of), ("RUST_BACKTRACE", "1".to_owned())];
         environment.extend(crate::clock::environment(&self.folder));
         let (namespace, serve) = (self.namespace.as_deref(), ["--config", &config, "serve"]);
         let mut process = Running::start_within(namespace, "carepost-server", &serve, &environment, &log)?;

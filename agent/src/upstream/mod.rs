@@ -6,6 +6,7 @@
 mod pages;
 mod trust;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +19,7 @@ use carepost_protocol::wire::older::{OlderQuery, OlderRecords};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::wire::pull::SyncPosition;
 use carepost_protocol::wire::push::PushReceipt;
-use carepost_protocol::wire::{BOOT_HEADER, VERSION, VERSION_HEADER};
+use carepost_protocol::wire::{ANSWERED_HEADER, BOOT_HEADER, VERSION, VERSION_HEADER};
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
 };
@@ -132,6 +133,8 @@ pub struct Upstream {
     proxy: Option<String>,
     ends: Arc<Ends>,
     distrust: Arc<Mutex<Option<Distrust>>>,
+    /// Whether the server has answered as one that knows who speaks.
+    answered: Arc<AtomicBool>,
 }
 
 impl Upstream {
@@ -182,7 +185,7 @@ impl Upstream {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        Ok(Self { http, base, proxy, ends, distrust: Arc::default() })
+        Ok(Self { http, base, proxy, ends, distrust: Arc::default(), answered: Arc::default() })
     }
 
     /// When the server's certificate ends, where that is within 30 days and it was seen.
@@ -195,6 +198,22 @@ impl Upstream {
     #[must_use]
     pub fn distrust(&self) -> Option<Distrust> {
         *self.distrust.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends what only a device may ask.
+    async fn speak(&self, mut request: RequestBuilder) -> Result<Response, UpstreamError> {
+        if self.answered.load(Ordering::Relaxed) {
+            request = request.header(ANSWERED_HEADER, "1");
+        }
+        let answer = accept(self.send(request).await?).await;
+        // Other refusals may come before the server has noted which process speaks, and a device that said more than
+        // the server knows would pass for two.
+        let is_noted = match &answer {
+            Ok(_) => true,
+            Err(refusal) => refusal.problem() == Some(ProblemKind::OverQuota),
+        };
+        self.answered.fetch_or(is_noted, Ordering::Relaxed);
+        answer
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, UpstreamError> {
@@ -245,7 +264,8 @@ impl Upstream {
     /// # Errors
     /// See [`UpstreamError`].
     pub async fn enroll(&self, request: &EnrollRequest) -> Result<EnrollResponse, UpstreamError> {
-        self.post_json("api/v1/enroll", request).await
+        let request = self.posting("api/v1/enroll", request)?;
+        read_json(accept(self.send(request).await?).await?).await
     }
 
     /// Says that the device lives and how it is.
@@ -257,7 +277,8 @@ impl Upstream {
         device: DeviceId,
         heartbeat: &Heartbeat,
     ) -> Result<HeartbeatReply, UpstreamError> {
-        self.post_json(&format!("api/v1/devices/{device}/heartbeat"), heartbeat).await
+        let request = self.posting(&format!("api/v1/devices/{device}/heartbeat"), heartbeat)?;
+        read_json(self.speak(request).await?).await
     }
 
     /// Sends a batch, given as the JSON of a `PushBatch`.
@@ -274,7 +295,7 @@ impl Upstream {
             .header(CONTENT_ENCODING, "zstd")
             .timeout(EXCHANGE_TIMEOUT)
             .body(body);
-        read_json(accept(self.send(request).await?).await?).await
+        read_json(self.speak(request).await?).await
     }
 
     /// Opens the stream of documents that stays open: from where the device stands.
@@ -284,8 +305,7 @@ impl Upstream {
     pub async fn live(&self, position: &SyncPosition) -> Result<PageStream, UpstreamError> {
         let request =
             self.http.get(self.asking("api/v1/sync/live", position)?).header(ACCEPT_ENCODING, "zstd");
-        let answer = accept(self.send(request).await?).await?;
-        PageStream::new(answer)
+        PageStream::new(self.speak(request).await?)
     }
 
     /// A page of a resident's records that the mirror does not hold.
@@ -298,23 +318,13 @@ impl Upstream {
         query: &OlderQuery,
     ) -> Result<OlderRecords, UpstreamError> {
         let url = self.asking(&format!("api/v1/sync/patients/{patient}/older-records"), query)?;
-        let request = self.http.get(url).timeout(EXCHANGE_TIMEOUT);
-        read_json(accept(self.send(request).await?).await?).await
+        read_json(self.speak(self.http.get(url).timeout(EXCHANGE_TIMEOUT)).await?).await
     }
 
-    async fn post_json<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-    ) -> Result<T, UpstreamError> {
+    fn posting(&self, path: &str, body: &impl Serialize) -> Result<RequestBuilder, UpstreamError> {
         let body = serde_json::to_vec(body).map_err(|error| UpstreamError::Nonsense(error.to_string()))?;
-        let request = self
-            .http
-            .post(self.url(path)?)
-            .header(CONTENT_TYPE, "application/json")
-            .timeout(EXCHANGE_TIMEOUT)
-            .body(body);
-        read_json(accept(self.send(request).await?).await?).await
+        let request = self.http.post(self.url(path)?).header(CONTENT_TYPE, "application/json");
+        Ok(request.timeout(EXCHANGE_TIMEOUT).body(body))
     }
 
     /// An address with the members of a query.

@@ -22,3 +22,6 @@ pub const VERSION_HEADER: &str = "carepost-protocol";
 
 /// The header in which a device names its process ([`crate::id::BootId`]).
 pub const BOOT_HEADER: &str = "carepost-boot";
+
+/// The header in which a process says that the server has answered it before, as the device that it is.
+pub const ANSWERED_HEADER: &str = "carepost-answered";

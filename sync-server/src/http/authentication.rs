@@ -11,8 +11,8 @@ use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::{BootId, IncarnationId};
 use carepost_protocol::role::{Action, Denied, Resource, decide};
-use carepost_protocol::wire::BOOT_HEADER;
 use carepost_protocol::wire::problem::ProblemKind;
+use carepost_protocol::wire::{ANSWERED_HEADER, BOOT_HEADER};
 use carepost_protocol::workflow::FieldError;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, USER_AGENT};
@@ -296,7 +296,8 @@ fn sighting(parts: &Parts) -> Option<Sighting> {
     let (Some(boot), None) = (said.next(), said.next()) else { return None };
     let boot = boot.to_str().ok()?.parse().ok()?;
     let ConnectedAt(connected) = *parts.extensions.get::<ConnectedAt>()?;
-    Some(Sighting { boot, incarnation: None, connected })
+    let answered = parts.headers.contains_key(ANSWERED_HEADER);
+    Some(Sighting { boot, answered, incarnation: None, connected })
 }
 
 /// Whether a device is there twice is not for its second copy to say: who names no process gets nothing.
