@@ -17,7 +17,7 @@ pub const KEPT_FOR: Duration = Duration::from_hours(168);
 pub enum Fate {
     /// The server has it for good.
     Acknowledged,
-    /// The server refused it: it stays in the chain and needs a person.
+    /// The server rejected it: it stays in the chain and needs a person.
     Rejected,
 }
 

@@ -102,7 +102,7 @@ pub struct Change {
     /// To a document of which collection.
     pub collection: Collection,
     /// Which document: the one that is patched, deleted or corrected. None for a `create`, whose id is
-    /// [`RecordId::of_create`], unless it supersedes a refused one: then that one's.
+    /// [`RecordId::of_create`], unless it supersedes a rejected one: then that one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordId>,
     /// The `seq` of the version it was made against.
@@ -208,7 +208,7 @@ pub enum Verdict {
     Duplicate,
     /// It stands, and a conflict was kept for review.
     Merged,
-    /// It was refused, and needs a person.
+    /// It does not stand, and needs a person.
     Rejected,
 }
 

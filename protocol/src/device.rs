@@ -88,7 +88,7 @@ pub struct SyncFacts {
     pub last_sync: Option<Timestamp>,
     /// When the oldest change still waiting on the device was made.
     pub oldest_waiting: Option<Timestamp>,
-    /// Changes the server refused, which a person must look at.
+    /// Changes the server rejected, which a person must look at.
     pub rejected: u64,
     /// The device's cursor is one the server no longer serves.
     pub cursor_refused: bool,
@@ -124,7 +124,7 @@ pub enum SyncReason {
     /// No sync has succeeded yet.
     NeverSynced,
     /// The server rejected changes, which a person must look at.
-    RefusedChanges,
+    RejectedChanges,
     /// The device's cursor is one the server no longer serves.
     CursorRefused,
     /// The device's copy does not go on, and it says why: its disk is nearly full, or the server does not send it.
@@ -169,7 +169,7 @@ pub fn sync_status(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshold
         SyncReason::NeverSynced => (3, SyncStatus::NeverSynced),
         SyncReason::Revoked
         | SyncReason::CannotSave
-        | SyncReason::RefusedChanges
+        | SyncReason::RejectedChanges
         | SyncReason::CursorRefused
         | SyncReason::CopyTrouble
         | SyncReason::MirrorDiffers
@@ -198,7 +198,7 @@ pub fn sync_reasons(facts: &SyncFacts, now: Timestamp, thresholds: &SyncThreshol
         (facts.last_sync.is_none(), SyncReason::NeverSynced),
         (facts.quarantined, SyncReason::Quarantined),
         (facts.not_encrypted, SyncReason::NotEncrypted),
-        (facts.rejected > 0, SyncReason::RefusedChanges),
+        (facts.rejected > 0, SyncReason::RejectedChanges),
         (facts.cursor_refused, SyncReason::CursorRefused),
         (facts.copy_trouble, SyncReason::CopyTrouble),
         (facts.mirror_differs, SyncReason::MirrorDiffers),
@@ -264,7 +264,7 @@ mod tests {
         let broken = SyncFacts { rejected: 2, mirror_differs: true, ..waiting };
         assert_eq!(
             sync_reasons(&broken, at(951), &thresholds),
-            [SyncReason::RefusedChanges, SyncReason::MirrorDiffers, SyncReason::OldChangesWaiting]
+            [SyncReason::RejectedChanges, SyncReason::MirrorDiffers, SyncReason::OldChangesWaiting]
         );
         assert!(sync_reasons(&synced, at(900), &thresholds).is_empty());
     }

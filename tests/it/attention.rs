@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::Terminal;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()> {
+async fn a_rejected_change_is_shown_settled_and_told_to_its_device() -> Result<()> {
     let scene = Scene::new(1).await?;
     let Scene { server, facility, nora, .. } = &scene;
     let (who, resident) = scene.resident()?;
@@ -60,10 +60,10 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
     let exported = facility.organization.admin.call(Method::GET, &path, None).await?;
     assert!(exported.text.contains(&format!("\"payload\":{}", entries[0])), "{}", exported.text);
 
-    // As long as nothing is put right it is refused again, and says so.
+    // As long as nothing is put right it is rejected again, and says so.
     let (code, _, error) = terminal.types(&[&["change", "retry"], &name("1")[..]].concat()).await?;
     assert!(
-        code == 1 && error.contains("refused as before: ") && error.contains("never published"),
+        code == 1 && error.contains("rejected as before: ") && error.contains("never published"),
         "{error}"
     );
 
@@ -85,7 +85,7 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
 
     // The device hears of both, and of nothing it did not ask for.
     let mut beat = device.heartbeat(QueueState::default());
-    beat.refused = [1, 2, 3].map(|n| ChangeName { incarnation: chain.incarnation, n }).to_vec();
+    beat.rejected = [1, 2, 3].map(|n| ChangeName { incarnation: chain.incarnation, n }).to_vec();
     let path = format!("/api/v1/devices/{id}/heartbeat");
     let reply = wire.post(&path, &serde_json::to_value(&beat)?).await?;
     let told: Vec<_> = items(&reply["settled"])?
@@ -106,7 +106,7 @@ async fn a_refused_change_is_shown_settled_and_told_to_its_device() -> Result<()
     assert_eq!((about("view").len(), about("export").len(), about("execute").len()), (2, 2, 2));
     assert_eq!(about("delete")[0]["details"]["reason"], "entered for a drill");
 
-    // What stands with a flag is listed in words, and shown by the same three words as what was refused.
+    // What stands with a flag is listed in words, and shown by the same three words as what was rejected.
     let mut unset = device.vitals(&actor, resident.parse()?, Map::new());
     unset.workflow = Some("rounds".to_owned());
     unset.fields.insert("note".to_owned(), json!("seen again"));
@@ -155,12 +155,12 @@ async fn a_change_of_a_device_whose_name_another_has_is_listed_by_its_id() -> Re
         Ok(table.lines().nth(1).with_context(|| format!("no row: {table}{error}"))?.to_owned())
     };
     let (id, incarnation) = (lost.grant.device_id.to_string(), chain.incarnation.to_string());
-    let refused = ["change", "list", "Riverside"];
-    let listed = row(&refused).await?;
+    let rejected = ["change", "list", "Riverside"];
+    let listed = row(&rejected).await?;
     assert!(listed.ends_with(&format!("Hall    {incarnation}  1")), "{listed}");
     terminal.does(&["device", "deactivate", "Hall", "--reason", "lost", "--yes"]).await?;
     hall("found").await?;
-    let listed = row(&refused).await?;
+    let listed = row(&rejected).await?;
     assert!(
         listed.ends_with(&format!("{id}  {incarnation}  1")) && listed.contains("never published"),
         "{listed}"
@@ -169,7 +169,7 @@ async fn a_change_of_a_device_whose_name_another_has_is_listed_by_its_id() -> Re
     let (code, shown, error) = terminal.types(&[&["change", "show"], &named[..]].concat()).await?;
     assert!(code == 0 && shown.contains("never published"), "{shown}{error}");
 
-    // What was refused once and stands now is listed with what to look at, and is not asked about to be discarded.
+    // What was rejected once and stands now is listed with what to look at, and is not asked about to be discarded.
     let field = json!({"key": "note", "label": "Note", "type": "string"});
     let form = json!({"key": "rounds", "label": "Rounds", "fields": [field]});
     facility.organization.admin.post("/api/v1/workflows", &form).await?;

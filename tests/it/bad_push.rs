@@ -132,7 +132,7 @@ async fn a_bad_change_is_rejected_by_name_and_holds_up_none_behind_it() -> Resul
         assert!(run["reason"]["detail"].as_str().is_some_and(|words| words.len() > 20), "{run}");
     }
     assert_eq!(ward.stored().await?, 1);
-    // The same again: what stands is a duplicate, what was refused is refused as before.
+    // The same again: what stands is a duplicate, what was rejected is rejected as before.
     let again = ward.push(batch).await?;
     let repeated = verdicts(&again)?;
     assert_eq!(repeated[..12], found[..12]);

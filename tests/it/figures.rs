@@ -122,7 +122,7 @@ async fn a_device_shows_how_it_is_and_why() -> Result<()> {
     assert_eq!(states(&shown), ("ACTIVE", "STALE", true));
     assert!(text(&shown, "sync_reason")?.contains("oldest entry waits 16 minutes"), "{shown}");
 
-    // A change that the server refuses is rejected on the device, which says so.
+    // A change that the server rejects is counted on the device, which says so.
     let nora = facility.nurse("Nora Quist", "rn", "482915", "04A1B2C3D4E5F6").await?;
     let patient = facility.admit(&residents("RS", 1, true)).await?.remove(0);
     let nurse = device.nurse(nora.id.parse()?);
@@ -135,7 +135,7 @@ async fn a_device_shows_how_it_is_and_why() -> Result<()> {
     beat(QueueState { rejected: counts.rejected, ..QueueState::default() }).await?;
     let shown = facility.device("Tablet").await?;
     assert_eq!((states(&shown), &shown["wedged"]), (("ACTIVE", "OUT_OF_SYNC", true), &json!(1)));
-    assert_eq!(shown["sync_reason"], "1 entry was refused and needs attention.");
+    assert_eq!(shown["sync_reason"], "1 entry was rejected and waits for a person.");
     let alone = admin.get(&format!("/api/v1/devices/{}", device.grant.device_id)).await?;
     assert_eq!((states(&alone), &alone["sync_reason"]), (states(&shown), &shown["sync_reason"]));
     Ok(())

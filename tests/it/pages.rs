@@ -90,25 +90,25 @@ async fn two_hundred_and_five_rounds_of_one_resident_are_read_by_pages_each_once
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_of_two_hundred_and_fifty_refused_changes_is_read_by_pages_each_once() -> Result<()> {
+async fn a_batch_of_two_hundred_and_fifty_rejected_changes_is_read_by_pages_each_once() -> Result<()> {
     let scene = Scene::new(1).await?;
     let hall = hall(&scene).await?;
     let nora = hall.nurse(scene.nora.id.parse()?);
     let id = scene.resident()?.1.to_owned();
     let mut chain = hall.chain(Lane::Care);
-    let refused = |n| -> Result<String> {
+    let rejected = |n| -> Result<String> {
         let mut change = hall.vitals(&nora, id.parse()?, answers(n));
         change.fields.insert("colour".to_owned(), json!("red"));
         Ok(serde_json::to_string(&change)?)
     };
-    let batch = chain.batch(&(1..=250).map(refused).collect::<Result<Vec<_>>>()?)?;
+    let batch = chain.batch(&(1..=250).map(rejected).collect::<Result<Vec<_>>>()?)?;
     let json = [("content-type", "application/json")];
     let receipt =
         hall.wire(&scene.server)?.send(Method::POST, "/api/v1/sync/push", &json, batch.into_bytes()).await?;
     assert_eq!(receipt.status, 200, "{}", receipt.text);
 
     let admin = &scene.facility.organization.admin;
-    let path = format!("/api/v1/facilities/{}/refused-changes?", scene.facility.id);
+    let path = format!("/api/v1/facilities/{}/rejected-changes?", scene.facility.id);
     for (limit, sizes) in [("", vec![200, 50]), ("limit=100", vec![100, 100, 50]), ("limit=250", vec![250])] {
         let pages = pages(admin, &format!("{path}{limit}")).await?;
         assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), sizes);

@@ -58,7 +58,7 @@ async fn the_queue_is_listed_and_taken_out_beside_the_running_agent_and_without_
     let (code, list) = hall.command(&["queue", "list", "--json"]).await?;
     let listed: Value = serde_json::from_str(&list)?;
     assert_eq!(
-        (code, &listed["waiting"], &listed["refused"]),
+        (code, &listed["waiting"], &listed["rejected"]),
         (0, &Value::from(1), &Value::from(0)),
         "{list}"
     );
@@ -66,7 +66,7 @@ async fn the_queue_is_listed_and_taken_out_beside_the_running_agent_and_without_
     assert!(!list.contains("Kept here"), "a list is no health data: {list}");
 
     let (code, words) = hall.command(&["queue", "retry", &n]).await?;
-    assert!(code == 1 && words.contains("not a refused one"), "{code}: {words}");
+    assert!(code == 1 && words.contains("not a rejected one"), "{code}: {words}");
     let file = hall.folder.join("taken.json");
     let to = file.display().to_string();
     // What fails, or has nothing to take out, leaves no file that would pass for one.

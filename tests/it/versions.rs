@@ -142,7 +142,7 @@ async fn an_agent_of_the_version_after_is_served_and_what_is_unknown_is_kept_to_
     let accepted = newer(&agent.vitals(id.parse()?, "From after"), r#""mood":{"of":[1.50,"é"]}"#)?;
     let mut unpublished = agent.vitals(id.parse()?, "Of a form of tomorrow");
     unpublished.workflow = Some("tomorrow".to_owned());
-    let refused = newer(&unpublished, r#""photo" :"AA==","weight":1.50"#)?;
+    let rejected = newer(&unpublished, r#""photo" :"AA==","weight":1.50"#)?;
     let unreadable = newer(&agent.vitals(id.parse()?, "Of a kind of tomorrow"), r#""x":1"#)?.replacen(
         "\"kind\":\"create\"",
         "\"kind\":\"annotate\"",
@@ -157,17 +157,17 @@ async fn an_agent_of_the_version_after_is_served_and_what_is_unknown_is_kept_to_
         .cloned()
         .unwrap_or_default();
     let patch = newer(&moved, r#""why":"asked for a window""#)?;
-    let batch = chain.batch(&[accepted, refused.clone(), unreadable.clone(), patch])?;
+    let batch = chain.batch(&[accepted, rejected.clone(), unreadable.clone(), patch])?;
     let batch = batch.replacen('{', r#"{"weather":["rain"],"#, 1);
     assert_eq!(agent.push(&batch).await?, ["applied", "rejected", "rejected", "applied"]);
-    // The chain goes on after what was refused.
+    // The chain goes on after what was rejected.
     let last = newer(&agent.vitals(id.parse()?, "And on"), r#""mood":null"#)?;
     assert_eq!(agent.push(&chain.batch(&[last])?).await?, ["applied"]);
     scene.has_notes(id, &["From after".to_owned(), "And on".to_owned()]).await?;
 
     let admin = &scene.facility.organization.admin;
     let device = agent.device.grant.device_id;
-    for (n, payload) in [(2, refused), (3, unreadable)] {
+    for (n, payload) in [(2, rejected), (3, unreadable)] {
         let path = format!("/api/v1/devices/{device}/changes/{}/{n}", chain.incarnation);
         let exported = admin.call(Method::GET, &path, None).await?;
         assert!(exported.text.contains(&format!("\"payload\":{payload}")), "{n}: {}", exported.text);

@@ -107,11 +107,11 @@ async fn a_device_that_differs_and_stands_still_says_why_it_is_out_of_sync() -> 
     });
     let seen = seen.await?;
     assert_eq!(seen["sync_status"], "OUT_OF_SYNC");
-    assert_eq!(seen["sync_reasons"], json!(["refused_changes", "mirror_differs", "no_progress"]));
+    assert_eq!(seen["sync_reasons"], json!(["rejected_changes", "mirror_differs", "no_progress"]));
     let words = seen["sync_reason"].as_str().context("no words")?;
     assert_eq!(
         words,
-        "2 entries were refused and need attention. Its copy of records was found to differ and is fetched \
+        "2 entries were rejected and wait for a person. Its copy of records was found to differ and is fetched \
          again. Nothing has moved for 12 minutes, though it reaches the server."
     );
     // Nothing is graver than that it cannot save, and no device writes on anybody's terminal.

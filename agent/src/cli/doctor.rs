@@ -220,10 +220,8 @@ fn files(opened: &StateDir, grant: &Grant, config: &Config) -> Finding {
         (true, [], []) => "complete".to_owned(),
         (false, [], []) => "still loading".to_owned(),
     };
-    let words = format!(
-        "both open; mirror {state}; {} entries wait, {} need attention",
-        counts.care, counts.rejected
-    );
+    let words =
+        format!("both open; mirror {state}; {} entries wait, {} are rejected", counts.care, counts.rejected);
     let trouble = outbox.trouble();
     let is_well = trouble.is_none() && counts.rejected == 0 && differs.is_empty() && over.is_empty();
     let words = trouble.into_iter().chain([words]).collect::<Vec<_>>().join("; ");

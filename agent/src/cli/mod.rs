@@ -83,7 +83,7 @@ enum Command {
     /// Badges.
     #[command(subcommand)]
     Badge(Badge),
-    /// What waits for the server, and what it refused.
+    /// What waits for the server, and what it rejected.
     #[command(subcommand)]
     Queue(queue::Queue),
 }

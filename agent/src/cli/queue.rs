@@ -26,7 +26,7 @@ use crate::run::StateDir;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Queue {
-    /// What waits for the server, and what it refused. No health data.
+    /// What waits for the server, and what it rejected. No health data.
     List {
         /// The most entries to name; all are counted.
         #[arg(long, value_name = "COUNT", default_value_t = 100)]
@@ -35,7 +35,7 @@ pub(super) enum Queue {
         #[arg(long)]
         json: bool,
     },
-    /// Have refused entries tried again, as they are: after somebody mended what they were refused for.
+    /// Have rejected entries tried again, as they are: after somebody mended what they were rejected for.
     Retry(Which),
     /// Take entries out of the system, exactly as they are sent. This is health data.
     Export {
@@ -52,7 +52,7 @@ pub(super) struct Which {
     /// Their numbers, as `queue list` gives them.
     #[arg(required_unless_present = "all", value_name = "NUMBER")]
     numbers: Vec<u64>,
-    /// Every refused entry.
+    /// Every rejected entry.
     #[arg(long, conflicts_with = "numbers")]
     all: bool,
 }
@@ -62,8 +62,8 @@ impl Which {
         if !self.all {
             return Ok(self.numbers);
         }
-        let refused = outbox.rejected_entries(usize::MAX)?.into_iter();
-        Ok(refused.filter(|refused| refused.lane == Lane::Care).map(|refused| refused.name.n).collect())
+        let rejected = outbox.rejected_entries(usize::MAX)?.into_iter();
+        Ok(rejected.filter(|entry| entry.lane == Lane::Care).map(|entry| entry.name.n).collect())
     }
 }
 
@@ -118,12 +118,12 @@ fn list(outbox: &Outbox, most: usize, json: bool) -> anyhow::Result<Outcome> {
                 })
             })
             .collect();
-        let (waiting, audit, refused) = (counts.care, counts.audit, counts.rejected);
-        let whole = json!({ "waiting": waiting, "audit": audit, "refused": refused, "entries": entries });
+        let (waiting, audit, rejected) = (counts.care, counts.audit, counts.rejected);
+        let whole = json!({ "waiting": waiting, "audit": audit, "rejected": rejected, "entries": entries });
         say(&whole.to_string());
     } else {
         say(&format!(
-            "{} wait, {} need attention; {} audit events wait",
+            "{} wait, {} are rejected; {} audit events wait",
             counts.care, counts.rejected, counts.audit
         ));
         let named = entries.len();
@@ -143,7 +143,7 @@ fn in_words(progress: &Progress) -> (&'static str, Option<&str>) {
     match progress {
         Progress::Queued => ("waiting", None),
         Progress::Acknowledged => ("sent", None),
-        Progress::Rejected(reason) => ("refused", Some(reason)),
+        Progress::Rejected(reason) => ("rejected", Some(reason)),
     }
 }
 
@@ -165,7 +165,7 @@ struct Written<'a> {
     n: u64,
     made_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    refused_because: Option<&'a str>,
+    rejected_because: Option<&'a str>,
     sha256: String,
     payload: &'a RawValue,
 }
@@ -183,7 +183,7 @@ fn export(
         return Ok(Outcome::Done);
     };
     if numbers.is_empty() {
-        say_error("no entry is refused: there is nothing to export, and no file was made");
+        say_error("no entry is rejected: there is nothing to export, and no file was made");
         return Ok(Outcome::Done);
     }
     // The file first: nothing is said to have been taken out that nobody got.
@@ -221,7 +221,7 @@ fn taken_out(opened: &StateDir, grant: &Grant, outbox: &Outbox, numbers: &[u64])
                 incarnation: entry.name.incarnation.to_string(),
                 n: entry.name.n,
                 made_at: entry.made_at.to_string(),
-                refused_because: entry.reason.as_deref(),
+                rejected_because: entry.reason.as_deref(),
                 sha256: entry.sha256.to_string(),
                 payload: serde_json::from_str(&entry.payload)?,
             })

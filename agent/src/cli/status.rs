@@ -55,7 +55,7 @@ pub(super) fn ills(status: &Value) -> Vec<String> {
         said("copy_trouble").map(ToOwned::to_owned),
         said("token_refused").map(token_refused),
         said("link_trouble").map(ToOwned::to_owned),
-        (rejected > 0).then(|| format!("{rejected} entries need attention (`carepost-agent queue list`)")),
+        (rejected > 0).then(|| format!("the server rejected {rejected} entries (`carepost-agent queue list`)")),
         is("quarantined").then(|| "quarantined: an administrator has to release it".to_owned()),
         is("must_encrypt").then(|| "not encrypted, which its facility requires: it receives nothing until it is (`carepost-agent doctor` says what to do)".to_owned()),
         has("no_progress_seconds").then(|| "nothing moves, though the server is reached".to_owned()),

@@ -54,7 +54,7 @@ impl Outbox {
     /// Records need a permit to chart, residents and reviews one to manage residents, the own PIN one to choose
     /// it; nothing else is made on a device.
     ///
-    /// A change that supersedes a refused one of its own actor settles it; where that one would have made
+    /// A change that supersedes a rejected one of its own actor settles it; where that one would have made
     /// a record, this one makes it under the same id.
     ///
     /// # Errors
@@ -259,7 +259,7 @@ fn saved_before(connection: &Connection, token: &str, change: &Change) -> Result
     let mut repeat =
         Change { recorded_at: before.recorded_at, clock_quality: before.clock_quality, ..change.clone() };
     if change.supersedes.is_some() && change.record.is_none() {
-        // It got the refused one's.
+        // It got the rejected one's.
         repeat.record = before.record;
     }
     if repeat == before {

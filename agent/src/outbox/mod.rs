@@ -132,8 +132,8 @@ pub enum OutboxError {
         /// Its number.
         n: u64,
     },
-    /// The entry is not one that was refused and waits for a person.
-    #[error("entry {n} is not a refused one that waits for a decision: look at the list again")]
+    /// The entry is not one that was rejected and waits for a person.
+    #[error("entry {n} is not a rejected one that waits for a decision: look at the list again")]
     NotRejected {
         /// Its number.
         n: u64,

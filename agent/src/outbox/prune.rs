@@ -27,7 +27,7 @@ pub(super) struct Spare {
 impl Outbox {
     /// Removes what is kept no longer: acknowledged, passed by the mirror's cursor where it entered the
     /// feed, and in a verified backup of the server; as long as the server never spoke of one, more than
-    /// seven days ago. Says how many. What waits, what is refused and not settled, and the last entry
+    /// seven days ago. Says how many. What waits, what is rejected and not settled, and the last entry
     /// before what waits stay. Where the file is not folded into nothing goes: that would take room, and make none.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl Outbox {
     }
 
     /// Removes acknowledged entries of a lane, from the oldest on, up to the first that may not go. A
-    /// refused one in between stays.
+    /// rejected one in between stays.
     pub(super) fn trim(
         &self,
         connection: &Connection,

@@ -15,7 +15,7 @@ use super::lineage::Lineage;
 use super::rejected::in_words;
 use super::{Outbox, OutboxError, schema, signed, unsigned};
 
-/// Rejected entries are counted up to here; a server that refuses more is broken.
+/// Rejected entries are counted up to here; a server that rejects more is broken.
 const COUNTED: i64 = 10_000;
 
 /// Where an entry stands.
@@ -25,7 +25,7 @@ pub enum Progress {
     Queued,
     /// The server has it; it is on its way back into the mirror.
     Acknowledged,
-    /// The server refused it, for this reason: it needs a person.
+    /// The server rejected it, for this reason: it needs a person.
     Rejected(String),
 }
 
@@ -59,7 +59,7 @@ pub struct Counts {
     pub care: u64,
     /// Audit events that the server has not acknowledged.
     pub audit: u64,
-    /// Entries of both lanes that the server refused and nobody has settled, at most 10,000.
+    /// Entries of both lanes that the server rejected and nobody has settled, at most 10,000.
     pub rejected: u64,
     /// When the oldest waiting care change was made.
     pub oldest: Option<Timestamp>,
@@ -173,7 +173,7 @@ impl Outbox {
         Ok(equal)
     }
 
-    /// The PIN that a user chose here last, to be laid over the mirror like the others; none that was refused.
+    /// The PIN that a user chose here last, to be laid over the mirror like the others; none that was rejected.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -236,18 +236,18 @@ impl Outbox {
         Ok(newest.unwrap_or(nothing))
     }
 
-    /// The care entries that the server has not taken for good, at most so many: the refused ones first,
+    /// The care entries that the server has not taken for good, at most so many: the rejected ones first,
     /// then what waits.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn list(&self, most: usize) -> Result<Vec<Listed>, OutboxError> {
-        let rejected = self.rejected_entries(most)?.into_iter().filter(|refused| refused.lane == Lane::Care);
+        let rejected = self.rejected_entries(most)?.into_iter().filter(|entry| entry.lane == Lane::Care);
         let mut listed: Vec<Listed> = rejected
-            .map(|refused| Listed {
-                name: refused.name,
-                made_at: refused.made_at,
-                progress: Progress::Rejected(refused.reason),
+            .map(|entry| Listed {
+                name: entry.name,
+                made_at: entry.made_at,
+                progress: Progress::Rejected(entry.reason),
             })
             .collect();
         let connection = self.lock();

@@ -19,7 +19,7 @@ const PAGES_A_MIB: u32 = 256;
 const PAGE_BYTES: u64 = 4096;
 /// SQLite's own limit.
 const MOST_PAGES: u32 = 0xffff_fffe;
-/// Which part is kept for receipts. They make each entry some twenty bytes longer, a refusal a few
+/// Which part is kept for receipts. They make each entry some twenty bytes longer, a rejection a few
 /// hundred; some of the pages that were full split.
 const RESERVE: u32 = 4;
 

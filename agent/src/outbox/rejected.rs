@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use super::append::Saved;
 use super::{Outbox, OutboxError, schema, signed, unsigned};
 
-/// An entry that the server refused and nobody has settled. It names nobody.
+/// An entry that the server rejected and nobody has settled. It names nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RejectedEntry {
     /// In which lane.
@@ -33,7 +33,7 @@ pub struct Exported {
     pub name: ChangeName,
     /// When it was made.
     pub made_at: Timestamp,
-    /// Why the server refused it, if it did.
+    /// Why the server rejected it, if it did.
     pub reason: Option<String>,
     /// Its bytes, exactly as they are hashed and sent: JSON.
     pub payload: String,
@@ -55,12 +55,12 @@ pub struct RejectedChange {
     /// The document it is about, or would have made.
     pub record: RecordId,
     pub change: Change,
-    /// Why it was refused.
+    /// Why it was rejected.
     pub reason: Rejection,
 }
 
 impl Outbox {
-    /// The entries that the server refused and nobody has settled, care first, oldest first, at most so
+    /// The entries that the server rejected and nobody has settled, care first, oldest first, at most so
     /// many.
     ///
     /// # Errors
@@ -71,14 +71,14 @@ impl Outbox {
         let mut statement = connection.prepare_cached(
             "SELECT n, made_at, reason FROM entries WHERE lane = ? AND state = 2 ORDER BY n LIMIT ?",
         )?;
-        let mut refused = Vec::new();
+        let mut rejected = Vec::new();
         for lane in Lane::ALL {
-            let room = i64::try_from(most.saturating_sub(refused.len())).unwrap_or(i64::MAX);
+            let room = i64::try_from(most.saturating_sub(rejected.len())).unwrap_or(i64::MAX);
             let mut rows = statement.query(params![schema::number(lane), room])?;
             while let Some(row) = rows.next()? {
                 let n = unsigned(row.get(0)?);
                 let (code, reason) = in_words(row, 2)?;
-                refused.push(RejectedEntry {
+                rejected.push(RejectedEntry {
                     lane,
                     name: ChangeName { incarnation: lineage.of(lane, n)?.0.id, n },
                     made_at: Timestamp::from_millis(row.get(1)?),
@@ -87,7 +87,7 @@ impl Outbox {
                 });
             }
         }
-        Ok(refused)
+        Ok(rejected)
     }
 
     /// A rejected care change, to be read and corrected.
@@ -98,7 +98,7 @@ impl Outbox {
     pub fn rejected(&self, permit: &Permit<ReadPatients>, n: u64) -> Result<RejectedChange, OutboxError> {
         self.permitted(permit)?;
         let mut found = rejected_from(&self.lock(), n, 1)?;
-        found.pop().filter(|refused| refused.n == n).ok_or(OutboxError::NotRejected { n })
+        found.pop().filter(|rejected| rejected.n == n).ok_or(OutboxError::NotRejected { n })
     }
 
     /// The rejected care changes that nobody has settled, oldest first, at most so many, to be read and
@@ -127,10 +127,10 @@ impl Outbox {
     ) -> Result<Saved, OutboxError> {
         let mut connection = self.lock_to_save()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let (refused, _) = read_refused(&transaction, n)?;
-        let patient = refused.patient;
+        let (rejected, _) = read_rejected(&transaction, n)?;
+        let patient = rejected.patient;
         let saved =
-            self.supersede(&transaction, &Change { supersedes: Some(n), record: None, ..refused }, None)?;
+            self.supersede(&transaction, &Change { supersedes: Some(n), record: None, ..rejected }, None)?;
         self.link_audit(&transaction, &audit(patient, saved.record))?;
         transaction.commit()?;
         Ok(saved)
@@ -178,7 +178,7 @@ impl Outbox {
         })
     }
 
-    /// Appends a change that takes the place of a refused one of its own actor, and settles that one.
+    /// Appends a change that takes the place of a rejected one of its own actor, and settles that one.
     pub(super) fn supersede(
         &self,
         connection: &Connection,
@@ -186,16 +186,16 @@ impl Outbox {
         token: Option<&str>,
     ) -> Result<Saved, OutboxError> {
         let n = change.supersedes.unwrap_or(0);
-        let (refused, record) = read_refused(connection, n)?;
-        if refused.actor != change.actor {
+        let (rejected, record) = read_rejected(connection, n)?;
+        if rejected.actor != change.actor {
             return Err(OutboxError::NotItsActor);
         }
         let mut change = change.clone();
-        match (change.kind, refused.kind) {
+        match (change.kind, rejected.kind) {
             // What refers to the record that was never made finds it.
             (ChangeKind::Create, ChangeKind::Create) => change.record = Some(record),
             (ChangeKind::Create | ChangeKind::Amend | ChangeKind::Patch | ChangeKind::Delete, _) => {
-                change.record = change.record.or(refused.record);
+                change.record = change.record.or(rejected.record);
             }
         }
         let saved = self.link_change(connection, &change, token)?;
@@ -207,14 +207,14 @@ impl Outbox {
     }
 }
 
-fn read_refused(connection: &Connection, n: u64) -> Result<(Change, RecordId), OutboxError> {
+fn read_rejected(connection: &Connection, n: u64) -> Result<(Change, RecordId), OutboxError> {
     let found: Option<(Vec<u8>, [u8; 16])> = connection
         .prepare_cached("SELECT payload, record FROM entries WHERE lane = 0 AND n = ? AND state = 2")?
         .query_row([signed(n)], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let (payload, record) = found.ok_or(OutboxError::NotRejected { n })?;
     let change = serde_json::from_slice(&payload);
-    Ok((change.map_err(|_| OutboxError::NotUnderstood("a refused change"))?, RecordId::from_bytes(record)))
+    Ok((change.map_err(|_| OutboxError::NotUnderstood("a rejected change"))?, RecordId::from_bytes(record)))
 }
 
 fn rejected_from(connection: &Connection, n: u64, most: usize) -> Result<Vec<RejectedChange>, OutboxError> {
@@ -222,18 +222,18 @@ fn rejected_from(connection: &Connection, n: u64, most: usize) -> Result<Vec<Rej
         "SELECT n, record, payload, reason FROM entries WHERE lane = 0 AND state = 2 AND n >= ? ORDER BY n LIMIT ?",
     )?;
     let mut rows = statement.query(params![signed(n), i64::try_from(most).unwrap_or(i64::MAX)])?;
-    let mut refused = Vec::new();
+    let mut rejected = Vec::new();
     while let Some(row) = rows.next()? {
         let payload = row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?;
         let change = serde_json::from_slice(payload);
-        refused.push(RejectedChange {
+        rejected.push(RejectedChange {
             n: unsigned(row.get(0)?),
             record: RecordId::from_bytes(row.get(1)?),
-            change: change.map_err(|_| OutboxError::NotUnderstood("a refused change"))?,
+            change: change.map_err(|_| OutboxError::NotUnderstood("a rejected change"))?,
             reason: reason(row, 3)?,
         });
     }
-    Ok(refused)
+    Ok(rejected)
 }
 
 fn reason(row: &Row<'_>, column: usize) -> Result<Rejection, rusqlite::Error> {
@@ -247,7 +247,7 @@ fn reason(row: &Row<'_>, column: usize) -> Result<Rejection, rusqlite::Error> {
     }))
 }
 
-/// Why an entry was refused.
+/// Why an entry was rejected.
 pub(super) fn in_words(row: &Row<'_>, column: usize) -> Result<(RejectionCode, String), rusqlite::Error> {
     let reason = reason(row, column)?;
     let mut words = reason.detail;

@@ -9,7 +9,7 @@ use carepost_protocol::change::Lane;
 /// `form` is the token of the form an entry was saved from: the same form is never saved twice.
 ///
 /// Since the second: `follows` leads to the incarnation before, whose entries end with `after_care` and
-/// `after_audit`; `settlement` is how a refusal was settled, such an entry counts as acknowledged;
+/// `after_audit`; `settlement` is how a rejection was settled, such an entry counts as acknowledged;
 /// `links` keeps the link before an entry that is kept, where the one before it is not; `lanes` keeps
 /// what the server said of a lane; `moved` leads from the id of a record that was made anew to its
 /// present one.
@@ -107,12 +107,12 @@ pub(super) const fn number(lane: Lane) -> i64 {
 
 /// Waits for the server.
 pub(super) const QUEUED: i64 = 0;
-/// The server has it, or somebody settled that it was refused.
+/// The server has it, or somebody settled that it was rejected.
 pub(super) const ACKED: i64 = 1;
-/// The server refused it: it needs a person.
+/// The server rejected it: it needs a person.
 pub(super) const REJECTED: i64 = 2;
 
-/// Another change took the place of a refused one.
+/// Another change took the place of a rejected one.
 pub(super) const SUPERSEDED: &str = "superseded";
-/// An administrator discarded a refused one.
+/// An administrator discarded a rejected one.
 pub(super) const DISCARDED: &str = "discarded";

@@ -30,7 +30,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes what has become of rejected changes that a heartbeat named. What is not refused here, or
+    /// Takes what has become of rejected changes that a heartbeat named. What is not rejected here, or
     /// not known, is passed over.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl Outbox {
 }
 
 /// Runs follow each other without gap or overlap, from the first number sent to the last. A change that
-/// is refused again, after the server was rewound, stays settled if it was.
+/// is rejected again, after the server was rewound, stays settled if it was.
 fn mark(
     connection: &Connection,
     lane: Lane,
@@ -106,7 +106,7 @@ fn mark(
         Fate::Acknowledged => (schema::ACKED, None),
         Fate::Rejected => {
             let reason = run.reason.as_ref().map(serde_json::to_string).transpose();
-            (schema::REJECTED, reason.map_err(|_| OutboxError::NotUnderstood("a refusal"))?)
+            (schema::REJECTED, reason.map_err(|_| OutboxError::NotUnderstood("a rejection"))?)
         }
     };
     let marked = connection

@@ -12,7 +12,7 @@ use carepost_protocol::change::Lane;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::IncarnationId;
 use carepost_protocol::wire::heartbeat::{
-    Encryption, Heartbeat, HeartbeatReply, MAX_REFUSED, QueueState, Revoked, SettledChange,
+    Encryption, Heartbeat, HeartbeatReply, MAX_REJECTED, QueueState, Revoked, SettledChange,
 };
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -116,13 +116,13 @@ impl Beats {
         let (workspace, now) = (Arc::clone(&self.shared.workspace), self.shared.clock().now());
         let counted = spawn_blocking(move || {
             let count = workspace.outbox().settle_rejected(&settled, now)?;
-            tracing::info!(count, "refused entries were settled");
+            tracing::info!(count, "rejected entries were settled");
             workspace.outbox().counts()
         });
         match counted.await {
             Ok(Ok(counts)) => self.shared.report(Report::Rejected(counts.rejected)).await,
-            Ok(Err(error)) => tracing::error!(%error, "that refused entries were settled was not kept"),
-            Err(error) => tracing::error!(%error, "settling refused entries broke"),
+            Ok(Err(error)) => tracing::error!(%error, "that rejected entries were settled was not kept"),
+            Err(error) => tracing::error!(%error, "settling rejected entries broke"),
         }
     }
 
@@ -169,7 +169,7 @@ fn describe(
 /// When the outbox cannot be read.
 pub(super) fn of_outbox(state: &StateDir, device: &Device, outbox: &Outbox) -> anyhow::Result<Heartbeat> {
     let counts = outbox.counts().context("what waits cannot be counted")?;
-    let refused = outbox.rejected_entries(MAX_REFUSED).context("what was refused cannot be read")?;
+    let rejected = outbox.rejected_entries(MAX_REJECTED).context("what was rejected cannot be read")?;
     Ok(Heartbeat {
         queue: QueueState {
             care: counts.care,
@@ -178,7 +178,7 @@ pub(super) fn of_outbox(state: &StateDir, device: &Device, outbox: &Outbox) -> a
             oldest_age: counts.oldest.map(|made| state.clock.now().since(made).as_secs()),
             unknown: false,
         },
-        refused: refused.iter().filter(|it| it.lane == Lane::Care).map(|it| it.name).collect(),
+        rejected: rejected.iter().filter(|it| it.lane == Lane::Care).map(|it| it.name).collect(),
         ..of_device(state, device, outbox.incarnation())
     })
 }

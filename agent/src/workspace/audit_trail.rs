@@ -59,8 +59,8 @@ impl Access {
         Self { resource: "record", endpoint: "/residents/older", ..Self::resident(id) }
     }
 
-    /// What was refused on this device.
-    pub(crate) const ATTENTION: Self = Self { resource: "record", endpoint: "/attention", ..Self::RESIDENTS };
+    /// What the server rejected of this device.
+    pub(crate) const REJECTED: Self = Self { resource: "record", endpoint: "/rejected", ..Self::RESIDENTS };
 
     /// What somebody has to look at.
     pub(crate) const REVIEWS: Self = Self { resource: "review", endpoint: "/reviews", ..Self::RESIDENTS };
@@ -74,7 +74,7 @@ impl Access {
             Form::Edit(patient) => (Some(*patient), "/residents/edit"),
             Form::Discharge(patient) => (Some(*patient), "/residents/discharge"),
             Form::Readmit(patient) => (Some(*patient), "/residents/readmit"),
-            Form::Resubmit(_) => (None, "/attention"),
+            Form::Resubmit(_) => (None, "/rejected"),
         };
         Self { patient, endpoint, ..Self::RESIDENTS }
     }

@@ -36,7 +36,7 @@ use permits::Permits;
 use reader::Reader;
 use session_host::{Outcome, SessionHost};
 use view::{
-    Attention, Join, Missed, OlderPage, Part, Refused, ResidentPage, Residents, Review, Screen, SessionKey,
+    Join, Missed, OlderPage, Part, Refused, Rejected, ResidentPage, Residents, Review, Screen, SessionKey,
     Shown, StatusLine, Who,
 };
 
@@ -264,12 +264,12 @@ impl Workspace {
         self.reader.older(&permits, id, answer, || self.session.is_open(on))
     }
 
-    /// What the server refused of this device.
+    /// What the server rejected of this device.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn attention(&self, on: &SessionKey, after: usize) -> Result<Part<Attention>, Refused> {
-        self.reader.attention(&self.permits(on, &Access::ATTENTION)?.read, after)
+    pub fn rejected(&self, on: &SessionKey, after: usize) -> Result<Part<Rejected>, Refused> {
+        self.reader.rejected(&self.permits(on, &Access::REJECTED)?.read, after)
     }
 
     /// What somebody has to look at, after so many.

@@ -21,8 +21,8 @@ pub enum Refused {
     /// There is no such record about that resident.
     #[error("this entry is not on this device; it may still be loading")]
     NoSuchRecord,
-    /// No refused change has that number any more.
-    #[error("this entry no longer needs attention")]
+    /// No rejected change has that number any more.
+    #[error("this entry is rejected no more; there is nothing left to do")]
     NotRejected,
     /// Somebody else made it.
     #[error("only whoever made this entry can correct it")]

@@ -65,7 +65,7 @@ pub(crate) fn form(asks: Asks, sent: PhiMode) -> Workflow {
     form_of(asks.label(), |field| asks.asks(field) && (!is_known || field.is_sent(sent)))
 }
 
-/// The form of an edit that was refused: what it changed was typed here.
+/// The form of an edit that was rejected: what it changed was typed here.
 pub(crate) fn resubmission(changed: &Map<String, Value>, sent: PhiMode) -> Workflow {
     let asks = Asks::Edit;
     form_of(asks.label(), |field| {

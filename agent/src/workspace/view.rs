@@ -355,13 +355,13 @@ pub enum Mark {
     SavedHere,
     /// The server has it.
     Sent,
-    /// The server refused it; why, in words.
-    NeedsAttention(String),
+    /// The server did not take it; why, in words.
+    Rejected(String),
 }
 
-/// A change made on this device that the server refused.
+/// A change made on this device that the server rejected.
 #[derive(Debug, Clone)]
-pub struct Attention {
+pub struct Rejected {
     /// Its number in the care lane.
     pub n: u64,
     /// What it is, such as "Vital signs".
@@ -374,13 +374,13 @@ pub struct Attention {
     pub author: String,
     /// What was entered.
     pub answers: Vec<Answer>,
-    /// Why it was refused, in sentences.
+    /// Why, in sentences.
     pub why: Vec<String>,
     /// What to do about it.
     pub todo: Todo,
 }
 
-/// What to do about a refused change.
+/// What to do about a rejected change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Todo {
     /// Whoever is signed in made it, and can correct it here.

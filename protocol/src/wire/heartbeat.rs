@@ -60,10 +60,10 @@ pub struct Heartbeat {
     /// The last card that was nobody's badge, while that is worth something ([`TAP_LASTS`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown_tap: Option<UnknownTap>,
-    /// The oldest care changes that were refused and are not settled, at most [`MAX_REFUSED`]: the answer
+    /// The oldest care changes that were rejected and are not settled, at most [`MAX_REJECTED`]: the answer
     /// says what has become of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub refused: Vec<ChangeName>,
+    #[serde(rename = "refused", default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<ChangeName>,
 }
 
 impl Heartbeat {
@@ -94,7 +94,7 @@ impl Heartbeat {
             cannot_save: None,
             copy_trouble: None,
             unknown_tap: None,
-            refused: Vec::new(),
+            rejected: Vec::new(),
         }
     }
 }
@@ -123,7 +123,7 @@ impl UnknownTap {
 }
 
 /// The most rejected changes that a heartbeat names.
-pub const MAX_REFUSED: usize = 100;
+pub const MAX_REJECTED: usize = 100;
 
 /// What of a device rests in the clear, or could be read by others.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -120,7 +120,7 @@ pub struct VerdictRun {
     pub reason: Option<Rejection>,
 }
 
-/// Why the server refused a change.
+/// Why the server rejected a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Rejection {
@@ -133,7 +133,7 @@ pub struct Rejection {
     pub errors: Vec<FieldError>,
 }
 
-/// Why the server refused a change, in a word.
+/// Why the server rejected a change, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -150,8 +150,9 @@ pub enum RejectionCode {
     WrongAssignment,
     /// This server does not take that kind of change for that collection.
     Unsupported,
-    /// It is about something that an earlier change would have made, and that one was refused.
-    DependsOnRefused,
+    /// It is about something that an earlier change would have made, and that one was rejected.
+    #[serde(rename = "depends_on_refused")]
+    DependsOnRejected,
     /// It says that it takes the place of another, which is not a rejected change of its own actor in the
     /// same chain, or has been settled since.
     NotSuperseding,

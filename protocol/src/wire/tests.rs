@@ -154,7 +154,7 @@ fn snapshot_heartbeat() {
         cannot_save: Some("the disk is full".into()),
         copy_trouble: Some("the disk is nearly full".into()),
         unknown_tap: Some(UnknownTap { lookup: "5e".repeat(32), age: 30 }),
-        refused: vec![name()],
+        rejected: vec![name()],
     });
     insta::assert_json_snapshot!(HeartbeatReply {
         server_time: at(),
@@ -224,7 +224,7 @@ fn receipts_that_follow_each_other_are_one_and_so_are_verdicts_that_are_alike() 
         |verdicts, next_n| PushReceipt { verdicts, next_n, durable_through: None, server_time: at() };
     let (applied, merged) = (Verdict::Applied, Verdict::Merged);
     let rejection = Rejection { code: RejectionCode::Unsupported, detail: String::new(), errors: Vec::new() };
-    let refused = |run| VerdictRun { reason: Some(rejection.clone()), ..run };
+    let rejected = |run| VerdictRun { reason: Some(rejection.clone()), ..run };
     let (first, unfed) = (run(4, 3, applied, Some(100)), run(4, 3, applied, None));
     for (one, next, joined) in [
         (first.clone(), run(7, 2, applied, Some(103)), Some(run(4, 5, applied, Some(100)))),
@@ -234,8 +234,8 @@ fn receipts_that_follow_each_other_are_one_and_so_are_verdicts_that_are_alike() 
         (first.clone(), run(7, 2, applied, Some(104)), None),
         (first.clone(), run(7, 2, applied, None), None),
         (unfed.clone(), run(7, 2, applied, Some(103)), None),
-        (unfed.clone(), refused(run(7, 1, applied, None)), None),
-        (refused(unfed), run(7, 1, applied, None), None),
+        (unfed.clone(), rejected(run(7, 1, applied, None)), None),
+        (rejected(unfed), run(7, 1, applied, None), None),
     ] {
         let mut whole = receipt(vec![one.clone()], 7);
         whole.go_on(receipt(vec![next.clone()], 9));
@@ -460,7 +460,7 @@ fn what_an_older_device_leaves_out_is_nothing() {
         "clock_quality":"synced","mac_addresses":[],"encrypted":true,"reader":"READY",
         "incarnation":"0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42","queue":{"care":0,"audit":0,"wedged":0}}"#;
     let beat: Heartbeat = serde_json::from_str(beat).unwrap();
-    assert_eq!((beat.mirror, beat.no_progress, beat.refused.len()), (MirrorState::default(), None, 0));
+    assert_eq!((beat.mirror, beat.no_progress, beat.rejected.len()), (MirrorState::default(), None, 0));
     assert_eq!(beat.encryption, None, "it did not measure");
     let reply = r#"{"server_time":"2026-05-01T14:10:00Z","state":"ACTIVE"}"#;
     assert!(!serde_json::from_str::<HeartbeatReply>(reply).unwrap().must_encrypt);

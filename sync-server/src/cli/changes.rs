@@ -1,4 +1,4 @@
-//! Refused and flagged changes, and reviews.
+//! Rejected and flagged changes, and reviews.
 
 use anyhow::bail;
 use carepost_protocol::id::IncarnationId;
@@ -24,7 +24,7 @@ const REVIEW: &[&str] = &["opened_at", "kind", "resident", "to_decide", "resolve
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Change {
-    /// List a facility's refused changes that wait for somebody.
+    /// List a facility's rejected changes that wait for somebody.
     #[command(after_help = "Example:\n  carepost-server change list Riverside --flagged")]
     List {
         /// The facility, by name or id.
@@ -33,11 +33,11 @@ pub(super) enum Change {
         #[arg(long)]
         flagged: bool,
     },
-    /// Show a change with its exact payload, refused or flagged.
+    /// Show a change with its exact payload, rejected or flagged.
     Show(Name),
-    /// Judge a refused change again, as of when it was made; what depended on it follows.
+    /// Judge a rejected change again, as of when it was made; what depended on it follows.
     Retry(Name),
-    /// Settle a refused change for good: it will not stand.
+    /// Settle a rejected change for good: it will not stand.
     #[command(
         after_help = "Example:\n  carepost-server change discard DEVICE INCARNATION 17 --reason \"entered for a drill\""
     )]
@@ -85,9 +85,9 @@ impl Name {
     }
 }
 
-/// Changes, whatever became of them, and those that were refused, in paths.
+/// Changes, whatever became of them, and those that were rejected, in paths.
 const ANY: &str = "changes";
-const REFUSED: &str = "refused-changes";
+const REJECTED: &str = "rejected-changes";
 
 pub(super) async fn change(client: &Client, change: Change, json: bool) -> anyhow::Result<Output> {
     Ok(match change {
@@ -99,11 +99,11 @@ pub(super) async fn change(client: &Client, change: Change, json: bool) -> anyho
             Output::Found { whole: true, thing, words }
         }
         Change::Retry(name) => {
-            let path = name.path(client, REFUSED).await?;
+            let path = name.path(client, REJECTED).await?;
             let judged = client.post(&format!("{path}/retry"), &json!({})).await?;
             if judged.get("settlement").is_none_or(Value::is_null) {
                 let detail = judged.get("detail").and_then(Value::as_str).unwrap_or_default();
-                bail!("the change is refused as before: {detail}");
+                bail!("the change is rejected as before: {detail}");
             }
             Output::Thing(judged, SETTLED)
         }
@@ -115,7 +115,7 @@ pub(super) async fn change(client: &Client, change: Change, json: bool) -> anyho
                 is_unsettled(&known)?;
                 confirm.ask(&ending(&name, &known))?;
             }
-            let (path, body) = (name.path(client, REFUSED).await?, json!({"reason": reason}));
+            let (path, body) = (name.path(client, REJECTED).await?, json!({"reason": reason}));
             Output::Thing(client.post(&format!("{path}/discard"), &body).await?, SETTLED)
         }
     })
@@ -123,7 +123,7 @@ pub(super) async fn change(client: &Client, change: Change, json: bool) -> anyho
 
 async fn list(client: &Client, facility: &str, flagged: bool, json: bool) -> anyhow::Result<Output> {
     let id = facility_id(client, facility).await?;
-    let which = if flagged { "flagged" } else { "refused" };
+    let which = if flagged { "flagged" } else { "rejected" };
     let thing = client.all(&format!("/api/v1/facilities/{id}/{which}-changes")).await?;
     // Nobody is looked up whom nobody is shown.
     if json || items(&thing).is_empty() {
@@ -190,7 +190,7 @@ fn in_words(flags: &Value) -> String {
     flags.map(words).collect::<Vec<_>>().join("; ")
 }
 
-/// Only what was refused, and waits for somebody, can be discarded.
+/// Only what was rejected, and waits for somebody, can be discarded.
 fn is_unsettled(change: &Value) -> anyhow::Result<()> {
     match (text(change, "settlement"), text(change, "detail")) {
         (None, Some(_)) => Ok(()),

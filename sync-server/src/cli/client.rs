@@ -485,14 +485,14 @@ mod tests {
             (format!("/api/v1/patients/{one}"), format!("/api/v1/patients/{one}"), true),
             (
                 format!("/api/v1/devices/{one}/changes/{other}/17"),
-                format!("/api/v1/devices/{one}/refused-changes/{other}/17/discard"),
+                format!("/api/v1/devices/{one}/rejected-changes/{other}/17/discard"),
                 true,
             ),
             (format!("/api/v1/devices/{one}"), format!("/api/v1/devices/{other}/deactivate"), false),
             (format!("/api/v1/devices/{one}"), "/api/v1/devices".to_owned(), false),
             (
                 format!("/api/v1/devices/{one}"),
-                format!("/api/v1/devices/{one}/refused-changes/{other}/17/discard"),
+                format!("/api/v1/devices/{one}/rejected-changes/{other}/17/discard"),
                 false,
             ),
         ] {

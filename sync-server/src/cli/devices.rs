@@ -228,7 +228,7 @@ async fn withdraw(client: &Client, Withdraw { device, since, confirm }: Withdraw
         counted(count(&preview, "residents"), "admission", "admissions"),
         described(&known),
     ))?;
-    let (mut records, mut residents, mut refused) = (0, 0, 0);
+    let (mut records, mut residents, mut rejected) = (0, 0, 0);
     let last = loop {
         let portion = client.post(&path, &json!({"since": since})).await.with_context(|| {
             let (records, residents) = (entries(records), counted(residents, "resident", "residents"));
@@ -236,7 +236,7 @@ async fn withdraw(client: &Client, Withdraw { device, since, confirm }: Withdraw
         })?;
         records += count(&portion, "records");
         residents += count(&portion, "residents");
-        refused += count(&portion, "refused");
+        rejected += count(&portion, "rejected");
         if portion.get("more") != Some(&Value::Bool(true)) {
             break portion;
         }
@@ -244,7 +244,7 @@ async fn withdraw(client: &Client, Withdraw { device, since, confirm }: Withdraw
     let [left, edits, decisions, pins] =
         ["left", "edits", "decisions", "pins"].map(|what| count(&last, what));
     let thing = json!({
-        "records": records, "residents": residents, "refused": refused, "left": left, "edits": edits,
+        "records": records, "residents": residents, "rejected": rejected, "left": left, "edits": edits,
         "decisions": decisions, "pins": pins, "stays": last.get("stays"),
     });
     let words = format!("Since {said}: {}{}", what_became(&thing), what_stays(&last));
@@ -262,13 +262,13 @@ fn what_became(withdrawn: &Value) -> String {
     };
     let records = count("records", "entry is struck out", "entries are struck out");
     let residents = count("residents", "resident", "residents");
-    let refused = count("refused", "refused change is discarded", "refused changes are discarded");
+    let rejected = count("rejected", "rejected change is discarded", "rejected changes are discarded");
     let left = count("left", "stays", "stay");
     let edits = count("edits", "edit of a resident stays", "edits of residents stay");
     let decisions = count("decisions", "decision about a review stays", "decisions about reviews stay");
     let pins = count("pins", "PIN that was chosen on it stays", "PINs that were chosen on it stay");
     format!(
-        "{records} and {residents} discharged; they leave the devices as these hear of it. {refused}.\n{left}, because \
+        "{records} and {residents} discharged; they leave the devices as these hear of it. {rejected}.\n{left}, because \
          others corrected them, charted about them or decided about them since. {edits}: look whether names, rooms and \
          numbers are right. {decisions}: look whether anybody was joined or discharged who should not be. {pins}: set \
          those anew that their owners did not choose."

@@ -118,7 +118,7 @@ enum Command {
     /// Devices.
     #[command(subcommand)]
     Device(devices::Device),
-    /// Changes that were refused, or that stand with a flag.
+    /// Changes that were rejected, or that stand with a flag.
     #[command(subcommand)]
     Change(changes::Change),
     /// What somebody has to decide.

@@ -101,12 +101,12 @@ routes! {
     People GET "/api/v1/patients/{patient_id}/records" Person(A::ReadPatients) => "list_records" patients::list_records;
     People POST "/api/v1/patients/{patient_id}/records/{record_id}/entered-in-error" Person(A::ManagePatients) => "strike_record" patients::strike_record;
 
-    People GET "/api/v1/facilities/{facility_id}/refused-changes" Person(A::ReadPatients) => "list_refused_changes" changes::list_refused_changes;
+    People GET "/api/v1/facilities/{facility_id}/rejected-changes" Person(A::ReadPatients) => "list_rejected_changes" changes::list_rejected_changes;
     People GET "/api/v1/facilities/{facility_id}/flagged-changes" Person(A::ReadPatients) => "list_flagged_changes" changes::list_flagged_changes;
     People GET "/api/v1/facilities/{facility_id}/reviews" Person(A::ReadPatients) => "list_reviews" reviews::list_reviews;
     People GET "/api/v1/devices/{device_id}/changes/{incarnation_id}/{n}" Person(A::ReadPatients) => "export_change" changes::export_change;
-    People POST "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/retry" Person(A::ManagePatients) => "retry_refused_change" changes::retry_refused_change;
-    People POST "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/discard" Person(A::ManagePatients) => "discard_refused_change" changes::discard_refused_change;
+    People POST "/api/v1/devices/{device_id}/rejected-changes/{incarnation_id}/{n}/retry" Person(A::ManagePatients) => "retry_rejected_change" changes::retry_rejected_change;
+    People POST "/api/v1/devices/{device_id}/rejected-changes/{incarnation_id}/{n}/discard" Person(A::ManagePatients) => "discard_rejected_change" changes::discard_rejected_change;
 
     People GET "/api/v1/audit-events" Person(A::ReadAudit) => "search_audit_events" audit_log::search_audit_events;
 

@@ -15,11 +15,11 @@ use crate::store::{ChangePlace, KeptChange, Listed, Reconsidered};
 /// Changes, by pages.
 type Changes = Listed<KeptChange, ChangePlace>;
 
-/// The changes of a facility's devices that were refused and wait for somebody, latest first, by pages.
-pub async fn refused(person: &Person, facility: FacilityId, which: &Which) -> Answer<Permitted<Changes>> {
+/// The changes of a facility's devices that were rejected and wait for somebody, latest first, by pages.
+pub async fn rejected(person: &Person, facility: FacilityId, which: &Which) -> Answer<Permitted<Changes>> {
     let permit = permit(person, facility).await?;
     let (after, most) = which.read("-received_at")?;
-    let found = person.facility(facility)?.refused_changes(&permit, after, most).await?;
+    let found = person.facility(facility)?.rejected_changes(&permit, after, most).await?;
     listed(person, facility, &found).await?;
     Ok((permit, found))
 }
@@ -51,7 +51,7 @@ pub async fn export(
 }
 
 /// Judges a rejected change again, as of when it was made: the server may be newer, or somebody may have
-/// put right what was wrong. What was refused because it depended on it follows.
+/// put right what was wrong. What was rejected because it depended on it follows.
 pub async fn retry(person: &Person, device: DeviceId, name: ChangeName) -> Answer<Permitted<Reconsidered>> {
     let (permit, facility) = permitted(person, device).await?;
     let noted = person.noting(note(person, AuditAction::Execute, facility))?;

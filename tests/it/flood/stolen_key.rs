@@ -144,7 +144,7 @@ async fn what_a_stolen_key_sent_is_taken_out_again_and_everybody_elses_entries_s
     let stays = json!([{"what": "entry", "id": taken_for_true}]);
     let counted = |records: u64, residents: u64| {
         json!({
-            "records": records, "residents": residents, "refused": 0, "left": 1, "edits": 0, "decisions": 0,
+            "records": records, "residents": residents, "rejected": 0, "left": 1, "edits": 0, "decisions": 0,
             "pins": 0, "stays": stays,
         })
     };

@@ -146,7 +146,7 @@ async fn keys_that_are_none(tenants: &Tenants) -> Result<()> {
     Ok(())
 }
 
-/// Another facility's assignment, patient or nurse in a pushed change: each refused by name, none stored.
+/// Another facility's assignment, patient or nurse in a pushed change: each rejected by name, none stored.
 async fn pushes_that_reach_over(tenants: &Tenants) -> Result<()> {
     for other in [1, 2] {
         let (own, other) = (&tenants.places[0], &tenants.places[other]);

@@ -147,7 +147,7 @@ async fn own(tenants: &Tenants, person: &Person) -> Result<Vec<String>> {
             // The number that the device shows is not known here, and no card was tapped at it.
             (true, "confirm_enrollment" | "issue_tapped_badge") => answer.status == 422,
             // Settled once, by the first who may.
-            (true, "retry_refused_change" | "discard_refused_change" | "strike_record") => {
+            (true, "retry_rejected_change" | "discard_rejected_change" | "strike_record") => {
                 matches!(answer.status, 200 | 201 | 422)
             }
             (true, _) => (200..300).contains(&answer.status),
@@ -182,7 +182,7 @@ async fn unwritten(tenants: &Tenants) -> Result<Vec<String>> {
         let acts = matches!(route.authorization, Authorization::Person(_)) && route.method != Method::GET;
         // Three could not be done here, and the fourth is in the new organization's log.
         let elsewhere =
-            ["confirm_enrollment", "retry_refused_change", "issue_tapped_badge", "create_organization"];
+            ["confirm_enrollment", "retry_rejected_change", "issue_tapped_badge", "create_organization"];
         (reads || acts) && !elsewhere.contains(&route.operation)
     };
     let missing = people_routes().filter(|route| {

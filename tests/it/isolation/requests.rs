@@ -197,7 +197,7 @@ fn template(operation: &str, code: &str) -> Option<Value> {
             "fields": [{"key": "note", "label": "Note", "type": "string"}]}),
         "create_patient" => json!({"mrn": format!("MRN-{n}"), "name": format!("Resident Made {n}")}),
         "strike_record" => json!({"reason": "the wrong resident"}),
-        "discard_refused_change" => json!({"reason": "entered for a drill"}),
+        "discard_rejected_change" => json!({"reason": "entered for a drill"}),
         "update_patient" => json!({"room": "12"}),
         _ => return None,
     };

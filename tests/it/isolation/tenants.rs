@@ -140,7 +140,7 @@ impl Place {
         let resident = json!({"facility_id": facility.id, "mrn": name, "name": format!("Resident {name}")});
         let patient = text(&admin.post("/api/v1/patients", &resident).await?, "id")?;
         let (code, enrollment) = waiting(server, &facility).await?;
-        let refused = changes(server, &device, &nurse.id, &patient, workflow).await?;
+        let rejected = changes(server, &device, &nurse.id, &patient, workflow).await?;
         let records = facility.records(&patient).await?;
         let record = text(records.first().context("nothing was charted")?, "id")?;
         let ids = BTreeMap::from([
@@ -152,7 +152,7 @@ impl Place {
             ("badge_id", nurse.badge),
             ("patient_id", patient),
             ("record_id", record),
-            ("incarnation_id", refused),
+            ("incarnation_id", rejected),
             ("workflow_key", workflow.to_owned()),
         ]);
         Ok(Self { ids, code, device, facility })
@@ -182,7 +182,7 @@ async fn waiting(server: &Server, facility: &Facility) -> Result<(String, String
     Ok((code, text(&approved, "enrollment_id")?))
 }
 
-/// A device's first change, refused for its form, and one that stands: the incarnation of the outbox that they are of.
+/// A device's first change, rejected for its form, and one that stands: the incarnation of the outbox that they are of.
 async fn changes(
     server: &Server,
     device: &Device,

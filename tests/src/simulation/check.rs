@@ -42,11 +42,11 @@ pub(super) fn look(story: &mut Story) -> Result<Vec<String>> {
                 }
             }
         }
-        let refused = device.made.iter().filter(|made| made.due == Due::Never).count();
+        let broken = device.made.iter().filter(|made| made.due == Due::Never).count();
         let rejected =
             device.live.as_ref().map_or(Ok(0), |live| live.outbox.counts().map(|counts| counts.rejected))?;
-        if !device.forked && usize::try_from(rejected)? != refused {
-            found.push(format!("device {at} has {rejected} refused entries, not {refused}"));
+        if !device.forked && usize::try_from(rejected)? != broken {
+            found.push(format!("device {at} has {rejected} rejected entries, not {broken}"));
         }
         found.extend(compare(at, device, &feeds[device.place()])?);
     }

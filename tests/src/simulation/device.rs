@@ -48,7 +48,7 @@ pub(super) enum Saves {
 pub(super) enum Due {
     /// It was saved.
     Once,
-    /// It breaks a rule: it must be refused, and be kept.
+    /// It breaks a rule: it must be rejected, and be kept.
     Never,
     /// The only disk that held it is gone; it may have been on its way.
     AtMostOnce,
@@ -270,7 +270,7 @@ impl Device {
         match what {
             Saves::Record => self.made.push(Made { mark, due: Due::Once }),
             Saves::Nonsense => self.made.push(Made { mark, due: Due::Never }),
-            // Whether it stands is the merge's to say; that it is taken shows in what is refused.
+            // Whether it stands is the merge's to say; that it is taken shows in what is rejected.
             Saves::Room => {}
         }
         Ok(true)

@@ -128,14 +128,14 @@ pub(crate) async fn form(State(kiosk): State<Kiosk>, FormOf(form): FormOf) -> Re
     })
 }
 
-/// What the server refused of this device.
-pub(crate) async fn attention(
+/// What the server rejected of this device.
+pub(crate) async fn rejected(
     State(kiosk): State<Kiosk>,
     Query(query): Query<SavedQuery>,
 ) -> Result<Response, Fault> {
     let Some((shell, on)) = open_shell(&kiosk).await? else { return Ok(to_start()) };
-    Ok(match kiosk.work(move |workspace| workspace.attention(&on, query.after.unwrap_or(0))).await? {
-        Ok(part) => reviews::attention(shell, part),
+    Ok(match kiosk.work(move |workspace| workspace.rejected(&on, query.after.unwrap_or(0))).await? {
+        Ok(part) => reviews::rejected(shell, part),
         Err(why) => refused(&why),
     })
 }

@@ -176,7 +176,7 @@ impl FormView {
 
     /// Where "back" leads.
     pub(crate) fn back(&self) -> String {
-        if let Form::Resubmit(_) = self.page.form { "/attention".to_owned() } else { self.page.form.back() }
+        if let Form::Resubmit(_) = self.page.form { "/rejected".to_owned() } else { self.page.form.back() }
     }
 
     pub(crate) fn person(&self) -> Option<Person> {
@@ -341,7 +341,7 @@ impl Form {
             Self::Edit(id) => format!("/residents/{id}/edit"),
             Self::Discharge(id) => format!("/residents/{id}/discharge"),
             Self::Readmit(id) => format!("/residents/{id}/readmit"),
-            Self::Resubmit(n) => format!("/attention/{n}"),
+            Self::Resubmit(n) => format!("/rejected/{n}"),
         }
     }
 }
@@ -349,8 +349,8 @@ impl Form {
 /// What a form says of itself before it asks.
 fn explained(form: &FormPage) -> Option<String> {
     let of = form.author.as_ref().map(|author| format!(" by {author}")).unwrap_or_default();
-    match (&form.form, &form.refusal) {
-        (_, Some(why)) => Some(format!("The server refused this: {}", capital(why))),
+    match (&form.form, &form.rejection) {
+        (_, Some(why)) => Some(format!("The server rejected this: {}", capital(why))),
         (Form::Correct(_, _), None) => Some(match &form.puts_back {
             Some(Struck { by, reason }) => {
                 let why = reason.as_ref().map(|reason| format!(" (“{reason}”)")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The pages of what needs a person: what the server refused, and what is to be decided.
+//! The pages of what needs a person: what the server rejected, and what is to be decided.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -9,21 +9,21 @@ use super::form::{Person, save_with};
 use super::shell::{Shell, answer, capital, status_of_save};
 use super::words::Weight;
 use crate::workspace::view::{
-    Answered, Attention, BASE, CONFIRMED, Join, Known, Mark, NotSaved, Part, Question, Review, Todo,
+    Answered, BASE, CONFIRMED, Join, Known, Mark, NotSaved, Part, Question, Rejected, Review, Todo,
 };
 
 #[derive(Template)]
-#[template(path = "attention.html")]
-struct AttentionPage {
+#[template(path = "rejected.html")]
+struct RejectedPage {
     shell: Shell,
-    entries: Vec<Attention>,
+    entries: Vec<Rejected>,
     /// After how many the next page begins.
     next: Option<usize>,
 }
 
-pub(crate) fn attention(shell: Shell, mut part: Part<Attention>) -> Response {
+pub(crate) fn rejected(shell: Shell, mut part: Part<Rejected>) -> Response {
     part.items.iter_mut().flat_map(|entry| &mut entry.why).for_each(|words| *words = capital(words));
-    answer(StatusCode::OK, &AttentionPage { shell, entries: part.items, next: part.next })
+    answer(StatusCode::OK, &RejectedPage { shell, entries: part.items, next: part.next })
 }
 
 #[derive(Template)]

@@ -95,15 +95,18 @@ pub(crate) fn status(line: &StatusLine) -> Vec<Sentence> {
         return [Some(cannot_save), reader(line.reader)].into_iter().flatten().collect();
     }
     let mut sentences = Vec::new();
-    let counted = line.reviews >= REVIEWS_COUNTED as u64;
-    let look = if counted {
-        Some(format!("{REVIEWS_COUNTED} or more questions need a look"))
-    } else {
-        needs(line.reviews, ["question", "questions"], "a look")
+    let look = match line.reviews {
+        0 => None,
+        1 => Some("1 question needs a look.".to_owned()),
+        n if n < REVIEWS_COUNTED as u64 => Some(format!("{n} questions need a look.")),
+        _ => Some(format!("{REVIEWS_COUNTED} or more questions need a look.")),
     };
-    let attention = needs(line.rejected, ["entry", "entries"], "attention");
-    let attention = attention.map(|words| format!("{words}. Tell your charge nurse."));
-    sentences.extend(attention.map(|words| Sentence::plain(Weight::Trouble, words).leading_to("/attention")));
+    let rejected = match line.rejected {
+        0 => None,
+        1 => Some("The server rejected 1 entry. Tell your charge nurse.".to_owned()),
+        n => Some(format!("The server rejected {n} entries. Tell your charge nurse.")),
+    };
+    sentences.extend(rejected.map(|words| Sentence::plain(Weight::Trouble, words).leading_to("/rejected")));
     sentences.extend(line.sync.held.map(|hold| held(hold, line.encryption.as_ref())));
     sentences.extend(line.outbox_trouble.as_ref().map(|why| {
         let words = format!("You can keep charting: {}. Call IT.", why.trim_end_matches('.'));
@@ -117,7 +120,7 @@ pub(crate) fn status(line: &StatusLine) -> Vec<Sentence> {
         );
         sentences.push(Sentence::plain(Weight::Trouble, words));
     }
-    sentences.extend(look.map(|words| Sentence::plain(Weight::Notice, words + ".").leading_to("/reviews")));
+    sentences.extend(look.map(|words| Sentence::plain(Weight::Notice, words).leading_to("/reviews")));
     sentences.extend(reader(line.reader));
     sentences.push(link(line));
     sentences.extend(loading(line));
@@ -201,15 +204,6 @@ const fn copy_of(collection: Collection) -> &'static str {
         Collection::Patients => "the residents",
         Collection::Records => "the charts",
         Collection::Reviews => "the reviews",
-    }
-}
-
-/// "1 question needs a look", "3 entries need attention".
-fn needs(count: u64, [one, many]: [&str; 2], what: &str) -> Option<String> {
-    match count {
-        0 => None,
-        1 => Some(format!("1 {one} needs {what}")),
-        n => Some(format!("{n} {many} need {what}")),
     }
 }
 

@@ -223,7 +223,7 @@ fn form_page(answers: &[(&str, &str)]) -> FormPage {
         is_unwritten: false,
         hides_typed: false,
         token: "0190a5e2".to_owned(),
-        refusal: None,
+        rejection: None,
         faults: Vec::new(),
         author: None,
         discharged: None,
@@ -282,7 +282,7 @@ fn resident_page() -> ResidentPage {
         entries: vec![
             entry(Mark::SavedHere, "2026-05-01T14:31:00Z", "Mary Underwood"),
             entry(
-                Mark::NeedsAttention("the form has changed since".to_owned()),
+                Mark::Rejected("the form has changed since".to_owned()),
                 "2026-05-01T10:05:00Z",
                 "Sam Okafor",
             ),

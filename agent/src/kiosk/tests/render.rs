@@ -9,7 +9,7 @@ use super::super::renderers::reviews;
 use super::super::renderers::shell::{self as page, Shell};
 use super::*;
 use crate::workspace::view::{
-    Attention, Beside, Disputed, Known, NotSaved, Question, Review, Saved, Todo, Unfinished, Who,
+    Beside, Disputed, Known, NotSaved, Question, Rejected, Review, Saved, Todo, Unfinished, Who,
 };
 
 async fn read(response: axum::response::Response) -> String {
@@ -43,7 +43,7 @@ async fn hostile_names_and_labels_stay_words() {
         struck_by: vec![evil.to_owned()],
         looked: Some((evil.to_owned(), Timestamp::EPOCH)),
     });
-    page.entries[1].counts[0].mark = Mark::NeedsAttention(evil.to_owned());
+    page.entries[1].counts[0].mark = Mark::Rejected(evil.to_owned());
     let mut asked = form_page(&[("pulse", evil), ("notes", evil), ("taken_at", evil)]);
     asked.resident.as_mut().unwrap().name = evil.to_owned();
     asked.form = Form::Chart(resident(4, "", "").id, evil.to_owned());
@@ -67,7 +67,7 @@ async fn hostile_names_and_labels_stay_words() {
     let status = StatusLine { storage_trouble: Some(evil.to_owned()), ..calm() };
     let mut person = resident(4, evil, evil);
     person.mrn = evil.to_owned();
-    let refused = |todo| Attention {
+    let rejected = |todo| Rejected {
         n: 3,
         what: evil.to_owned(),
         resident: Some(person.clone()),
@@ -77,7 +77,7 @@ async fn hostile_names_and_labels_stay_words() {
         why: vec![evil.to_owned()],
         todo,
     };
-    let attention = vec![refused(Todo::Author(evil.to_owned())), refused(Todo::Waits(evil.to_owned()))];
+    let entries = vec![rejected(Todo::Author(evil.to_owned())), rejected(Todo::Waits(evil.to_owned()))];
     let saved = Saved { words: evil.to_owned(), by: evil.to_owned(), at: Timestamp::EPOCH, stands: true };
     let field = Disputed { key: evil.to_owned(), label: evil.to_owned(), values: vec![saved], more: 3 };
     let review = |question| Review {
@@ -96,7 +96,7 @@ async fn hostile_names_and_labels_stay_words() {
         review(Question::Unknown),
     ];
     for html in [
-        read(reviews::attention(shell(&status), Part::of(attention, 0))).await,
+        read(reviews::rejected(shell(&status), Part::of(entries, 0))).await,
         read(reviews::reviews(
             shell(&calm()),
             Part::of(reviews, 0),
@@ -277,7 +277,7 @@ async fn marks_say_how_far_an_entry_has_come() {
         "Internet down since",
         "12 entries waiting, oldest 4 min.",
         "<b>Saved here.</b>",
-        "Needs attention: the form has changed since",
+        "Rejected by the server: the form has changed since",
         "Sent</span>",
         "Mary Underwood",
     ] {

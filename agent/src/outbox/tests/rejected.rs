@@ -4,8 +4,8 @@ use carepost_protocol::wire::heartbeat::{ChangeName, SettledChange, Settlement};
 
 use super::*;
 
-/// An outbox whose second entry of three was refused.
-fn one_refused(kiosk: &Kiosk) -> Outbox {
+/// An outbox whose second entry of three was rejected.
+fn one_rejected(kiosk: &Kiosk) -> Outbox {
     let outbox = kiosk.open();
     save_some(&outbox, 3);
     let verdicts = vec![
@@ -24,17 +24,17 @@ fn last_change(outbox: &Outbox) -> Change {
 }
 
 #[test]
-fn a_correction_takes_the_place_of_what_was_refused() {
+fn a_correction_takes_the_place_of_what_was_rejected() {
     let kiosk = Kiosk::new();
-    let outbox = one_refused(&kiosk);
+    let outbox = one_rejected(&kiosk);
     let record = RecordId::of_create(outbox.incarnation(), 2, at(2));
     assert_eq!(outbox.rejected(&permit::<ReadPatients>(HERE), 2).unwrap().change, change(2, "a"));
     let corrected = Change { supersedes: Some(2), ..change(20, "corrected") };
     let saved = save(&outbox, &corrected, "correction").unwrap();
-    assert_eq!((saved.n, saved.record), (4, record), "the record that the refused one would have made");
+    assert_eq!((saved.n, saved.record), (4, record), "the record that the rejected one would have made");
     assert_eq!(save(&outbox, &corrected, "correction").unwrap(), saved, "a second press");
     assert_eq!((outbox.rejected_entries(10).unwrap().len(), outbox.counts().unwrap().rejected), (0, 0));
-    assert_eq!(shown(&outbox, 11), [(4, Progress::Queued)], "and the refused one is not shown beside it");
+    assert_eq!(shown(&outbox, 11), [(4, Progress::Queued)], "and the rejected one is not shown beside it");
     let sent = last_change(&outbox);
     assert_eq!((sent.supersedes, sent.record), (Some(2), Some(record)));
     assert!(matches!(save(&outbox, &corrected, "again"), Err(OutboxError::NotRejected { n: 2 })));
@@ -45,7 +45,7 @@ fn a_correction_takes_the_place_of_what_was_refused() {
 #[test]
 fn only_its_own_actor_corrects_an_entry() {
     let kiosk = Kiosk::new();
-    let outbox = one_refused(&kiosk);
+    let outbox = one_rejected(&kiosk);
     let other = UserId::from_bytes([44; 16]);
     let organization = OrganizationId::from_bytes([1; 16]);
     let actor = Actor {
@@ -65,7 +65,7 @@ fn only_its_own_actor_corrects_an_entry() {
 #[test]
 fn a_retry_is_the_same_change_once_more() {
     let kiosk = Kiosk::new();
-    let outbox = one_refused(&kiosk);
+    let outbox = one_rejected(&kiosk);
     assert!(matches!(outbox.retry(1, |_, _| vec![]), Err(OutboxError::NotRejected { n: 1 })));
     let before = outbox.counts().unwrap().audit;
     let saved = outbox.retry(2, |patient, _| {
@@ -77,15 +77,15 @@ fn a_retry_is_the_same_change_once_more() {
     assert_eq!(outbox.counts().unwrap().audit, before + 1);
     let again = last_change(&outbox);
     assert_eq!(Change { supersedes: None, record: None, ..again }, change(2, "a"));
-    // Refused once more, it is the newer one that waits for a person.
+    // Rejected once more, it is the newer one that waits for a person.
     outbox.settle(&care(&outbox).sent, &receipt(vec![run(4, 1, Verdict::Rejected, None)])).unwrap();
-    let refused = outbox.rejected_entries(10).unwrap();
-    assert_eq!(refused.iter().map(|refused| refused.name.n).collect::<Vec<_>>(), [4]);
+    let rejected = outbox.rejected_entries(10).unwrap();
+    assert_eq!(rejected.iter().map(|rejected| rejected.name.n).collect::<Vec<_>>(), [4]);
     assert_eq!(outbox.retry(4, |_, _| vec![]).unwrap().record, record, "the same record still");
 }
 
 #[test]
-fn an_administrators_word_settles_what_was_refused() {
+fn an_administrators_word_settles_what_was_rejected() {
     let name = |incarnation, n| ChangeName { incarnation, n };
     for (settlement, seq, left) in [
         (Settlement::Applied, Some(50), vec![(2, Progress::Acknowledged)]),
@@ -93,14 +93,14 @@ fn an_administrators_word_settles_what_was_refused() {
         (Settlement::Discarded, None, vec![]),
     ] {
         let kiosk = Kiosk::new();
-        let outbox = one_refused(&kiosk);
+        let outbox = one_rejected(&kiosk);
         let stranger = IncarnationId::from_bytes([9; 16]);
         let settled = [
             SettledChange { change: name(stranger, 2), settlement, seq },
             SettledChange { change: name(outbox.incarnation(), 77), settlement, seq },
             SettledChange { change: name(outbox.incarnation(), 3), settlement, seq },
         ];
-        assert_eq!(outbox.settle_rejected(&settled, at(70)).unwrap(), 0, "not refused ones of ours");
+        assert_eq!(outbox.settle_rejected(&settled, at(70)).unwrap(), 0, "not rejected ones of ours");
         let ours = [SettledChange { change: name(outbox.incarnation(), 2), settlement, seq }];
         assert_eq!(outbox.settle_rejected(&ours, at(70)).unwrap(), 1);
         assert_eq!(outbox.counts().unwrap().rejected, 0);
@@ -110,9 +110,9 @@ fn an_administrators_word_settles_what_was_refused() {
 }
 
 #[test]
-fn a_settled_refusal_stays_settled_when_a_rewound_server_refuses_it_again() {
+fn a_settled_rejection_stays_settled_when_a_rewound_server_rejects_it_again() {
     let kiosk = Kiosk::new();
-    let outbox = one_refused(&kiosk);
+    let outbox = one_rejected(&kiosk);
     save(&outbox, &Change { supersedes: Some(2), ..change(20, "corrected") }, "correction").unwrap();
     outbox.resync(Lane::Care, 1).unwrap();
     let verdicts = vec![
@@ -127,7 +127,7 @@ fn a_settled_refusal_stays_settled_when_a_rewound_server_refuses_it_again() {
 #[test]
 fn an_export_is_the_exact_payload_and_is_written_down_first() {
     let kiosk = Kiosk::new();
-    let outbox = one_refused(&kiosk);
+    let outbox = one_rejected(&kiosk);
     let before = outbox.counts().unwrap().audit;
     let written = |n: u64, patient: Option<PatientId>| {
         assert_eq!((n, patient), (2, Some(PATIENT)));
@@ -170,7 +170,7 @@ fn an_opaque_batch_carries_one_change_unread() {
 #[test]
 fn what_another_process_appends_is_noticed() {
     let kiosk = Kiosk::new();
-    let outbox = one_refused(&kiosk);
+    let outbox = one_rejected(&kiosk);
     assert!(!outbox.changed_elsewhere().unwrap());
     save(&outbox, &change(30, "own"), "own").unwrap();
     assert!(!outbox.changed_elsewhere().unwrap(), "its own writes are no news");
@@ -184,7 +184,7 @@ fn what_another_process_appends_is_noticed() {
 #[test]
 fn the_list_names_what_needs_a_person_first() {
     let kiosk = Kiosk::new();
-    let outbox = one_refused(&kiosk);
+    let outbox = one_rejected(&kiosk);
     save(&outbox, &change(30, "waits"), "waits").unwrap();
     let listed: Vec<_> = outbox.list(10).unwrap().into_iter().map(|it| (it.name.n, it.progress)).collect();
     let why = "The pulse is missing.".to_owned();
@@ -193,7 +193,7 @@ fn the_list_names_what_needs_a_person_first() {
 }
 
 #[test]
-fn a_refusal_for_a_reason_of_a_newer_server_is_one_like_any_other() {
+fn a_rejection_for_a_reason_of_a_newer_server_is_one_like_any_other() {
     let kiosk = Kiosk::new();
     let outbox = kiosk.open();
     save_some(&outbox, 2);

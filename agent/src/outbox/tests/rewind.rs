@@ -28,7 +28,7 @@ fn what_is_kept_no_longer_is_a_gap_and_the_rest_arrives() {
 }
 
 #[test]
-fn refused_entries_among_what_is_gone_are_sent_again_with_a_gap_on_either_side() {
+fn rejected_entries_among_what_is_gone_are_sent_again_with_a_gap_on_either_side() {
     let kiosk = Kiosk::new();
     let outbox = kiosk.open();
     save_some(&outbox, 9);
@@ -38,7 +38,7 @@ fn refused_entries_among_what_is_gone_are_sent_again_with_a_gap_on_either_side()
         run(5, 5, Verdict::Applied, Some(4)),
     ];
     outbox.settle(&care(&outbox).sent, &receipt(verdicts)).unwrap();
-    assert_eq!(outbox.prune(100, at(61 + WEEK)).unwrap(), 7, "all but the refused one and the last");
+    assert_eq!(outbox.prune(100, at(61 + WEEK)).unwrap(), 7, "all but the rejected one and the last");
     assert_eq!(outbox.resync(Lane::Care, 1).unwrap(), Resync::Resend { first_n: 4 });
     assert_eq!(outbox.counts().unwrap().care, 2);
     let mut gaps = Vec::new();

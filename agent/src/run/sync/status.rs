@@ -72,7 +72,7 @@ impl Status {
     /// So many entries need a person now.
     pub(super) fn rejected(&mut self, rejected: u64) {
         if rejected > self.rejected {
-            tracing::warn!(rejected, "the server refused entries: they need attention");
+            tracing::warn!(rejected, "the server rejected entries: they wait for a person");
         }
         if std::mem::replace(&mut self.rejected, rejected) != rejected {
             self.shared.news.notify_one();

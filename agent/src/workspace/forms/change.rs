@@ -44,7 +44,7 @@ impl Forms {
         if collection == Collection::Records && !strikes && fields.values().all(Value::is_null) {
             return Err(nothing_filled_in(prepared));
         }
-        // What was refused may be sent again as it is.
+        // What was rejected may be sent again as it is.
         let differs = prepared.amends == Some(Amends::Corrects) && supersedes.is_none();
         if differs && prepared.leaves_all(&fields) {
             return Err(nothing_changed());
@@ -118,7 +118,7 @@ impl Prepared {
         }
     }
 
-    /// Those of whom it was said that somebody is another person: an admission that was refused asks nobody again.
+    /// Those of whom it was said that somebody is another person: an admission that was rejected asks nobody again.
     fn others(&self, answers: &Typed) -> Vec<String> {
         let said = || answers.iter().filter(|(key, _)| key == CONFIRMED).map(|(_, text)| text);
         let before = self.confirmed.iter().filter(|_| self.makes.kind == ChangeKind::Create);

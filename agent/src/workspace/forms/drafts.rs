@@ -303,7 +303,7 @@ impl Forms {
             Form::Chart(_, _) | Form::Admit | Form::Edit(_) | Form::Discharge(_) | Form::Readmit(_) => label,
             Form::Correct(_, _) => format!("Correction of {label}"),
             Form::Strike(_, _) => format!("Striking out {label}"),
-            Form::Resubmit(_) => format!("{label}, refused by the server"),
+            Form::Resubmit(_) => format!("{label}, rejected by the server"),
         };
         Some(Unfinished { form, name, resident })
     }
@@ -317,7 +317,7 @@ impl Forms {
                 (Some(*patient), self.charted(read, *patient, *record).ok().map(|known| known.workflow))
             }
             (Form::Resubmit(n), Some(read)) => {
-                let change = self.reader.outbox.rejected(read, *n).ok().map(|refused| refused.change);
+                let change = self.reader.outbox.rejected(read, *n).ok().map(|rejected| rejected.change);
                 (change.as_ref().and_then(|it| it.patient), change.and_then(|it| it.workflow))
             }
             (_, _) => (Some(form.draft().patient()).filter(|_| *form != Form::Admit), None),

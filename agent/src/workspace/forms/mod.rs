@@ -212,7 +212,7 @@ impl Forms {
             is_unwritten,
             hides_typed,
             token,
-            refusal: prepared.refusal,
+            rejection: prepared.rejection,
             faults: prepared.faults,
             has_form: prepared.has_form,
             author: prepared.author,

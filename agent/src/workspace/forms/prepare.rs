@@ -64,7 +64,7 @@ pub(super) struct Prepared {
     pub(super) confirmed: Vec<String>,
     /// When they were charted, by a clock that can be believed.
     pub(super) charted_at: Option<Timestamp>,
-    pub(super) refusal: Option<String>,
+    pub(super) rejection: Option<String>,
     pub(super) faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
     pub(super) author: Option<String>,
@@ -282,14 +282,14 @@ impl Forms {
     /// The form of a rejected change, filled in with what was saved.
     fn resubmission(&self, asker: &Asker<'_>, n: u64, version: Option<u32>) -> Result<Prepared, Refused> {
         let read = &asker.permits.read;
-        let refused = self.reader.outbox.rejected(read, n).map_err(|error| {
+        let rejected = self.reader.outbox.rejected(read, n).map_err(|error| {
             let is_gone = matches!(error, OutboxError::NotRejected { .. });
             if is_gone { Refused::NotRejected } else { storage(error) }
         })?;
-        if refused.change.actor != read.actor().user {
+        if rejected.change.actor != read.actor().user {
             return Err(Refused::NotYours);
         }
-        let RejectedChange { change, reason, .. } = refused;
+        let RejectedChange { change, reason, .. } = rejected;
         let (confirmed, charted_at) = (change.confirmed, change.clock_quality.believed(change.recorded_at));
         let mut prepared = match (change.collection, change.kind, change.patient) {
             (Collection::Records, ChangeKind::Create | ChangeKind::Amend, Some(patient)) => {
@@ -338,7 +338,7 @@ impl Forms {
         };
         (prepared.confirmed, prepared.charted_at) = (confirmed, charted_at);
         prepared.makes.supersedes = Some(n);
-        prepared.refusal = Some(reason.detail);
+        prepared.rejection = Some(reason.detail);
         prepared.faults = reason.errors;
         Ok(prepared)
     }
@@ -449,7 +449,7 @@ impl Prepared {
             filled: Map::new(),
             confirmed: Vec::new(),
             charted_at: None,
-            refusal: None,
+            rejection: None,
             faults: Vec::new(),
             author: None,
             zone: asker.zone.clone(),

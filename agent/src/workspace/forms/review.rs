@@ -31,7 +31,7 @@ impl Forms {
         let permits = self.session.permits(on, Some(&access))?;
         let permit = reader.trail.demand(permits.manage, permits.actor(), Some(&access))?;
         let read = permits.read;
-        let refused = reader.edits(&read, Collection::Reviews)?.into_iter().find(|edit| {
+        let rejected = reader.edits(&read, Collection::Reviews)?.into_iter().find(|edit| {
             matches!(edit.progress, Progress::Rejected(_))
                 && edit.record == id.into()
                 && edit.change.actor == permit.actor().user
@@ -61,7 +61,7 @@ impl Forms {
             record: Some(id.into()),
             base_seq: base,
             patient: Some(review.patient_id),
-            supersedes: refused.map(|refused| refused.n),
+            supersedes: rejected.map(|rejected| rejected.n),
             ..Change::create(author, assignment, Collection::Reviews, fields, reader.clock.stamp())
         };
         let entry = Entry { change: &change, token };

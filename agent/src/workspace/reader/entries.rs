@@ -60,7 +60,7 @@ impl Viewer<'_> {
 /// A version of an entry, and what it corrects. One of many is not read.
 struct Version {
     amends: Option<RecordId>,
-    /// What it strikes out; where the server refused that, it corrects nothing all the same.
+    /// What it strikes out; where the server rejected that, it corrects nothing all the same.
     strikes: Option<RecordId>,
     entry: Option<Entry>,
 }
@@ -363,14 +363,14 @@ impl Reader {
         let (form, has_form) = viewer.workflows.of(&key, change.schema_version)?;
         let form = form.as_deref();
         let is_correction = change.kind == ChangeKind::Amend;
-        let refused = matches!(progress, Progress::Rejected(_));
+        let rejected = matches!(progress, Progress::Rejected(_));
         let entry = Entry {
             record,
             patient: change.patient.unwrap_or(PatientId::from_bytes([0; 16])),
             is_correction,
             charted: None,
             is_struck: change.entered_in_error,
-            may_correct: !refused && viewer.may_correct(&key, change.actor),
+            may_correct: !rejected && viewer.may_correct(&key, change.actor),
             has_form,
             answered: viewer.answered(form, &change.fields, &change.confirmed, change.entered_in_error),
             workflow: form.map_or(key, |form| form.label.clone()),
@@ -380,12 +380,12 @@ impl Reader {
             mark: match progress {
                 Progress::Queued => Mark::SavedHere,
                 Progress::Acknowledged => Mark::Sent,
-                Progress::Rejected(reason) => Mark::NeedsAttention(reason),
+                Progress::Rejected(reason) => Mark::Rejected(reason),
             },
             became: None,
         };
-        // A refused correction corrects nothing.
-        let amends = change.record.filter(|_| is_correction && !refused);
+        // A rejected correction corrects nothing.
+        let amends = change.record.filter(|_| is_correction && !rejected);
         let strikes = change.record.filter(|_| entry.is_struck);
         Ok(Version { amends, strikes, entry: Some(entry) })
     }

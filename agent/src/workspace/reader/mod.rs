@@ -4,11 +4,11 @@
 //! the outbox is read before the mirror, and the mirror's cursor before that: what arrives in between is in both.
 
 mod agreement;
-mod attention;
 mod corrections;
 mod duplicates;
 mod entries;
 mod older;
+mod rejected;
 mod residents;
 mod reviews;
 mod workflows;

@@ -158,17 +158,17 @@ fn as_known_here(
     residents
 }
 
-/// Lays edits over residents, in the order in which they were made. A refused edit is marked, and does
-/// not count; somebody whose admission was refused is shown all the same.
+/// Lays edits over residents, in the order in which they were made. A rejected edit is marked, and does
+/// not count; somebody whose admission was rejected is shown all the same.
 fn lay_over(residents: &mut Vec<Resident>, edits: Vec<Pending>) {
     for edit in edits {
         let id: PatientId = edit.record.into();
         let at = residents.iter().position(|resident| resident.document.id == id);
-        let refused = matches!(edit.progress, Progress::Rejected(_));
+        let rejected = matches!(edit.progress, Progress::Rejected(_));
         let mark = match edit.progress {
             Progress::Queued => Mark::SavedHere,
             Progress::Acknowledged => Mark::Sent,
-            Progress::Rejected(why) => Mark::NeedsAttention(why),
+            Progress::Rejected(why) => Mark::Rejected(why),
         };
         let known = at.and_then(|at| residents.get_mut(at));
         match (edit.change.kind, known) {
@@ -178,10 +178,10 @@ fn lay_over(residents: &mut Vec<Resident>, edits: Vec<Pending>) {
                 residents.push(Resident { document, mark: Some(mark) });
             }
             (ChangeKind::Patch, Some(known)) => {
-                if !refused {
+                if !rejected {
                     known.document.set_all(&edit.change.fields);
                 }
-                if !matches!(known.mark, Some(Mark::NeedsAttention(_))) {
+                if !matches!(known.mark, Some(Mark::Rejected(_))) {
                     known.mark = Some(mark);
                 }
             }

@@ -94,9 +94,9 @@ pub struct FormPage {
     pub hides_typed: bool,
     /// Names this one form, so that sending it twice saves it once.
     pub token: String,
-    /// Why the server refused what is corrected here, in words.
-    pub refusal: Option<String>,
-    /// Which answers it refused.
+    /// Why the server rejected what is corrected here, in words.
+    pub rejection: Option<String>,
+    /// Which answers it rejected.
     pub faults: Vec<FieldError>,
     /// Who charted what is corrected, by name, where that is somebody else.
     pub author: Option<String>,

@@ -21,7 +21,7 @@ pub struct StatusLine {
     pub waiting: u64,
     /// How long the oldest of them has waited.
     pub oldest_waiting: Option<Duration>,
-    /// Entries that the server refused and a person must look at.
+    /// Entries that the server rejected and a person must look at.
     pub rejected: u64,
     /// Reviews that are open, for whoever is signed in and may close them, as far as they are counted.
     pub reviews: u64,

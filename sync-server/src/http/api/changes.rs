@@ -61,16 +61,16 @@ pub struct ChangeView {
     clock_quality: Option<ClockQuality>,
     /// When it came.
     received_at: Timestamp,
-    /// Why it was refused, in a sentence.
+    /// Why it was rejected, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
-    /// Why it was refused, in full.
+    /// Why it was rejected, in full.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Rejection>,
     /// What somebody should look at, though it stands.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     flags: Vec<String>,
-    /// The number of the refused change whose place it takes.
+    /// The number of the rejected change whose place it takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     supersedes: Option<u64>,
     /// Its place in the facility's feed, where it entered it.
@@ -107,7 +107,7 @@ pub struct ExportedChange {
     payload_base64: Option<String>,
 }
 
-/// What came of judging a refused change again.
+/// What came of judging a rejected change again.
 #[derive(Serialize, ToSchema)]
 pub struct ReconsideredChange {
     /// The change as it is now.
@@ -177,14 +177,14 @@ impl<S: Send + Sync> FromRequestParts<S> for ChangePath {
     }
 }
 
-/// The changes of a facility's devices that were refused and wait for somebody, latest first (`-received_at`), by pages.
-#[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/refused-changes", operation_id = "list_refused_changes", tag = "changes", security(("session" = [])), params(("facility_id" = FacilityId, Path), Which), responses((status = 200, body = List<ChangeView>)))]
-pub async fn list_refused_changes(
+/// The changes of a facility's devices that were rejected and wait for somebody, latest first (`-received_at`), by pages.
+#[utoipa::path(get, path = "/api/v1/facilities/{facility_id}/rejected-changes", operation_id = "list_rejected_changes", tag = "changes", security(("session" = [])), params(("facility_id" = FacilityId, Path), Which), responses((status = 200, body = List<ChangeView>)))]
+pub async fn list_rejected_changes(
     person: Person,
     Id(facility): Id<FacilityId>,
     Paged(which, asked): Paged,
 ) -> Answer<axum::Json<List<ChangeView>>> {
-    let (permit, found) = changes::refused(&person, facility, &which).await?;
+    let (permit, found) = changes::rejected(&person, facility, &which).await?;
     asked.page(found, |change| ChangeView::of(&permit, change))
 }
 
@@ -200,7 +200,7 @@ pub async fn list_flagged_changes(
     asked.page(found, |change| ChangeView::of(&permit, change))
 }
 
-/// A change with its exact payload, whatever became of it: refused, or standing with a flag or without. A PIN's verifier
+/// A change with its exact payload, whatever became of it: rejected, or standing with a flag or without. A PIN's verifier
 /// is shown to nobody.
 #[utoipa::path(get, path = "/api/v1/devices/{device_id}/changes/{incarnation_id}/{n}", operation_id = "export_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), responses((status = 200, body = ExportedChange)))]
 pub async fn export_change(
@@ -221,10 +221,10 @@ pub async fn export_change(
     Ok(Tagged::of(change, shown))
 }
 
-/// Judges a refused change again, as of when it was made: the server may be newer, or somebody may have
-/// put right what was wrong. What was refused because it depended on it follows.
-#[utoipa::path(post, path = "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/retry", operation_id = "retry_refused_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), responses((status = 200, body = ReconsideredChange)))]
-pub async fn retry_refused_change(
+/// Judges a rejected change again, as of when it was made: the server may be newer, or somebody may have
+/// put right what was wrong. What was rejected because it depended on it follows.
+#[utoipa::path(post, path = "/api/v1/devices/{device_id}/rejected-changes/{incarnation_id}/{n}/retry", operation_id = "retry_rejected_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), responses((status = 200, body = ReconsideredChange)))]
+pub async fn retry_rejected_change(
     person: Person,
     ChangePath { device, name }: ChangePath,
 ) -> Answer<(Extension<Residents>, Tagged<ReconsideredChange>)> {
@@ -232,9 +232,9 @@ pub async fn retry_refused_change(
     Ok(reconsidered(&permit, done))
 }
 
-/// Settles a refused change for good: it will not stand.
-#[utoipa::path(post, path = "/api/v1/devices/{device_id}/refused-changes/{incarnation_id}/{n}/discard", operation_id = "discard_refused_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), request_body = DiscardChange, responses((status = 200, body = ReconsideredChange)))]
-pub async fn discard_refused_change(
+/// Settles a rejected change for good: it will not stand.
+#[utoipa::path(post, path = "/api/v1/devices/{device_id}/rejected-changes/{incarnation_id}/{n}/discard", operation_id = "discard_rejected_change", tag = "changes", security(("session" = [])), params(("device_id" = DeviceId, Path), ("incarnation_id" = IncarnationId, Path), ("n" = u64, Path)), request_body = DiscardChange, responses((status = 200, body = ReconsideredChange)))]
+pub async fn discard_rejected_change(
     person: Person,
     ChangePath { device, name }: ChangePath,
     Json(asked): Json<DiscardChange>,

@@ -40,8 +40,8 @@ pub struct WithdrawalView {
     records: u64,
     /// Residents whom it admitted: discharged, and no longer on the devices.
     residents: u64,
-    /// What was refused and that somebody would have had to look at: discarded.
-    refused: u64,
+    /// What was rejected and that somebody would have had to look at: discarded.
+    rejected: u64,
     /// Of entries and residents, those that stay, because others corrected them, charted about them or decided about them since. A
     /// preview does not look.
     left: u64,
@@ -109,7 +109,7 @@ pub struct DeviceView {
     last_sync: Option<Timestamp>,
     /// Changes that wait on the device, as of its last heartbeat.
     waiting: u64,
-    /// Changes the server refused, which a person must look at.
+    /// Changes the server rejected, which a person must look at.
     #[serde(rename = "wedged")]
     rejected: u64,
     /// Why it cannot save what is charted on it, or may not for long, in its own words.
@@ -259,9 +259,9 @@ pub async fn withdraw_device(
     Id(id): Id<DeviceId>,
     Json(asked): Json<WithdrawDevice>,
 ) -> Answer<axum::Json<WithdrawalView>> {
-    let Withdrawal { records, residents, refused, left, edits, decisions, pins, stays, more } =
+    let Withdrawal { records, residents, rejected, left, edits, decisions, pins, stays, more } =
         devices::withdraw(&person, id, asked).await?;
-    Ok(axum::Json(WithdrawalView { records, residents, refused, left, edits, decisions, pins, stays, more }))
+    Ok(axum::Json(WithdrawalView { records, residents, rejected, left, edits, decisions, pins, stays, more }))
 }
 
 /// Releases a quarantined device, once its second copy is off: it is served again, and whoever speaks
@@ -360,9 +360,9 @@ fn in_words(reason: SyncReason, device: &Device, now: Timestamp) -> String {
             device.cannot_save.as_deref().unwrap_or_default()
         ),
         SyncReason::NeverSynced => "No sync has succeeded yet.".to_owned(),
-        SyncReason::RefusedChanges => {
-            let (one, several) = ("entry was refused and needs", "entries were refused and need");
-            format!("{} attention.", counted(device.sync.rejected, one, several))
+        SyncReason::RejectedChanges => {
+            let (one, several) = ("entry was rejected and waits", "entries were rejected and wait");
+            format!("{} for a person.", counted(device.sync.rejected, one, several))
         }
         SyncReason::CursorRefused => {
             "Its copy is of another past of this server and is fetched anew.".to_owned()

@@ -135,7 +135,7 @@ pub async fn heartbeat(
         app.store.feeds().refused(id);
     }
     let revoked = device.facility.revoked(&device.identity, &beat).await?;
-    let settled = device.facility.settled(id, beat.refused).await?;
+    let settled = device.facility.settled(id, beat.rejected).await?;
     let (server_time, state) = (clock::now(), device.identity.state());
     Ok(axum::Json(HeartbeatReply { server_time, state, settled, must_encrypt, revoked }))
 }

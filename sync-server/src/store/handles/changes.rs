@@ -3,7 +3,7 @@
 use carepost_protocol::id::DeviceId;
 use carepost_protocol::record::ReviewDocument;
 use carepost_protocol::role::{Permit, ReadPatients};
-use carepost_protocol::wire::heartbeat::{ChangeName, MAX_REFUSED, SettledChange};
+use carepost_protocol::wire::heartbeat::{ChangeName, MAX_REJECTED, SettledChange};
 
 use super::facility::FacilityStore;
 use crate::store::StoreError;
@@ -15,23 +15,23 @@ use crate::store::rules::review::{self, ReviewPlace};
 type Result<T> = std::result::Result<T, StoreError>;
 
 impl FacilityStore {
-    /// Changes that were refused and are not settled, latest first: at most so many after a place.
+    /// Changes that were rejected and are not settled, latest first: at most so many after a place.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the permit is for another facility.
-    pub async fn refused_changes(
+    pub async fn rejected_changes(
         &self,
         permit: &Permit<ReadPatients>,
         after: Option<ChangePlace>,
         most: usize,
     ) -> Result<Listed<KeptChange, ChangePlace>> {
-        self.list(permit, changes::REFUSED, after, most).await
+        self.list(permit, changes::REJECTED, after, most).await
     }
 
     /// Changes that stand and that somebody should look at, latest first: at most so many after a place.
     ///
     /// # Errors
-    /// As [`Self::refused_changes`].
+    /// As [`Self::rejected_changes`].
     pub async fn flagged_changes(
         &self,
         permit: &Permit<ReadPatients>,
@@ -59,7 +59,7 @@ impl FacilityStore {
     /// Reviews, latest first: of the open ones, the closed ones, or all, at most so many after a place.
     ///
     /// # Errors
-    /// As [`Self::refused_changes`].
+    /// As [`Self::rejected_changes`].
     pub async fn reviews(
         &self,
         permit: &Permit<ReadPatients>,
@@ -80,7 +80,7 @@ impl FacilityStore {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        names.truncate(MAX_REFUSED);
+        names.truncate(MAX_REJECTED);
         let access = AccessScope::Facility(self.scope);
         self.store.read(access, move |tx| changes::settled(tx, device, names)).await
     }

@@ -51,7 +51,7 @@ impl FacilityStore {
     /// Takes a device's batch, with a verdict for each change: the receipt comes when all of it is durable.
     /// A long one is taken in portions, each a commit of its own, between which others write; who breaks
     /// off in between sends it again. What the server has already is answered again as it was: applied as
-    /// a duplicate, refused as refused. `made` counts the documents that came of it, also where it breaks off.
+    /// a duplicate, rejected as rejected. `made` counts the documents that came of it, also where it breaks off.
     ///
     /// # Errors
     /// [`StoreError::ChainBroken`], [`StoreError::DeviceRevoked`].

@@ -44,7 +44,7 @@ row! {
         pub clock_quality: Option<ClockQuality>,
         /// When it came, on the server's clock.
         pub received_at: Timestamp,
-        /// Why it was refused.
+        /// Why it was rejected.
         pub reason: Option<Rejection>,
         /// What somebody should look at, though it stands.
         pub flags: Vec<String> = "review" by flags,
@@ -83,8 +83,8 @@ macro_rules! kept {
 /// By an index of its own: what was withdrawn is nothing to look at.
 pub(in crate::store) const FLAGGED: &str = kept!(" AND review IS NOT NULL AND ", stands!(), after_place!());
 
-/// Changes that were refused and are not settled.
-pub(in crate::store) const REFUSED: &str =
+/// Changes that were rejected and are not settled.
+pub(in crate::store) const REJECTED: &str =
     kept!(" AND verdict = 'rejected' AND settlement IS NULL", after_place!());
 
 /// A list of changes, latest first: at most so many after a place.
@@ -142,13 +142,13 @@ pub(in crate::store) fn settled(
     Ok(settled)
 }
 
-/// A change of the facility whose scope this is that was refused, settled or not.
-pub(in crate::store) fn refused_change(
+/// A change of the facility whose scope this is that was rejected, settled or not.
+pub(in crate::store) fn rejected_change(
     tx: &Tx<'_>,
     device: DeviceId,
     name: ChangeName,
 ) -> Result<KeptChange> {
     let sql = kept!(" AND device_id = ?1 AND incarnation_id = ?2 AND n = ?3 AND verdict = 'rejected'");
     let key = params![device, name.incarnation, name.n];
-    tx.first(sql, key)?.ok_or(StoreError::NotFound("refused change"))
+    tx.first(sql, key)?.ok_or(StoreError::NotFound("rejected change"))
 }

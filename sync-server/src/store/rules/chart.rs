@@ -101,7 +101,7 @@ fn places(
 const RECORD: &str =
     "SELECT body FROM documents WHERE collection = 'records' AND id = ?1 AND body IS NOT NULL
     UNION ALL SELECT body FROM archive WHERE id = ?1 LIMIT 1";
-/// Whether a change stands: it was taken at once and not withdrawn, or refused and applied later.
+/// Whether a change stands: it was taken at once and not withdrawn, or rejected and applied later.
 macro_rules! stands {
     () => {
         "((verdict <> 'rejected' AND settlement IS NULL) OR settlement = 'applied')"

@@ -172,7 +172,7 @@ async fn a_correction_brings_its_record_back_with_all_that_corrects_it() {
     world.pass(100 * DAY);
     world.archive(&tenant).await;
     assert_eq!(world.feed(&tenant).await.0, []);
-    // About somebody else: refused, and nothing moves.
+    // About somebody else: rejected, and nothing moves.
     let bea = kiosk.admission(&tenant, json!({"name": "Bea"}), world.now());
     let bea = world.send(&mut kiosk, bea).await;
     let wrong = Change { patient: Some(bea.into()), ..kiosk.correction(&tenant, alone, 75, world.now()) };
@@ -253,11 +253,11 @@ async fn closed_reviews_leave_as_records_do_and_stay_with_the_office() {
 }
 
 #[tokio::test]
-async fn a_record_whose_correction_was_refused_waits_for_it() {
+async fn a_record_whose_correction_was_rejected_waits_for_it() {
     let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let record = world.chart(&tenant, &mut kiosk).await;
-    let refused = kiosk.correction(&tenant, record, 5, world.now());
-    let receipt = world.push(&mut kiosk, &[refused]).await.unwrap();
+    let rejected = kiosk.correction(&tenant, record, 5, world.now());
+    let receipt = world.push(&mut kiosk, &[rejected]).await.unwrap();
     assert_eq!(receipt.verdicts[0].verdict, Verdict::Rejected);
     for _ in 0..3 {
         world.pass(91 * DAY);

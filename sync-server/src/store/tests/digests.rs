@@ -108,7 +108,7 @@ async fn write_something(world: &World, tenant: &Tenant, kiosk: &mut Kiosk, pati
         _ => {
             let mut changes: Vec<_> =
                 (0..what % 5 + 1).map(|n| kiosk.vitals(tenant, 60 + u32::from(n), world.now())).collect();
-            // One that is refused leaves nothing in the feed.
+            // One that is rejected leaves nothing in the feed.
             changes[0].patient = (what % 3 > 0).then_some(patient);
             world.push(kiosk, &changes).await.unwrap();
         }

@@ -230,7 +230,7 @@ async fn a_change_that_breaks_what_is_on_the_way_is_kept_unread_and_the_chain_go
 }
 
 #[tokio::test]
-async fn a_refused_change_that_was_settled_since_is_answered_as_it_stands() {
+async fn a_rejected_change_that_was_settled_since_is_answered_as_it_stands() {
     let Scene { world, tenant, kiosk, mut book } = Scene::of(&[70]).await;
     book.chart(&world, &kiosk, &tenant, &[1, 2]);
     let receipt = book.push(&world, &kiosk, 2..=3).await.unwrap();

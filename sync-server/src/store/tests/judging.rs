@@ -1,4 +1,4 @@
-//! What the server makes of a change: a story for each verdict, and what becomes of refused ones.
+//! What the server makes of a change: a story for each verdict, and what becomes of rejected ones.
 
 use crate::store::engine::params;
 use carepost_protocol::record::ReviewKind;
@@ -11,12 +11,12 @@ use super::*;
 pub(super) const APPLIED: (Verdict, Option<RejectionCode>) = (Verdict::Applied, None);
 const MERGED: (Verdict, Option<RejectionCode>) = (Verdict::Merged, None);
 
-pub(super) fn refused(code: RejectionCode) -> (Verdict, Option<RejectionCode>) {
+pub(super) fn rejected(code: RejectionCode) -> (Verdict, Option<RejectionCode>) {
     (Verdict::Rejected, Some(code))
 }
 
 async fn waiting(world: &World, tenant: &Tenant) -> Vec<KeptChange> {
-    world.store.facility(&tenant.facility).refused_changes(&may_read(tenant), None, 100).await.unwrap().items
+    world.store.facility(&tenant.facility).rejected_changes(&may_read(tenant), None, 100).await.unwrap().items
 }
 
 pub(super) async fn flags(world: &World, tenant: &Tenant) -> Vec<Vec<String>> {
@@ -68,7 +68,7 @@ async fn a_birthday_of_before_that_would_be_taken_no_more_keeps_nobody_from_movi
     let edit = |day| kiosk.edit(&tenant, tenant.patient, 99, born(day), world.now());
     let changes = [edit("1066-10-14"), edit("1067-10-14")];
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
-    assert_eq!(verdicts(&receipt), [APPLIED, refused(RejectionCode::BreaksSchema)]);
+    assert_eq!(verdicts(&receipt), [APPLIED, rejected(RejectionCode::BreaksSchema)]);
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn nobody_is_born_tomorrow_by_the_facilitys_calendar() {
     let zones = [Some("Pacific/Kiritimati"), None, Some("Etc/GMT+12")];
     let born = |zone: &str| Zone::named(zone).unwrap().clock(world.now()).day;
     let (first, last) = (born("Pacific/Kiritimati"), born("Etc/GMT+12"));
-    for (zone, verdict) in zones.into_iter().zip([APPLIED, APPLIED, refused(RejectionCode::BreaksSchema)]) {
+    for (zone, verdict) in zones.into_iter().zip([APPLIED, APPLIED, rejected(RejectionCode::BreaksSchema)]) {
         let time_zone = Some(zone.map(str::to_owned));
         let patch = FacilityPatch { time_zone, ..FacilityPatch::default() };
         registry.noting(event(&world)).update_facility(tenant.facility.facility(), patch).await.unwrap();
@@ -93,7 +93,7 @@ async fn nobody_is_born_tomorrow_by_the_facilitys_calendar() {
 }
 
 #[tokio::test]
-async fn a_bad_value_is_refused_by_name_and_care_is_never_deleted() {
+async fn a_bad_value_is_rejected_by_name_and_care_is_never_deleted() {
     let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let now = world.now();
     let bad = [
@@ -114,8 +114,8 @@ async fn a_bad_value_is_refused_by_name_and_care_is_never_deleted() {
     changes.push(Change { collection: Collection::Records, ..edit.clone() });
     changes.push(Change { collection: Collection::Badges, ..edit });
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
-    let mut expected = vec![refused(RejectionCode::BreaksSchema); 7];
-    expected.extend([refused(RejectionCode::Unsupported); 3]);
+    let mut expected = vec![rejected(RejectionCode::BreaksSchema); 7];
+    expected.extend([rejected(RejectionCode::Unsupported); 3]);
     assert_eq!(verdicts(&receipt), expected);
     let named: Vec<_> =
         receipt.verdicts.iter().take(7).map(|run| run.reason.clone().unwrap().errors).collect();
@@ -139,7 +139,7 @@ async fn who_may_chart_may_not_always_admit() {
         kiosk.edit(&tenant, tenant.patient, 0, json!({"room": "4"}), now),
     ];
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
-    let not = refused(RejectionCode::NotAuthorized);
+    let not = rejected(RejectionCode::NotAuthorized);
     assert_eq!(verdicts(&receipt), [APPLIED, not, not, APPLIED]);
 }
 
@@ -167,7 +167,7 @@ async fn a_night_under_a_badge_that_expired_and_a_form_that_changed_is_taken_and
     let late = world.now();
     night.push(Change { session: SessionId::new(late, [4; 10]), ..kiosk.vitals(&tenant, 70, late) });
     let receipt = world.push(&mut kiosk, &night).await.unwrap();
-    assert_eq!(verdicts(&receipt), [APPLIED, APPLIED, APPLIED, refused(RejectionCode::NotAuthorized)]);
+    assert_eq!(verdicts(&receipt), [APPLIED, APPLIED, APPLIED, rejected(RejectionCode::NotAuthorized)]);
     assert_eq!(flags(&world, &tenant).await, [["authority_ended_since", "schema_changed_since"]; 3]);
     assert_eq!(records(&world, &tenant, tenant.patient).await.len(), 3);
 }
@@ -202,8 +202,8 @@ async fn who_may_correct_anothers_entry_is_flagged_and_what_was_charted_in_error
         by(tenant.nurse, endless),
     ];
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
-    let refused = refused(RejectionCode::BreaksSchema);
-    assert_eq!(verdicts(&receipt), [APPLIED, APPLIED, APPLIED, APPLIED, APPLIED, refused]);
+    let rejected = rejected(RejectionCode::BreaksSchema);
+    assert_eq!(verdicts(&receipt), [APPLIED, APPLIED, APPLIED, APPLIED, APPLIED, rejected]);
     assert_eq!(flags(&world, &tenant).await, [["not_theirs_to_correct"]]);
     let store = world.store.facility(&tenant.facility);
     let found = store.records(&may_read(&tenant), tenant.patient, None, 100).await.unwrap();
@@ -213,7 +213,7 @@ async fn who_may_correct_anothers_entry_is_flagged_and_what_was_charted_in_error
 }
 
 #[tokio::test]
-async fn an_unlikely_time_is_kept_as_confirmed_or_flagged_and_never_refused() {
+async fn an_unlikely_time_is_kept_as_confirmed_or_flagged_and_never_rejected() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let mut form = vitals(20.0);
@@ -268,9 +268,9 @@ async fn corrections_stand_beside_what_they_correct_and_two_of_one_are_looked_at
     let expected = [
         MERGED,
         APPLIED,
-        refused(RejectionCode::BreaksSchema),
+        rejected(RejectionCode::BreaksSchema),
         APPLIED,
-        refused(RejectionCode::UnknownTarget),
+        rejected(RejectionCode::UnknownTarget),
     ];
     assert_eq!(verdicts(&receipt), expected);
     assert_eq!(flags(&world, &tenant).await, [["target_missing"]]);
@@ -294,7 +294,7 @@ async fn corrections_stand_beside_what_they_correct_and_two_of_one_are_looked_at
 }
 
 #[tokio::test]
-async fn what_depends_on_a_refused_change_waits_with_it_and_stands_with_it() {
+async fn what_depends_on_a_rejected_change_waits_with_it_and_stands_with_it() {
     let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let carl = world.hire(&tenant, "carl", Role::Caregiver).await;
     let registry = world.store.organization(&tenant.organization);
@@ -309,8 +309,8 @@ async fn what_depends_on_a_refused_change_waits_with_it_and_stands_with_it() {
         kiosk.edit(&tenant, bea, 0, json!({"room": "9"}), now),
     ];
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
-    let depends = refused(RejectionCode::DependsOnRefused);
-    let not = refused(RejectionCode::NotAuthorized);
+    let depends = rejected(RejectionCode::DependsOnRejected);
+    let not = rejected(RejectionCode::NotAuthorized);
     assert_eq!(verdicts(&receipt), [not, depends, APPLIED, depends, depends], "those behind are not held up");
     let numbers: Vec<u64> = waiting(&world, &tenant).await.into_iter().map(|change| change.n).collect();
     assert_eq!(numbers, [5, 4, 2, 1]);
@@ -352,7 +352,7 @@ async fn what_depends_on_a_refused_change_waits_with_it_and_stands_with_it() {
 }
 
 #[tokio::test]
-async fn a_refused_change_is_corrected_by_its_own_actor_and_nobody_else() {
+async fn a_rejected_change_is_corrected_by_its_own_actor_and_nobody_else() {
     let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let rita = world.hire(&tenant, "rita", Role::Rn).await;
     world.pass(60);
@@ -376,8 +376,8 @@ async fn a_refused_change_is_corrected_by_its_own_actor_and_nobody_else() {
         kiosk.correction(&tenant, first, 73, now),
     ];
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
-    let broken = refused(RejectionCode::BreaksSchema);
-    let not = refused(RejectionCode::NotSuperseding);
+    let broken = rejected(RejectionCode::BreaksSchema);
+    let not = rejected(RejectionCode::NotSuperseding);
     let expected = [broken, not, not, not, broken, APPLIED, not, not, not, APPLIED];
     assert_eq!(verdicts(&receipt), expected);
     assert_eq!(records(&world, &tenant, tenant.patient).await, [kiosk.made(10, now), first]);
@@ -391,7 +391,7 @@ async fn a_refused_change_is_corrected_by_its_own_actor_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_refused_change_is_exported_exactly_and_discarded_for_a_reason() {
+async fn a_rejected_change_is_exported_exactly_and_discarded_for_a_reason() {
     let world = World::new();
     let (tenant, other) = (world.tenant("alpha").await, world.tenant("beta").await);
     let mut kiosk = world.kiosk(&tenant, 1).await;
@@ -438,7 +438,7 @@ async fn what_the_server_could_not_read_is_kept_and_stands_once_it_can() {
     let sent = kiosk.batch_of(vec![strange, serde_json::value::to_raw_value(&record).unwrap()]);
     let receipt = sent.send(&world, &tenant.facility, &kiosk.identity).await.unwrap();
     let (malformed, unknown) = (RejectionCode::Malformed, RejectionCode::UnknownTarget);
-    assert_eq!(verdicts(&receipt), [refused(malformed), refused(unknown)]);
+    assert_eq!(verdicts(&receipt), [rejected(malformed), rejected(unknown)]);
     let again = retry(&world, &tenant, &kiosk, 1).await.unwrap().change;
     assert_eq!((again.settlement, again.reason.map(|why| why.code)), (None, Some(malformed)));
 
@@ -466,7 +466,7 @@ async fn what_the_server_could_not_read_is_kept_and_stands_once_it_can() {
         |record| Change { supersedes: Some(3), record: Some(record), ..kiosk.vitals(&tenant, 75, now) };
     let changes = [instead(kiosk.made(2, now)), instead(kiosk.made(3, now))];
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
-    assert_eq!(verdicts(&receipt), [refused(RejectionCode::NotSuperseding), APPLIED]);
+    assert_eq!(verdicts(&receipt), [rejected(RejectionCode::NotSuperseding), APPLIED]);
     let still: Vec<u64> = waiting(&world, &tenant).await.into_iter().map(|change| change.n).collect();
     assert_eq!(still, [4]);
 }

@@ -142,8 +142,8 @@ async fn a_field_that_is_in_no_column_of_its_own_is_kept_merged_and_mirrored_as_
         kiosk.edit(&tenant, tenant.patient, saw, json!({"medicare": medicare}), at)
     };
     let wrong = edit(&hall, json!("1EG4"), at(-9));
-    let refused = (Verdict::Rejected, Some(RejectionCode::BreaksSchema));
-    assert_eq!(verdicts(&world.push(&mut hall, &[wrong]).await.unwrap()), [refused]);
+    let rejected = (Verdict::Rejected, Some(RejectionCode::BreaksSchema));
+    assert_eq!(verdicts(&world.push(&mut hall, &[wrong]).await.unwrap()), [rejected]);
     let one = edit(&hall, json!("1eg4te5mk73"), at(-9));
     assert_eq!(verdicts(&world.push(&mut hall, &[one]).await.unwrap()), [(Verdict::Applied, None)]);
     assert_eq!(number().await.as_deref(), Some("1EG4-TE5-MK73"));
@@ -242,7 +242,7 @@ async fn play(edits: &[Vec<(&'static str, String, i64, ClockQuality)>], dice: &m
             })
             .collect();
         let receipt = world.push(&mut kiosks[who], &changes).await.unwrap();
-        assert!(verdicts(&receipt).iter().all(|(_, refused)| refused.is_none()), "{receipt:?}");
+        assert!(verdicts(&receipt).iter().all(|(_, rejected)| rejected.is_none()), "{receipt:?}");
     }
     world.store.organization(&tenant.organization).patient(tenant.patient).await.unwrap()
 }

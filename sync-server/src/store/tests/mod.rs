@@ -358,7 +358,7 @@ impl Kiosk {
     }
 }
 
-/// Each change's verdict, with the word for why it was refused.
+/// Each change's verdict, with the word for why it was rejected.
 fn verdicts(receipt: &PushReceipt) -> Vec<(Verdict, Option<RejectionCode>)> {
     let each = |run: &VerdictRun| {
         let one = (run.verdict, run.reason.as_ref().map(|reason| reason.code));

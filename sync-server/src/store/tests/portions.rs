@@ -98,7 +98,7 @@ async fn another_organizations_push_is_answered_while_a_long_one_goes_on() {
 
 /// What had depended on a rejected change is judged again in portions, each with an event of its own.
 #[tokio::test]
-async fn many_that_depended_on_a_refused_change_follow_in_portions() {
+async fn many_that_depended_on_a_rejected_change_follow_in_portions() {
     let world = World::ticking();
     let tenant = world.tenant("alpha").await;
     let mut kiosk = world.kiosk(&tenant, 1).await;
@@ -193,7 +193,7 @@ async fn what_two_lives_gave_one_number_follows_in_one_portion() {
 async fn a_chain_of_corrections_that_is_settled_is_not_walked_again() {
     let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let now = world.now();
-    // 1 is refused; 2 to 1,500 each try to correct the one before, and are refused.
+    // 1 is rejected; 2 to 1,500 each try to correct the one before, and are rejected.
     let wrong = |n: u64| Change {
         supersedes: (n > 1).then_some(n - 1),
         record: (n > 1).then(|| kiosk.made(1, now)),
@@ -208,7 +208,7 @@ async fn a_chain_of_corrections_that_is_settled_is_not_walked_again() {
     let left = world
         .store
         .facility(&tenant.facility)
-        .refused_changes(&may_read(&tenant), None, 1_000)
+        .rejected_changes(&may_read(&tenant), None, 1_000)
         .await
         .unwrap()
         .items;

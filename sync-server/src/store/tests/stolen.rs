@@ -428,7 +428,7 @@ async fn the_later_of_two_choices_stands_in_any_order_and_a_device_may_do_no_mor
     // Nothing is exposed: a device sets no PIN.
     let change = hall.choice(&tenant, world.now(), "dGhpZWY", world.now());
     let receipt = world.push(&mut hall, &[change]).await.unwrap();
-    assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)], "in good faith, perhaps: nobody is refused");
+    assert_eq!(verdicts(&receipt), [(Verdict::Applied, None)], "in good faith, perhaps: nobody is rejected");
     assert_eq!(pin().await, verifier("b2xk"), "and yet nothing came of it");
     world.deactivate(&tenant, &stolen, Deactivation::Lost).await.unwrap();
     let exposed = world.now();
@@ -453,16 +453,16 @@ async fn the_later_of_two_choices_stands_in_any_order_and_a_device_may_do_no_mor
         },
     ];
     let receipt = world.push(&mut hall, &changes).await.unwrap();
-    let refused = |code| (Verdict::Rejected, Some(code));
+    let rejected = |code| (Verdict::Rejected, Some(code));
     let expected = [
         (Verdict::Applied, None),
-        refused(RejectionCode::NotAuthorized),
-        refused(RejectionCode::NotAuthorized),
-        refused(RejectionCode::Unsupported),
+        rejected(RejectionCode::NotAuthorized),
+        rejected(RejectionCode::NotAuthorized),
+        rejected(RejectionCode::Unsupported),
     ];
     assert_eq!(verdicts(&receipt), expected);
     assert_eq!(pin().await, verifier("bGF0ZXI"));
-    // What nobody may see is not kept beside the user, nor shown where it was refused.
+    // What nobody may see is not kept beside the user, nor shown where it was rejected.
     let (kept, payload) = world
         .store
         .facility(&tenant.facility)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use carepost_protocol::record::MAX_DOCUMENT_BYTES;
 
-use super::judging::{APPLIED, flags, refused};
+use super::judging::{APPLIED, flags, rejected};
 use super::portions::step;
 use super::stolen::documents as documents_of;
 use super::withdrawing::may_manage;
@@ -250,7 +250,7 @@ async fn a_correction_is_judged_by_the_version_it_names_and_flagged_where_neithe
         Change { actor: carl, ..kiosk.correction(&tenant, sixth, 26, now) },
     ];
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
-    let breaks = refused(RejectionCode::BreaksSchema);
+    let breaks = rejected(RejectionCode::BreaksSchema);
     assert_eq!(verdicts(&receipt), [APPLIED, breaks, APPLIED, APPLIED, APPLIED, APPLIED]);
     assert_eq!(flags(&world, &tenant).await, [["not_theirs_to_correct"], ["schema_changed_since"]]);
     // By the same rule the office may not.

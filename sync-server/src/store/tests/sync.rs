@@ -77,7 +77,7 @@ async fn pages_resume_and_foreign_cursors_are_refused() {
 }
 
 #[tokio::test]
-async fn sent_twice_is_applied_once_and_a_refused_change_stays_refused() {
+async fn sent_twice_is_applied_once_and_a_rejected_change_stays_rejected() {
     let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let changes = [
         kiosk.vitals(&tenant, 72, world.now()),
@@ -219,8 +219,8 @@ async fn a_night_charted_by_an_absurd_clock_is_taken_and_flagged() {
         .iter()
         .flat_map(|run| vec![run.reason.as_ref().map(|why| why.code); usize::try_from(run.count).unwrap()])
         .collect();
-    let refused = Some(RejectionCode::NotAuthorized);
-    assert_eq!(codes, [None, None, refused, refused]);
+    let rejected = Some(RejectionCode::NotAuthorized);
+    assert_eq!(codes, [None, None, rejected, rejected]);
     let ended = Some("authority_ended_since");
     assert_eq!(reviews(&world, &tenant).await[8..], [ended, ended, None, None]);
 }

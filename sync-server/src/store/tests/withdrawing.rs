@@ -150,7 +150,7 @@ async fn what_it_corrected_or_struck_out_of_others_is_as_it_was_and_whom_others_
     let stays = json!([{"what": "edit", "id": tenant.patient}, {"what": "admission", "id": ben}]);
     assert_eq!(serde_json::to_value(&done.stays).unwrap(), stays);
     let counts =
-        Withdrawal { records: 2, residents: 1, refused: 1, left: 1, edits: 1, ..Withdrawal::default() };
+        Withdrawal { records: 2, residents: 1, rejected: 1, left: 1, edits: 1, ..Withdrawal::default() };
     assert_eq!(Withdrawal { stays: Vec::new(), ..done }, counts);
     let registry = world.store.organization(&tenant.organization);
     let active = async |id| registry.patient(id).await.unwrap().is_active;
@@ -212,7 +212,7 @@ async fn what_is_withdrawn_is_in_the_offices_chart_and_on_no_page_of_a_kiosk_and
     let store = world.store.facility(&tenant.facility);
     let permit = may_read(&tenant);
     assert!(!store.flagged_changes(&permit, None, 10).await.unwrap().items.is_empty());
-    assert!(!store.refused_changes(&permit, None, 10).await.unwrap().items.is_empty());
+    assert!(!store.rejected_changes(&permit, None, 10).await.unwrap().items.is_empty());
 
     let _ = withdraw(&world, &tenant, &lost, since).await;
     assert_eq!(older(&world, &tenant).await, [real]);
@@ -221,8 +221,8 @@ async fn what_is_withdrawn_is_in_the_offices_chart_and_on_no_page_of_a_kiosk_and
     assert!(withdrawn.is_some());
     assert_eq!(chart.iter().filter(|it| it.entered_in_error).count(), strikes);
     let flagged = store.flagged_changes(&permit, None, 10).await.unwrap().items;
-    let refused = store.refused_changes(&permit, None, 10).await.unwrap().items;
-    assert!(flagged.is_empty() && refused.is_empty(), "{flagged:?} {refused:?}");
+    let rejected = store.rejected_changes(&permit, None, 10).await.unwrap().items;
+    assert!(flagged.is_empty() && rejected.is_empty(), "{flagged:?} {rejected:?}");
 }
 
 #[tokio::test]

@@ -78,11 +78,11 @@ fn every_state_has_its_sentence() {
         ),
         (
             StatusLine { rejected: 1, ..calm() },
-            &["1 entry needs attention. Tell your charge nurse.", "Connected. Everything is sent."],
+            &["The server rejected 1 entry. Tell your charge nurse.", "Connected. Everything is sent."],
         ),
         (
             StatusLine { rejected: 3, ..calm() },
-            &["3 entries need attention. Tell your charge nurse.", "Connected. Everything is sent."],
+            &["The server rejected 3 entries. Tell your charge nurse.", "Connected. Everything is sent."],
         ),
         (
             StatusLine { reviews: 49, ..calm() },

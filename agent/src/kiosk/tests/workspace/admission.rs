@@ -244,7 +244,7 @@ async fn whoever_is_asked_about_a_number_has_said_of_nobody_that_they_are_two() 
 }
 
 #[tokio::test]
-async fn an_admission_that_was_refused_says_again_what_was_said() {
+async fn an_admission_that_was_rejected_says_again_what_was_said() {
     let device = Device::new();
     device.sign_in(ANNA);
     let sheet = admission(&device).await;
@@ -257,8 +257,8 @@ async fn an_admission_that_was_refused_says_again_what_was_said() {
     let saved = device.send(&sheet, &format!("name=Mary+Smith&room=112&_confirmed={another}")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     device.settle(&[(1, RejectionCode::BreaksSchema)]);
-    let refused = device.sheet("/attention/1").await;
-    let saved = device.send(&refused, "name=Mary+Smith&room=113").await;
+    let rejected = device.sheet("/rejected/1").await;
+    let saved = device.send(&rejected, "name=Mary+Smith&room=113").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let again = device.entries().pop().unwrap();
     assert_eq!((again.supersedes, &again.fields["room"]), (Some(1), &json!("113")));

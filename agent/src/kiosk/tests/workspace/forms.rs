@@ -261,17 +261,17 @@ async fn a_draft_that_did_not_ask_everything_leaves_the_rest_as_it_was_charted()
 }
 
 #[tokio::test]
-async fn a_refused_entry_is_corrected_in_the_version_that_it_was_charted_in() {
+async fn a_rejected_entry_is_corrected_in_the_version_that_it_was_charted_in() {
     for (latest, superseded) in [(second(), vec![first()]), (third(), vec![first(), second()])] {
         let device = Device::of_first();
         device.takes(&device.form(4).await, GLUCOSE).await;
         device.settle(&[(1, RejectionCode::BreaksSchema)]);
         device.publishes(103, &latest, &superseded);
-        let page = device.shown("/attention").await;
-        for words in ["Glucose", "412 mg/dL", "Critical", r#"href="/attention/1""#] {
+        let page = device.shown("/rejected").await;
+        for words in ["Glucose", "412 mg/dL", "Critical", r#"href="/rejected/1""#] {
             assert!(page.contains(words), "{words} is missing in {page}");
         }
-        let sheet = device.sheet("/attention/1").await;
+        let sheet = device.sheet("/rejected/1").await;
         assert_eq!(field(&sheet.html, "glucose"), "412");
         device.takes(&sheet, &GLUCOSE.replace("78", "75")).await;
         assert_eq!(device.last(), (Some(1), Some(json!(412))));
@@ -319,9 +319,9 @@ async fn an_entry_whose_version_is_not_here_is_read_without_measures_and_can_onl
     let strike = device.entries().pop().unwrap();
     assert_eq!((strike.kind, strike.schema_version), (ChangeKind::Amend, Some(1)));
     assert!(strike.entered_in_error && strike.fields.is_empty());
-    // Refused, it is saved again as it was.
+    // Rejected, it is saved again as it was.
     device.settle(&[(1, RejectionCode::BreaksSchema)]);
-    let again = device.sheet("/attention/1").await;
+    let again = device.sheet("/rejected/1").await;
     device.takes(&again, "_reason=Misread+twice").await;
     let again = device.entries().pop().unwrap();
     assert_eq!((again.schema_version, again.entered_in_error), (Some(1), true));
@@ -429,17 +429,17 @@ async fn whoever_comes_back_is_led_to_what_she_typed_though_its_version_has_gone
 }
 
 #[tokio::test]
-async fn a_refused_entry_waits_for_its_version() {
+async fn a_rejected_entry_waits_for_its_version() {
     let device = Device::of_first();
     device.takes(&device.form(4).await, GLUCOSE).await;
     device.settle(&[(1, RejectionCode::BreaksSchema)]);
     device.publishes(103, &second(), &[]);
-    assert_eq!(open(&device.pages, "/attention/1").await.status, StatusCode::CONFLICT);
-    let offers = async || device.shown("/attention").await.contains(r#"href="/attention/1""#);
+    assert_eq!(open(&device.pages, "/rejected/1").await.status, StatusCode::CONFLICT);
+    let offers = async || device.shown("/rejected").await.contains(r#"href="/rejected/1""#);
     assert!(!offers().await, "nothing is offered that can only be refused");
     device.publishes(104, &second(), &[first()]);
     assert!(offers().await);
-    assert_eq!(field(&device.sheet("/attention/1").await.html, "glucose"), "412");
+    assert_eq!(field(&device.sheet("/rejected/1").await.html, "glucose"), "412");
 }
 
 #[tokio::test]

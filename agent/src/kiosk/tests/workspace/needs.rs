@@ -1,4 +1,4 @@
-//! What needs a person: refused entries, corrections, residents.
+//! What needs a person: rejected entries, corrections, residents.
 
 use carepost_protocol::change::{ChangeKind, Verdict};
 use carepost_protocol::record::{PatientDocument, RecordDocument, UserDocument};
@@ -10,14 +10,14 @@ use serde_json::Value;
 use super::*;
 
 impl Device {
-    /// The server answers everything that waits: the named numbers are refused so.
-    pub(super) fn settle(&self, refused: &[(u64, RejectionCode)]) {
+    /// The server answers everything that waits: the named numbers are rejected so.
+    pub(super) fn settle(&self, rejected: &[(u64, RejectionCode)]) {
         let shape = Shape::Plain { changes: 1_000, bytes: 1_000_000 };
         let batch = self.workspace.outbox().batch(Lane::Care, shape).unwrap().unwrap();
         let sent: PushBatch<'_> = serde_json::from_slice(&batch.body).unwrap();
         let last = sent.first_n + sent.changes.len() as u64 - 1;
         let run = |n| {
-            let code = refused.iter().find(|(number, _)| *number == n).map(|(_, code)| *code);
+            let code = rejected.iter().find(|(number, _)| *number == n).map(|(_, code)| *code);
             VerdictRun {
                 n,
                 count: 1,
@@ -100,14 +100,14 @@ pub(super) fn hidden(html: &str, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_refused_entry_is_corrected_by_whoever_made_it() {
+async fn a_rejected_entry_is_corrected_by_whoever_made_it() {
     let device = Device::new();
     device.sign_in(ANNA);
     let sheet = device.form(4).await;
     device.send(&sheet, ANSWERS).await;
     device.settle(&[(1, RejectionCode::BreaksSchema)]);
     device.sign_in(BEN);
-    let bens = device.shown("/attention").await;
+    let bens = device.shown("/rejected").await;
     for words in [
         "Vital signs",
         "Mary Smith",
@@ -118,16 +118,16 @@ async fn a_refused_entry_is_corrected_by_whoever_made_it() {
     ] {
         assert!(bens.contains(words), "{words} is missing in {bens}");
     }
-    assert!(bens.contains(r#"<a href="/attention""#), "the status line leads here: {bens}");
-    assert!(!bens.contains(r#"href="/attention/1""#), "it is not Ben's to correct: {bens}");
-    assert_eq!(open(&device.pages, "/attention/1").await.status, StatusCode::FORBIDDEN);
+    assert!(bens.contains(r#"<a href="/rejected""#), "the status line leads here: {bens}");
+    assert!(!bens.contains(r#"href="/rejected/1""#), "it is not Ben's to correct: {bens}");
+    assert_eq!(open(&device.pages, "/rejected/1").await.status, StatusCode::FORBIDDEN);
     device.sign_in(ANNA);
-    let annas = device.shown("/attention").await;
-    assert!(annas.contains(r#"href="/attention/1""#), "{annas}");
-    let again = device.sheet("/attention/1").await;
+    let annas = device.shown("/rejected").await;
+    assert!(annas.contains(r#"href="/rejected/1""#), "{annas}");
+    let again = device.sheet("/rejected/1").await;
     assert_eq!(field(&again.html, "pulse"), "72", "what was saved is filled in");
     assert!(
-        again.html.contains("too high") && again.html.contains("The server refused this"),
+        again.html.contains("too high") && again.html.contains("The server rejected this"),
         "{}",
         again.html
     );
@@ -138,11 +138,11 @@ async fn a_refused_entry_is_corrected_by_whoever_made_it() {
     assert_eq!((corrected.supersedes, corrected.kind), (Some(1), ChangeKind::Create));
     assert!(corrected.record.is_some(), "it keeps the record's id");
     assert_eq!(corrected.fields["pulse"], 75);
-    assert!(!device.shown("/attention").await.contains("Vital signs"), "nothing is left to do");
-    assert_eq!(open(&device.pages, "/attention/1").await.status, StatusCode::NOT_FOUND);
+    assert!(!device.shown("/rejected").await.contains("Vital signs"), "nothing is left to do");
+    assert_eq!(open(&device.pages, "/rejected/1").await.status, StatusCode::NOT_FOUND);
     assert!(device.accesses().contains(&(AuditAction::View, true, None)), "reading it is written down");
     device.agent.lock();
-    let locked = open(&device.pages, "/attention").await;
+    let locked = open(&device.pages, "/rejected").await;
     assert_eq!(locked.header("location"), "/", "nobody reads it on a locked screen");
 }
 
@@ -153,11 +153,11 @@ async fn nobody_waits_for_the_correction_of_somebody_who_cannot_sign_in_any_more
     device.send(&device.form(4).await, ANSWERS).await;
     device.settle(&[(1, RejectionCode::BreaksSchema)]);
     device.sign_in(ANNA);
-    let shown = device.shown("/attention").await;
+    let shown = device.shown("/rejected").await;
     assert!(shown.contains("Ben Harbor has to correct it"), "{shown}");
     let ben = device.workspace.mirror().user(by(BEN)).unwrap().unwrap();
     device.bring(101, Collection::Users, ben.id, &UserDocument { is_active: false, ..ben });
-    let shown = device.shown("/attention").await;
+    let shown = device.shown("/rejected").await;
     assert!(shown.contains("An administrator has to look at it"), "{shown}");
     assert!(shown.contains("· Ben Harbor") && !shown.contains("has to correct it"), "{shown}");
 }
@@ -183,10 +183,10 @@ async fn whoever_is_not_here_while_the_staff_is_loading_may_still_correct_it() {
         device.workspace.mirror().apply(page, &end).unwrap();
     };
     arrives(&page, 101);
-    let shown = device.shown("/attention").await;
+    let shown = device.shown("/rejected").await;
     assert!(shown.contains("Somebody whose name is still loading has to correct it"), "{shown}");
     arrives(&Page::default(), 102);
-    let shown = device.shown("/attention").await;
+    let shown = device.shown("/rejected").await;
     assert!(shown.contains("An administrator has to look at it"), "{shown}");
 }
 

@@ -122,11 +122,11 @@ async fn a_correction_that_changes_nothing_is_not_saved_and_putting_back_is() {
         StatusCode::SEE_OTHER,
         "it was struck out, and is not now"
     );
-    // Refused, it is asked for as what it is.
+    // Rejected, it is asked for as what it is.
     device.settle(&[(2, RejectionCode::BreaksSchema)]);
-    let refused = device.sheet("/attention/2").await;
-    for words in ["The server refused this", "Why it is put back", "Put back this entry</button>"] {
-        assert!(refused.html.contains(words), "{words} is missing in {}", refused.html);
+    let rejected = device.sheet("/rejected/2").await;
+    for words in ["The server rejected this", "Why it is put back", "Put back this entry</button>"] {
+        assert!(rejected.html.contains(words), "{words} is missing in {}", rejected.html);
     }
 }
 
@@ -216,7 +216,7 @@ async fn an_entry_without_answers_is_struck_out_where_all_is_shown() {
 }
 
 #[tokio::test]
-async fn a_strike_that_the_server_refused_shows_what_it_was_to_strike_out() {
+async fn a_strike_that_the_server_rejected_shows_what_it_was_to_strike_out() {
     let device = Device::with_an_entry();
     device.send(&device.sheet(&of("strike", 31)).await, "_reason=Wrong+resident").await;
     device.settle(&[(1, carepost_protocol::wire::push::RejectionCode::NotAuthorized)]);

@@ -168,9 +168,9 @@ async fn a_list_of_what_needs_somebody_ends_nowhere_in_silence() {
     let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, at("2026-05-01T14:12:00Z"));
     device.workspace.mirror().apply(&page, &end).unwrap();
 
-    let mut refused = numbers(&whole(&device, "/attention").await);
-    refused.sort_unstable();
-    assert_eq!(refused, (0..120).collect::<Vec<_>>(), "each once");
+    let mut rejected = numbers(&whole(&device, "/rejected").await);
+    rejected.sort_unstable();
+    assert_eq!(rejected, (0..120).collect::<Vec<_>>(), "each once");
     let asked = whole(&device, "/reviews").await;
     for n in 1..=120 {
         let action = format!(r#"action="/reviews/{}""#, ReviewId::from_bytes([n; 16]));

@@ -23,7 +23,7 @@ pub struct Reconsidered {
 
 impl Noted {
     /// Judges a rejected change again, as of when it was made; when it stands now, those that had been
-    /// refused because it did not are judged again too, in order: in portions, each a commit of its own with
+    /// rejected because it did not are judged again too, in order: in portions, each a commit of its own with
     /// an event of its own, so that others write in between. Where that breaks off, the change stands
     /// all the same: those that are left wait among the rejected, as before.
     ///
@@ -37,9 +37,10 @@ impl Noted {
         let first = self.write(move |tx| {
             let facility = facility_of(tx, device)?;
             tx.within_facility(facility, |tx| {
-                expected.check(&changes::refused_change(tx, device, name)?)?;
+                expected.check(&changes::rejected_change(tx, device, name)?)?;
                 push::retry(tx, device, name, by)?;
-                Ok(Reconsidered { change: changes::refused_change(tx, device, name)?, facility, followed: 0 })
+                let change = changes::rejected_change(tx, device, name)?;
+                Ok(Reconsidered { change, facility, followed: 0 })
             })
         });
         let mut done = first.await?;
@@ -84,9 +85,9 @@ impl Noted {
         self.write(move |tx| {
             let facility = facility_of(tx, device)?;
             tx.within_facility(facility, |tx| {
-                expected.check(&changes::refused_change(tx, device, name)?)?;
+                expected.check(&changes::rejected_change(tx, device, name)?)?;
                 push::discard(tx, device, name, by, &reason)?;
-                let change = changes::refused_change(tx, device, name)?;
+                let change = changes::rejected_change(tx, device, name)?;
                 Ok(Reconsidered { change, facility, followed: 0 })
             })
         })

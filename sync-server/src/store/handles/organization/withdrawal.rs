@@ -44,8 +44,8 @@ pub struct Withdrawal {
     pub records: u64,
     /// Residents whom it admitted.
     pub residents: u64,
-    /// What was refused and that somebody would have had to look at: it is discarded.
-    pub refused: u64,
+    /// What was rejected and that somebody would have had to look at: it is discarded.
+    pub rejected: u64,
     /// Of entries and residents, those that stay, because others corrected them, charted about them or decided about
     /// them since.
     pub left: u64,
@@ -90,7 +90,7 @@ impl Withdrawal {
     fn add(&mut self, other: &Self) {
         self.records += other.records;
         self.residents += other.residents;
-        self.refused += other.refused;
+        self.rejected += other.rejected;
         self.left += other.left;
         self.edits += other.edits;
         self.decisions += other.decisions;
@@ -117,7 +117,7 @@ impl Withdrawal {
     }
 
     fn taken_out(&self) -> u64 {
-        self.records + self.residents + self.refused
+        self.records + self.residents + self.rejected
     }
 }
 
@@ -157,7 +157,7 @@ row! {
     }
 }
 
-/// Each with whether it stands: none of what was refused and is not settled.
+/// Each with whether it stands: none of what was rejected and is not settled.
 const SENT: &str = sql!(
     "SELECT ",
     Sent::COLUMNS,
@@ -187,7 +187,7 @@ impl OrganizationStore {
                 for (kind, collection, sent) in tx.all::<(String, String, u64)>(sql, key)? {
                     *found.of(Deed::of(&kind, &collection)) += sent;
                 }
-                found.refused = tx.first::<u64>(REFUSED, key)?.unwrap_or(0);
+                found.rejected = tx.first::<u64>(REJECTED, key)?.unwrap_or(0);
                 Ok(found)
             })
         })
@@ -246,8 +246,8 @@ impl Noted {
 impl Subject for Portion {
     fn describe(&self, event: &mut AuditEvent) {
         self.device.describe(event);
-        let Withdrawal { records, residents, refused, .. } = self.done;
-        let counts = [("records", records), ("residents", residents), ("refused", refused)];
+        let Withdrawal { records, residents, rejected, .. } = self.done;
+        let counts = [("records", records), ("residents", residents), ("rejected", rejected)];
         event.details.extend(counts.map(|(what, count)| (what.to_owned(), count.into())));
         event.details.insert("since".to_owned(), self.since.to_string().into());
     }
@@ -375,7 +375,7 @@ impl Taking<'_> {
             Some(true) => {}
             Some(false) => return Ok(()),
             None => {
-                self.done.refused += 1;
+                self.done.rejected += 1;
                 return self.settle(tx, change);
             }
         }
@@ -447,7 +447,7 @@ impl Taking<'_> {
         review::withdraw(tx, &mut self.feed, About { kind, collection, record }, self.actor.user)
     }
 
-    /// The change stands no more, by an administrator's word. Of a PIN that was refused the verifier goes.
+    /// The change stands no more, by an administrator's word. Of a PIN that was rejected the verifier goes.
     fn settle(&self, tx: &Tx<'_>, change: &Sent) -> Result<()> {
         tx.execute(
             "UPDATE changes SET settlement = ?4, settled_at = ?5, settled_by = ?6, settled_reason = ?7,
@@ -467,7 +467,7 @@ impl Taking<'_> {
     }
 }
 
-const REFUSED: &str =
+const REJECTED: &str =
     "SELECT count(*) FROM changes WHERE device_id = ?1 AND lane = 'care' AND received_at >= ?2
     AND verdict = 'rejected' AND settlement IS NULL";
 

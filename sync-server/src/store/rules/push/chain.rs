@@ -107,12 +107,12 @@ impl ChainEnd {
         let Chain { device, incarnation, lane } = self.chain;
         let found: Option<Judged> = tx.first(sql, params![device, incarnation, lane, n])?;
         Ok(found.map(|(link, verdict, seq, reason, settlement, settled_seq)| {
-            let refused = verdict == Verdict::Rejected;
-            // One that was refused and judged again since stands now.
-            if refused && settlement == Some(Settlement::Applied) {
+            let rejected = verdict == Verdict::Rejected;
+            // One that was rejected and judged again since stands now.
+            if rejected && settlement == Some(Settlement::Applied) {
                 Stored { link, verdict: Verdict::Duplicate, seq: settled_seq, reason: None }
             } else {
-                let verdict = if refused { Verdict::Rejected } else { Verdict::Duplicate };
+                let verdict = if rejected { Verdict::Rejected } else { Verdict::Duplicate };
                 Stored { link, verdict, seq, reason }
             }
         }))

@@ -1,6 +1,6 @@
 //! The judge: judges each change of a batch as of when it was made, and keeps it with its verdict.
 //!
-//! A change is weighed in a savepoint of its own: what is refused leaves nothing behind, and does not
+//! A change is weighed in a savepoint of its own: what is rejected leaves nothing behind, and does not
 //! hold up what comes after it.
 
 mod audited;
@@ -88,7 +88,7 @@ impl Flags {
 
 /// Why a change does not stand.
 enum Fault {
-    Refused(Rejection),
+    Rejected(Rejection),
     Store(StoreError),
 }
 
@@ -99,19 +99,19 @@ impl From<StoreError> for Fault {
 }
 
 impl From<Rejection> for Fault {
-    fn from(refused: Rejection) -> Self {
-        Self::Refused(refused)
+    fn from(rejected: Rejection) -> Self {
+        Self::Rejected(rejected)
     }
 }
 
 /// By an index of its own: however many changes there are about one document.
-const WAS_REFUSED: &str = "SELECT 1 FROM changes WHERE record_id = ?1 AND device_id = ?2
+const WAS_REJECTED: &str = "SELECT 1 FROM changes WHERE record_id = ?1 AND device_id = ?2
     AND verdict = 'rejected' AND kind IN ('create', 'amend') LIMIT 1";
 
 /// What a device's change looks up among rows that others add, and the index that it does it by.
 #[cfg(test)]
 pub(in crate::store) const LOOK_UPS: [(&str, &str); 12] = [
-    ("changes_unmade", WAS_REFUSED),
+    ("changes_unmade", WAS_REJECTED),
     ("changes_in_feed", patients::CAME_AT),
     ("patients_of_mrn", patient::MRN.had_by),
     ("patients_numbered", patient::MRN.held),
@@ -128,7 +128,7 @@ pub(in crate::store) const LOOK_UPS: [(&str, &str); 12] = [
 type Judged<T = Standing> = std::result::Result<T, Fault>;
 
 fn unknown(detail: &str) -> Fault {
-    Fault::Refused(reject(RejectionCode::UnknownTarget, detail))
+    Fault::Rejected(reject(RejectionCode::UnknownTarget, detail))
 }
 
 impl Judge {
@@ -154,7 +154,7 @@ impl Judge {
         })
     }
 
-    /// Judges one entry and keeps it. One whose rows the database refuses is kept as rejected, and does
+    /// Judges one entry and keeps it. One whose rows the database does not take is kept as rejected, and does
     /// not hold up those behind it.
     pub(super) fn take(&mut self, tx: &Tx<'_>, n: u64, entry: &Entry) -> Result<Judgement> {
         match &entry.content {
@@ -175,7 +175,7 @@ impl Judge {
             },
             Content::Audit(event) => match tx.savepoint(|tx| self.write_down(tx, n, event)) {
                 Err(fault) if fault.is_constraint() => {
-                    let rejection = refused_by_database();
+                    let rejection = rejected_by_database();
                     self.keep_row(tx, n, entry, Verdict::Rejected, Some(&rejection), None)?;
                     Ok((Verdict::Rejected, None, Some(rejection)))
                 }
@@ -196,17 +196,17 @@ impl Judge {
         change: &Change,
     ) -> Result<std::result::Result<Standing, Rejection>> {
         let before = self.feed.seq();
-        let mut refused = None;
+        let mut rejected = None;
         let done = tx.savepoint(|tx| {
             self.apply(tx, n, change).map_err(|fault| match fault {
                 Fault::Store(fault) => fault,
-                Fault::Refused(rejection) => {
-                    refused = Some(rejection);
+                Fault::Rejected(rejection) => {
+                    rejected = Some(rejection);
                     StoreError::Broken
                 }
             })
         });
-        let rejection = match (done, refused) {
+        let rejection = match (done, rejected) {
             (Ok(stands), _) => {
                 if let (Collection::Patients, Some(patient)) = (change.collection, stands.patient) {
                     self.patients.insert(patient, true);
@@ -217,7 +217,7 @@ impl Judge {
             (Err(fault @ StoreError::TooLarge { .. }), None) => {
                 reject(RejectionCode::TooLarge, format!("{fault}, and enter it anew"))
             }
-            (Err(fault), None) if fault.is_constraint() => refused_by_database(),
+            (Err(fault), None) if fault.is_constraint() => rejected_by_database(),
             (Err(fault), None) => return Err(fault),
         };
         self.feed.rewind(before);
@@ -286,21 +286,21 @@ impl Judge {
 
     /// Why a change about something that is not there does not stand.
     fn missing(&self, tx: &Tx<'_>, target: RecordId, detail: &str) -> Result<Fault> {
-        if !self.was_refused(tx, target)? {
+        if !self.was_rejected(tx, target)? {
             return Ok(unknown(detail));
         }
-        let detail = "what it is about was refused before; it waits until that is settled";
-        Ok(reject(RejectionCode::DependsOnRefused, detail).into())
+        let detail = "what it is about was rejected before; it waits until that is settled";
+        Ok(reject(RejectionCode::DependsOnRejected, detail).into())
     }
 
     /// Whether a rejected change of this device would have made that document.
-    fn was_refused(&self, tx: &Tx<'_>, target: RecordId) -> Result<bool> {
+    fn was_rejected(&self, tx: &Tx<'_>, target: RecordId) -> Result<bool> {
         let key = params![target, self.place.device];
-        tx.exists(WAS_REFUSED, key)
+        tx.exists(WAS_REJECTED, key)
     }
 }
 
-fn refused_by_database() -> Rejection {
-    let detail = "the server's database refused this entry; export it and tell the operator";
+fn rejected_by_database() -> Rejection {
+    let detail = "the server's database rejected this entry; export it and tell the operator";
     reject(RejectionCode::Unsupported, detail)
 }

@@ -131,23 +131,23 @@ impl Judge {
 
     /// The rejected change that `n` takes the place of, when it may.
     pub(super) fn superseded(&mut self, tx: &Tx<'_>, n: u64, older: u64, change: &Change) -> Judged<Older> {
-        let refuse = |detail: &str| Fault::from(reject(RejectionCode::NotSuperseding, detail));
+        let rejected = |detail: &str| Fault::from(reject(RejectionCode::NotSuperseding, detail));
         let made_by = self.incarnation_of(tx, older)?.filter(|_| older < n);
         let no_such = "it takes the place of a change that this device never made; chart it anew";
-        let incarnation = made_by.ok_or_else(|| refuse(no_such))?;
+        let incarnation = made_by.ok_or_else(|| rejected(no_such))?;
         let sql = "SELECT actor_id, record_id FROM changes WHERE device_id = ?1 AND incarnation_id = ?2
             AND lane = 'care' AND n = ?3 AND verdict = 'rejected' AND settlement IS NULL";
         let key = params![self.place.device, incarnation, older];
         let found = tx.first::<(Option<_>, Option<_>)>(sql, key)?;
-        let settled = "what it takes the place of was not refused, or is settled already; chart it anew";
-        let (actor, record): (Option<UserId>, Option<RecordId>) = found.ok_or_else(|| refuse(settled))?;
+        let settled = "what it takes the place of was not rejected, or is settled already; chart it anew";
+        let (actor, record): (Option<UserId>, Option<RecordId>) = found.ok_or_else(|| rejected(settled))?;
         if actor.is_some_and(|actor| actor != change.actor) {
-            return Err(refuse(
+            return Err(rejected(
                 "somebody else made what it takes the place of; whoever did has to correct it",
             ));
         }
         if change.kind == ChangeKind::Create && !takes_the_place(change.record, record, incarnation, older) {
-            return Err(refuse("it does not carry the id of what it takes the place of; chart it anew"));
+            return Err(rejected("it does not carry the id of what it takes the place of; chart it anew"));
         }
         Ok(Older { incarnation, n: older })
     }
@@ -165,7 +165,7 @@ impl Judge {
         self.settle(tx, older.incarnation, older.n, &settling)
     }
 
-    /// Settles a rejected change, and the refused ones whose place it had taken, up to [`MOST_SETTLED`]: an
+    /// Settles a rejected change, and the rejected ones whose place it had taken, up to [`MOST_SETTLED`]: an
     /// honest device makes a handful of tries. It ends at one that is settled already, because all before
     /// it are.
     pub(super) fn settle(
@@ -226,7 +226,7 @@ impl Judge {
     }
 }
 
-/// Says whether it was refused and not settled yet. What is settled is judged no more: a verifier goes, as that
+/// Says whether it was rejected and not settled yet. What is settled is judged no more: a verifier goes, as that
 /// of a PIN that stood at once ([`is_kept_elsewhere`]).
 fn settle_one(tx: &Tx<'_>, place: Place, n: u64, how: Settlement, settling: &Settling<'_>) -> Result<bool> {
     let written = tx.execute(
@@ -257,13 +257,13 @@ fn is_kept_elsewhere(change: Option<&Change>, stands: Option<&Standing>) -> bool
 /// read it knows the part of the id that does not depend on the time.
 fn takes_the_place(
     given: Option<RecordId>,
-    refused: Option<RecordId>,
+    rejected: Option<RecordId>,
     incarnation: IncarnationId,
     n: u64,
 ) -> bool {
     let Some(given) = given else { return false };
-    match refused {
-        Some(refused) => given == refused,
+    match rejected {
+        Some(rejected) => given == rejected,
         None => {
             let made = RecordId::of_create(incarnation, n, Timestamp::EPOCH);
             given.as_bytes().iter().skip(6).eq(made.as_bytes().iter().skip(6))

@@ -26,7 +26,7 @@ row! {
 
 impl Judge {
     /// Sets the PIN that somebody chose for herself. A device may do no more than answer an exposure: of two
-    /// answers to one the later stands, and what answers none changes nothing. That is no refusal: she chose
+    /// answers to one the later stands, and what answers none changes nothing. That is no rejection: she chose
     /// it in good faith, and where her PIN is still exposed she is asked again.
     pub(super) fn choose_pin(&mut self, tx: &Tx<'_>, change: &Change) -> Judged {
         let mut flags = self.authority(tx, change, Action::ChoosePin)?;

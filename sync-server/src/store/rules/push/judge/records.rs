@@ -149,7 +149,7 @@ impl Judge {
                 Ok(target)
             }
             Some(_) => Err(unknown("the record that it corrects is about somebody else; chart it anew")),
-            None if self.was_refused(tx, target)? => Err(self.missing(tx, target, "")?),
+            None if self.was_rejected(tx, target)? => Err(self.missing(tx, target, "")?),
             None => {
                 flags.raise(true, Flag::TargetMissing);
                 Ok(target)

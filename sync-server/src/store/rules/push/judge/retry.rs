@@ -35,7 +35,7 @@ row! {
     }
 }
 
-/// Judges a rejected change again. Says whether it stands now: then those that had been refused because it
+/// Judges a rejected change again. Says whether it stands now: then those that had been rejected because it
 /// did not are judged again too ([`follow`]).
 pub(in crate::store) fn retry(
     tx: &Tx<'_>,
@@ -47,7 +47,7 @@ pub(in crate::store) fn retry(
     Ok(again(tx, device, name, &kept, by)?.is_none())
 }
 
-/// Judges again, in order, what the device made after a number and was refused for what it is about.
+/// Judges again, in order, what the device made after a number and was rejected for what it is about.
 pub(in crate::store) fn follow(
     tx: &Tx<'_>,
     device: DeviceId,
@@ -100,7 +100,7 @@ fn again(
     by: Option<UserId>,
 ) -> Result<Option<Rejection>> {
     let mut judge = Judge::at(tx, place(device, name), kept.received)?;
-    let refused = match content(kept) {
+    let rejected = match content(kept) {
         Content::Care(change) => {
             let change = Change { base_seq: kept.seen, ..*change };
             match judge.weigh(tx, name.n, &change)? {
@@ -120,13 +120,13 @@ fn again(
         Content::Unreadable(rejection) => Some(rejection),
         Content::Audit(_) => Some(reject(RejectionCode::Malformed, "it is an audit event, not a change")),
     };
-    if let Some(rejection) = &refused {
+    if let Some(rejection) = &rejected {
         let sql = "UPDATE changes SET reason = ?4
             WHERE device_id = ?1 AND incarnation_id = ?2 AND lane = 'care' AND n = ?3";
         tx.execute(sql, params![device, name.incarnation, name.n, rejection])?;
     }
     judge.feed.close(tx)?;
-    Ok(refused)
+    Ok(rejected)
 }
 
 fn content(kept: &Kept) -> Content {
@@ -160,7 +160,7 @@ fn kept(tx: &Tx<'_>, device: DeviceId, name: ChangeName) -> Result<Kept> {
             detail: "this change is settled already; there is nothing left to do about it".to_owned(),
         }),
         Some((_, Verdict::Applied | Verdict::Duplicate | Verdict::Merged, _)) | None => {
-            Err(StoreError::NotFound("refused change"))
+            Err(StoreError::NotFound("rejected change"))
         }
     }
 }
@@ -173,7 +173,7 @@ pub(super) const WAITING: &str = "SELECT incarnation_id, n, reason FROM changes
             ORDER BY n LIMIT 1 OFFSET ?3 - 1), 9223372036854775807)
     ORDER BY n";
 
-/// What the device made later and was refused, in order.
+/// What the device made later and was rejected, in order.
 fn waiting(tx: &Tx<'_>, device: DeviceId, after: u64) -> Result<Vec<(ChangeName, Option<Rejection>)>> {
     let waiting: Vec<(IncarnationId, u64, Option<Rejection>)> =
         tx.all(WAITING, params![device, after, FOLLOWING])?;
@@ -181,8 +181,8 @@ fn waiting(tx: &Tx<'_>, device: DeviceId, after: u64) -> Result<Vec<(ChangeName,
     Ok(waiting.into_iter().map(named).collect())
 }
 
-/// Whether it was refused for what it is about.
+/// Whether it was rejected for what it is about.
 fn depends(reason: Option<&Rejection>) -> bool {
     let code = reason.map(|reason| reason.code);
-    matches!(code, Some(RejectionCode::DependsOnRefused | RejectionCode::UnknownTarget))
+    matches!(code, Some(RejectionCode::DependsOnRejected | RejectionCode::UnknownTarget))
 }

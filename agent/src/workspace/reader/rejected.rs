@@ -1,4 +1,4 @@
-//! Rejected changes: what the server refused of this device, and who can do what about it.
+//! Rejected changes: what the server did not take of this device, and who can do what about it.
 
 use std::sync::Arc;
 
@@ -11,35 +11,34 @@ use carepost_protocol::wire::push::RejectionCode;
 use super::workflows::Workflows;
 use super::{Access, Reader, in_words, resident_form, storage};
 use crate::outbox::RejectedChange;
-use crate::workspace::view::{Attention, Part, Refused, Todo};
+use crate::workspace::view::{Part, Refused, Rejected, Todo};
 
 impl Reader {
-    pub(crate) fn attention(
+    pub(crate) fn rejected(
         &self,
         permit: &Permit<ReadPatients>,
         after: usize,
-    ) -> Result<Part<Attention>, Refused> {
+    ) -> Result<Part<Rejected>, Refused> {
         let workflows = self.workflows()?;
-        let refused = self.outbox.all_rejected(permit, usize::MAX).map_err(storage)?;
-        let made = refused.iter().map(|refused| Ok((refused.record, what(refused, &workflows)?)));
+        let rejected = self.outbox.all_rejected(permit, usize::MAX).map_err(storage)?;
+        let made = rejected.iter().map(|rejected| Ok((rejected.record, what(rejected, &workflows)?)));
         let made = made.collect::<Result<Vec<(RecordId, String)>, Refused>>()?;
-        let Part { items, next } = Part::of(refused, after);
-        let attention: Result<Vec<_>, Refused> =
-            items.into_iter().map(|refused| self.one(permit, refused, &workflows, &made)).collect();
-        let items = attention?;
-        self.trail.accessed(permit.actor(), &Access::ATTENTION, true);
+        let Part { items, next } = Part::of(rejected, after);
+        let items = items.into_iter().map(|rejected| self.one(permit, rejected, &workflows, &made));
+        let items = items.collect::<Result<_, _>>()?;
+        self.trail.accessed(permit.actor(), &Access::REJECTED, true);
         Ok(Part { items, next })
     }
 
     fn one(
         &self,
         permit: &Permit<ReadPatients>,
-        refused: RejectedChange,
+        rejected: RejectedChange,
         workflows: &Workflows<'_>,
         made: &[(RecordId, String)],
-    ) -> Result<Attention, Refused> {
-        let what = what(&refused, workflows)?;
-        let RejectedChange { n, record, change, reason } = refused;
+    ) -> Result<Rejected, Refused> {
+        let what = what(&rejected, workflows)?;
+        let RejectedChange { n, record, change, reason } = rejected;
         let resident = self.about(permit, change.collection, change.patient, record)?;
         let of_patients = change.collection == Collection::Patients;
         let (form, is_own) = if of_patients {
@@ -64,7 +63,7 @@ impl Reader {
             && (resident.is_some() || (of_patients && change.kind == ChangeKind::Create));
         let nobody_here =
             matches!(reason.code, RejectionCode::WrongAssignment | RejectionCode::NotAuthorized);
-        let todo = if reason.code == RejectionCode::DependsOnRefused {
+        let todo = if reason.code == RejectionCode::DependsOnRejected {
             Todo::Waits(waits_for.map_or_else(|| "another entry".to_owned(), |(_, what)| what.clone()))
         } else if change.collection == Collection::Reviews {
             Todo::Review
@@ -78,7 +77,7 @@ impl Reader {
             // Who cannot sign in corrects nothing.
             Todo::Administrator
         };
-        Ok(Attention {
+        Ok(Rejected {
             n,
             what,
             resident,
@@ -121,8 +120,8 @@ impl Reader {
 }
 
 /// What a change is, in words.
-fn what(refused: &RejectedChange, workflows: &Workflows<'_>) -> Result<String, Refused> {
-    let change = &refused.change;
+fn what(rejected: &RejectedChange, workflows: &Workflows<'_>) -> Result<String, Refused> {
+    let change = &rejected.change;
     let key = change.workflow.clone().unwrap_or_default();
     let label = workflows.of(&key, change.schema_version)?.0.map_or(key, |form| form.label.clone());
     Ok(match (change.collection, change.kind) {
