@@ -126,8 +126,7 @@ const NO_SUCH_TIME: &str = "there is no such time of day: give one such as 14:30
 /// # Errors
 /// What is wrong with it, in words.
 pub fn birthday(text: &str, Today(today): Today) -> Result<String, String> {
-    let read = folded(text).and_then(|text| born(&text));
-    let (given, first) = read.map_err(|error| error.or(BIRTHDAY_RULE))?;
+    let (given, first) = born(text)?;
     if first > today {
         return Err("nobody is born in the future: check the year, the month and the day".to_owned());
     }
@@ -139,6 +138,14 @@ pub fn birthday(text: &str, Today(today): Today) -> Result<String, String> {
 
 const BIRTHDAY_RULE: &str = "give a day such as 03/15/1941 or 1941-03-15; if only the year, or month and year, is \
     known, give that: 1941 or 03/1941";
+
+/// As [`birthday`], whenever it lies.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn known_birthday(text: &str) -> Result<String, String> {
+    born(text).map(|(given, _)| given)
+}
 
 /// Why a stored birthday is unlikely, in words: hospices and home health have children in care, and most others have
 /// none. One that is known in part is taken for the earliest day that it may be.
@@ -167,9 +174,13 @@ pub fn shown(date: &str) -> String {
 }
 
 /// What is known of a birthday in its stored form, and the first day that it may be.
-fn born(text: &str) -> Result<(String, Date), DayError> {
-    let Given { year, month, day, order } = Given::read(text)?;
-    let first = date(year, month.unwrap_or(1), day.unwrap_or(1), order)?;
+fn born(text: &str) -> Result<(String, Date), String> {
+    let read = folded(text).and_then(|text| {
+        let given = Given::read(&text)?;
+        let first = date(given.year, given.month.unwrap_or(1), given.day.unwrap_or(1), given.order)?;
+        Ok((given, first))
+    });
+    let (Given { month, day, .. }, first) = read.map_err(|error| error.or(BIRTHDAY_RULE))?;
     let given = match (month, day) {
         (_, Some(_)) => stored(first),
         (Some(_), None) => format!("{:04}-{:02}", first.year(), u8::from(first.month())),

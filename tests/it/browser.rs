@@ -370,7 +370,7 @@ async fn an_open_form_leaves_the_screen_once_its_device_may_show_less() -> Resul
 }
 
 /// The wall's page, with a form for the first resident open before the nurse.
-async fn before_a_form(scene: &Scene, kiosk: &Kiosk, workflow: &str) -> Result<Browser> {
+pub async fn before_a_form(scene: &Scene, kiosk: &Kiosk, workflow: &str) -> Result<Browser> {
     let (name, id) = scene.resident()?;
     let page = Browser::open(WALL.0, WALL.1).await?;
     page.goto(&kiosk.address()).await?;

@@ -28,6 +28,7 @@ mod device_word;
 mod digest;
 mod documents;
 mod done_once;
+mod drafts;
 mod edits;
 mod encryption;
 mod figures;

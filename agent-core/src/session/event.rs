@@ -258,6 +258,8 @@ reasons! {
     PinExpired = "pin_expired";
     /// Signed in with badge, PIN, and a new PIN in its place.
     NewPin = "new_pin";
+    /// A new PIN may be durable or not.
+    NewPinUncertain = "new_pin_uncertain";
     /// Another PIN was being checked.
     PinBeingChecked = "pin_being_checked";
     /// The user is locked out.

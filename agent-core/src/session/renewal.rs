@@ -18,6 +18,8 @@ pub enum NewPin {
     Kept(PinMark),
     /// It may not be one, came otherwise the second time, or could not be kept: another is asked for.
     Refused(&'static str),
+    /// It may be durable or not: the next tap asks for whichever holds.
+    Uncertain,
 }
 
 impl SessionMachine {
@@ -87,10 +89,15 @@ impl SessionMachine {
                 return self.admit(pad.member, (behind, session), Reason::NewPin, at, out);
             }
             // The office was faster: hers would answer nothing any more.
-            NewPin::Fit | NewPin::Refused(_) if pad.replaced => {
+            NewPin::Fit | NewPin::Refused(_) | NewPin::Uncertain if pad.replaced => {
                 self.screen = Screen::PinPad { pad, behind };
                 self.close_pad(Reason::PinReplaced, out);
                 return self.show(Notice::PinReplaced, at.monotonic);
+            }
+            NewPin::Uncertain => {
+                self.screen = Screen::PinPad { pad, behind };
+                self.close_pad(Reason::NewPinUncertain, out);
+                return self.show(Notice::NewPinUncertain, at.monotonic);
             }
             NewPin::Fit => None,
             NewPin::Refused(why) => Some(Notice::NotANewPin(why)),

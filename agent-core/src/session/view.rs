@@ -88,6 +88,8 @@ pub enum Notice {
     PinExpired,
     /// That cannot be her new PIN, for this reason.
     NotANewPin(&'static str),
+    /// Her new PIN may be kept or not; tap again and try it.
+    NewPinUncertain,
     /// A PIN is being checked; tap again in a moment.
     Busy,
     /// What was typed cannot be a PIN.

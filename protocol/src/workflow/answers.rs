@@ -4,7 +4,7 @@
 use serde_json::{Map, Number, Value};
 
 use super::{Field, FieldError, FieldType, MAX_TEXT, Workflow};
-use crate::day::{parse_date, parse_datetime};
+use crate::day::{BORN, known_birthday, parse_date, parse_datetime};
 use crate::number::{NumberError, number, written};
 use crate::text::{fold, line, lines};
 use crate::time::Timestamp;
@@ -36,7 +36,8 @@ impl Workflow {
         at: Option<Timestamp>,
     ) -> Result<Answers, Vec<FieldError>> {
         let given = answers.into_iter().filter(|(_, text)| !text.trim().is_empty());
-        self.collect(given, |field, text| field.parse_in(text, units), (Some(units), at))
+        let parse = |field: &Field, text| field.check_born(field.parse_in(text, units)?, at);
+        self.collect(given, parse, (Some(units), at))
     }
 
     /// Reads values as they came over the wire, charted `at` that moment, where that is known.
@@ -170,6 +171,9 @@ impl Field {
                 option
                     .map(Value::String)
                     .ok_or_else(|| self.fault(format!("choose one of: {}", self.options.join(", "))))
+            }
+            (FieldType::Date, Value::String(text)) if self.key == BORN => {
+                known_birthday(text).map(Value::String).map_err(|words| self.fault(words))
             }
             (FieldType::Date, Value::String(text)) => {
                 parse_date(text).map(Value::String).map_err(|error| self.fault(error.or(DATE_RULE)))

@@ -120,7 +120,8 @@ pub struct Rule {
 pub enum FieldType {
     /// Text of at most [`MAX_TEXT`] characters.
     String,
-    /// A day, stored as `YYYY-MM-DD`; `MM/DD/YYYY` is understood.
+    /// A day, stored as `YYYY-MM-DD`; `MM/DD/YYYY` is understood. A `date_of_birth` as far as it is known: `YYYY-MM` and
+    /// `YYYY` too.
     Date,
     /// A minute in the facility's own time, stored as `YYYY-MM-DDTHH:MM`; `MM/DD/YYYY HH:MM AM` is understood.
     Datetime,

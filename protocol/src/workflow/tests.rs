@@ -259,15 +259,36 @@ fn a_year_that_cannot_be_is_refused_and_an_unlikely_day_or_time_is_asked_about()
 }
 
 #[test]
-fn a_date_of_birth_in_the_future_is_asked_about() {
-    let at = "2026-11-28T14:42:00Z".parse().unwrap();
-    let born = field("date_of_birth", FieldType::Date);
-    let asked = |day| born.time_doubt(&json!(day), at).map(|doubt| doubt.detail);
+fn a_date_of_birth_is_kept_as_far_as_it_is_known_and_refused_in_the_future_where_it_is_typed() {
+    let at: Option<Timestamp> = "2026-11-28T14:42:00Z".parse().ok();
+    let mut workflow = vitals();
+    (workflow.fields, workflow.rules) = (vec![field("date_of_birth", FieldType::Date)], Vec::new());
+    let typed = |text, at| workflow.parse_form([("date_of_birth", text)], Units::default(), at);
     // It is the next day already, east of here.
-    assert_eq!([asked("1941-03-15"), asked("2026-11-29")], [None, None]);
-    for (day, shown) in [("2026-11-30", "11/30/2026"), ("2041-03-15", "03/15/2041")] {
+    for (text, stored) in [
+        ("03/15/1941", "1941-03-15"),
+        ("3/1941", "1941-03"),
+        ("1941", "1941"),
+        ("11/29/2026", "2026-11-29"),
+        ("2026", "2026"),
+    ] {
+        let answers = typed(text, at).unwrap();
+        assert_eq!((&answers.values["date_of_birth"], answers.doubts), (&json!(stored), vec![]));
+    }
+    let refused = |text, at| typed(text, at).unwrap_err().remove(0).detail;
+    for ahead in ["11/30/2026", "12/2026", "2027", "03/15/2041"] {
+        let words = "nobody is born in the future: check the year, the month and the day";
+        assert_eq!(refused(ahead, at), words, "{ahead}");
+        assert!(typed(ahead, None).is_ok(), "nobody knows what day it is");
+    }
+    assert_eq!(refused("1895", None), "the year 1895 is before 1900: check the year");
+    assert!(refused("3/41", at).contains("if only the year"));
+    // What came over the wire was charted: it is asked about.
+    for (sent, shown) in [("2026-11-30", "11/30/2026"), ("2041-03", "03/2041"), ("2041", "2041")] {
+        let sent = json!({"date_of_birth": sent});
+        let doubts = workflow.read(sent.as_object().unwrap(), at).unwrap().doubts;
         let words = format!("DATE_OF_BIRTH {shown} is in the future: check the year, the month and the day");
-        assert_eq!(asked(day), Some(words));
+        assert_eq!(doubts, [FieldError::new("date_of_birth", words)]);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Expects, Field, FieldError, FieldType};
-use crate::day::{self, BORN};
+use crate::day::{self, BORN, Today, birthday};
 use crate::merge::AHEAD;
 use crate::time::Timestamp;
 
@@ -33,6 +33,15 @@ impl Field {
                 Err(self.fault(format!("the year {year} is after 2199: check the year")))
             }
             Some(_) | None => Ok(value),
+        }
+    }
+
+    /// Refuses a day of birth on which nobody was born who is charted about at that moment: what is typed, as above.
+    pub(super) fn check_born(&self, value: Value, at: Option<Timestamp>) -> Result<Value, FieldError> {
+        let born = value.as_str().filter(|_| self.field_type == FieldType::Date && self.key == BORN);
+        match born.zip(at).map(|(text, at)| birthday(text, Today::of(None, at))) {
+            Some(Err(words)) => Err(self.fault(words)),
+            Some(Ok(_)) | None => Ok(value),
         }
     }
 

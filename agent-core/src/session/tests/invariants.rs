@@ -29,7 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Lift),
         3 => Just(Step::Enter),
         3 => any::<bool>().prop_map(Step::Answer),
-        3 => (0..3u8).prop_map(Step::Chosen),
+        3 => (0..4u8).prop_map(Step::Chosen),
         2 => (0..5u8).prop_map(Step::Press),
         1 => (1..4u8).prop_map(Step::Gone),
         2 => prop_oneof![0..5_000u64, 0..10_000_000u64].prop_map(Step::Wait),
@@ -53,7 +53,7 @@ fn take(kiosk: &mut Kiosk, step: Step) -> Vec<SessionEffect> {
         Step::Chosen(how) => {
             let Some((attempt, user)) = kiosk.checking else { return Vec::new() };
             let kept = NewPin::Kept(PinMark::of("another"));
-            let outcome = [NewPin::Fit, kept, NewPin::Refused("no")][usize::from(how)];
+            let outcome = [NewPin::Fit, kept, NewPin::Refused("no"), NewPin::Uncertain][usize::from(how)];
             let asked = kiosk.machine.choosing(attempt).is_ok();
             let effects = kiosk.on(SessionEvent::NewPinChecked { attempt, user, outcome });
             kiosk.checking = None;

@@ -109,6 +109,16 @@ fn her_own_new_pin_does_not_close_the_pad_that_makes_it() {
     check(&kiosk.on(SessionEvent::NewPinChecked { attempt, user, outcome }), "open1 +new_pin");
 }
 
+#[test]
+fn whether_a_new_pin_is_kept_that_may_be_is_for_the_next_tap_to_tell() {
+    let mut kiosk = Kiosk::new();
+    kiosk.tap(known(&exposed(NINE)));
+    kiosk.pin(true);
+    kiosk.choose(NewPin::Fit);
+    check(&kiosk.choose(NewPin::Uncertain), "-new_pin_uncertain");
+    assert_eq!(kiosk.view(), SessionView::Locked { notice: Some(Notice::NewPinUncertain) });
+}
+
 /// The office sets one while hers is being hashed: what she chooses answers nothing any more, so the pad does
 /// not ask for it over and over.
 #[test]
@@ -116,7 +126,7 @@ fn the_office_is_faster_than_she_is() {
     let set = Member { pin: Some(PinMark::of("the office's")), ..ada() };
     let again = Member { pin_exposed: Some(Timestamp::from_millis(NINE + 1)), ..set.clone() };
     for (office, typed) in [(&set, 0), (&set, 1), (&again, 0), (&again, 1)] {
-        for outcome in [NewPin::Fit, NewPin::Refused("it could not be kept")] {
+        for outcome in [NewPin::Fit, NewPin::Refused("it could not be kept"), NewPin::Uncertain] {
             let mut kiosk = Kiosk::new();
             kiosk.tap(known(&exposed(NINE)));
             kiosk.pin(true);

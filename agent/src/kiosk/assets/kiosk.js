@@ -7,6 +7,7 @@
   const RESTART = 60_000; // A restart takes no longer; what does not answer by then may not come back by itself.
   const GOING = 5_000; // Another page is there by then, or does not come: what was pressed led nowhere.
   const PAUSE = 600; // A pause in typing this long keeps the draft.
+  const OUTLIVES = 60_000; // Bytes: of what outlives its page browsers send 64 KiB, and refuse the rest.
   const AGREES = 60_000; // The browser's clock counts while it is no further than this from the agent's.
   const { body, documentElement: root } = document;
   const byId = (id) => document.getElementById(id);
@@ -32,7 +33,8 @@
     blank("");
     // What was pressed is on its way, and may have been answered: the start page in its place is not where it leads.
     if (going) awaited = true;
-    else location.replace("/");
+    // A long draft does not outlive its page, and there is nothing left to read on that.
+    else Promise.resolve(keeping).finally(() => location.replace("/"));
   };
   const restarting = () => {
     if (gone || !body.dataset.screen) return;
@@ -218,8 +220,12 @@
   const kept = document.querySelector("[data-kept]");
   const keep = () => {
     clearTimeout(pause);
-    pause = 0;
-    keeping = fetch(form.dataset.draft, { method: "POST", body: new URLSearchParams(new FormData(form)), keepalive: true })
+    // Of two on their way the older may be written last: it is waited for, except by a page that goes.
+    pause = keeping && !gone ? setTimeout(keep, PAUSE) : 0;
+    if (pause) return;
+    const typed = new URLSearchParams(new FormData(form));
+    const [keepalive, signal] = [`${typed}`.length < OUTLIVES, AbortSignal.timeout(20_000)];
+    keeping = fetch(form.dataset.draft, { method: "POST", body: typed, keepalive, signal })
       .then(async (reply) => {
         // 205: all is as it was shown, so nothing is unfinished.
         const some = reply.status !== 205;

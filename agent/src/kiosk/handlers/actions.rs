@@ -10,6 +10,7 @@ use carepost_protocol::pin;
 use secrecy::SecretString;
 
 use super::super::Kiosk;
+use super::super::renderers::form::{self, Again};
 use super::super::renderers::residents::Saved;
 use super::super::renderers::reviews;
 use super::super::renderers::shell::Fault;
@@ -110,13 +111,18 @@ pub(crate) async fn close_review(
         Ok(Some(one)) => return Ok(to_resident(one, "saved", &Saved::Joined)),
         Ok(None) => return Ok(Redirect::to("/reviews?saved=1").into_response()),
         Err(NotSaved::Refused(why)) => return Ok(refused(&why)),
-        Err(NotSaved::Alike(known)) => {
-            let shell = open_shell(&kiosk).await?.filter(|(_, open)| *open == on);
-            let asks = |(shell, _)| reviews::number(shell, id, token, sent, known);
-            return Ok(shell.map_or_else(to_start, asks));
-        }
         Err(why) => why,
     };
+    if let NotSaved::Alike(_) | NotSaved::Uncertain(_) = &why {
+        let shell = open_shell(&kiosk).await?.filter(|(_, open)| *open == on);
+        let Some((shell, _)) = shell else { return Ok(to_start()) };
+        if let NotSaved::Alike(known) = why {
+            return Ok(reviews::number(shell, id, token, sent, known));
+        }
+        // What was decided may be off the list, and asked about on another page than that.
+        let again = Again { path: format!("/reviews/{id}"), token, answers: sent };
+        return Ok(form::uncertain(shell, &why, &[], again));
+    }
     pages::show_reviews(&kiosk, &SavedQuery::default(), Some((why, id, sent))).await
 }
 

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Kiosk;
-use super::renderers::form::{self, FormView};
+use super::renderers::form::{self, Again, FormView};
 use super::renderers::shell::{self as page, Fault, Shell};
 use crate::workspace::view::{Answers, Draft, Form, NotOpened, NotSaved, Open, Refused, Screen, SessionKey};
 
@@ -111,10 +111,14 @@ pub(super) async fn return_form(kiosk: &Kiosk, sent: Sent, not_saved: &NotSaved)
                 | NotSaved::Doubts(_)
                 | NotSaved::Alike(_)
                 | NotSaved::CorrectedSince => None,
-                NotSaved::Refused(_)
-                | NotSaved::NotTaken(_)
-                | NotSaved::Uncertain(_)
-                | NotSaved::Storage(_) => Some(page::capital(&not_saved.to_string())),
+                NotSaved::Uncertain(_) => {
+                    let Sent { token, form, answers, .. } = sent;
+                    let again = Again { path: form.path(), token, answers };
+                    return Ok(form::uncertain(shell, not_saved, &typed, again));
+                }
+                NotSaved::Refused(_) | NotSaved::NotTaken(_) | NotSaved::Storage(_) => {
+                    Some(page::capital(&not_saved.to_string()))
+                }
             };
             match words {
                 None if typed.is_empty() => refused(&why),

@@ -1,8 +1,9 @@
 //! Field renderers: the questions of a form, each with the way in which it is answered.
 
-use carepost_protocol::day::{self, parse_date, parse_datetime};
+use carepost_protocol::day::{self, parse_datetime};
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use carepost_protocol::zone::{Reading, Zone};
+use serde_json::Value;
 
 use crate::workspace::view::{Form, FormPage, OFFSET};
 
@@ -65,11 +66,8 @@ pub(crate) struct Choice {
 
 impl FieldView {
     pub(crate) fn new(at: usize, field: &Field, answer: &str, fault: Option<&FieldError>) -> Self {
-        let value = if field.field_type == FieldType::Date {
-            parse_date(answer).map_or_else(|_| answer.to_owned(), |date| day::shown(&date))
-        } else {
-            answer.to_owned()
-        };
+        let stored = (field.field_type == FieldType::Date).then(|| field.read(&answer.into()).ok()).flatten();
+        let shown = stored.as_ref().and_then(Value::as_str).map(day::shown);
         Self {
             id: format!("f{at}"),
             key: field.key.clone(),
@@ -77,7 +75,7 @@ impl FieldView {
             required: field.required,
             hint: hint(field),
             unit: field.unit.clone(),
-            value,
+            value: shown.unwrap_or_else(|| answer.to_owned()),
             control: control(field, answer),
             fault: fault.map(|fault| fault.detail.clone()),
             twice: Vec::new(),
@@ -199,9 +197,11 @@ fn hint(field: &Field) -> String {
     let critical = field.critical().map(|critical| format!("Critical: {critical}"));
     let suggested = field.default.as_deref().map(|default| format!("Suggested: {default}"));
     let typed = match field.field_type {
+        // A resident's day of birth is a text.
+        FieldType::String | FieldType::Date if field.key == day::BORN => {
+            Some("Such as 03/15/1941, or the year alone".to_owned())
+        }
         FieldType::Date => Some("Such as 05/01/2026".to_owned()),
-        // A resident's day of birth is a text: of some the year alone is known.
-        FieldType::String if field.key == day::BORN => Some("Such as 03/15/1941".to_owned()),
         FieldType::String
         | FieldType::Integer
         | FieldType::Number

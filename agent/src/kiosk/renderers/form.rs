@@ -10,11 +10,11 @@ use carepost_protocol::record::PatientDocument;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 
 use super::field::{Control, FieldView};
-use super::shell::{Shell, answer, capital};
+use super::shell::{Shell, answer, capital, status_of_save};
 use super::words::Weight;
 use crate::workspace::view::{
-    Answered, CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SAME, SEEN, Struck, Twins, Typed,
-    units_of,
+    Answered, Answers, CONFIRMED, DISCHARGED, Form, FormPage, Known, Mark, NotSaved, SAME, SEEN, Struck,
+    Twins, Typed, units_of,
 };
 
 #[derive(Template)]
@@ -36,6 +36,14 @@ struct RescuePage<'a> {
     words: &'a str,
     /// Where the draft that keeps them is discarded.
     discard: Option<String>,
+    again: Option<Again>,
+}
+
+/// What may be saved, as it was sent: sent again it is saved once.
+pub(crate) struct Again {
+    pub(crate) path: String,
+    pub(crate) token: String,
+    pub(crate) answers: Answers,
 }
 
 /// Answers that were neither saved nor can be shown in their form; `kept` is the form of which they are a draft.
@@ -49,7 +57,15 @@ pub(crate) fn rescue(
     let answers = answers.iter().collect();
     let discard = kept.map(|form| format!("{}/discard", form.path()));
     let words = words.trim_end_matches('.');
-    answer(status, &RescuePage { shell: shell.held(), answers, words, discard })
+    answer(status, &RescuePage { shell: shell.held(), answers, words, discard, again: None })
+}
+
+/// What may be saved or not, where what it was sent from cannot be shown as it was: it is sent again from here.
+pub(crate) fn uncertain(shell: Shell, why: &NotSaved, typed: &Typed, again: Again) -> Response {
+    let answers = typed.iter().collect();
+    let words = &why.to_string();
+    let page = RescuePage { shell: shell.held(), answers, words, discard: None, again: Some(again) };
+    answer(status_of_save(why), &page)
 }
 
 /// A form as the page shows it.
@@ -193,6 +209,7 @@ impl FormView {
     /// What the button that saves it says.
     pub(crate) fn save(&self) -> String {
         match (&self.page.form, &self.page.resident) {
+            _ if self.uncertain.is_some() => "Save again".to_owned(),
             (Form::Strike(_, _), _) => "Strike out this entry".to_owned(),
             _ if self.page.puts_back.is_some() => "Put back this entry".to_owned(),
             (Form::Discharge(_), Some(resident)) => format!("Discharge {}", resident.name),

@@ -88,7 +88,7 @@ pub(crate) fn storage(line: &StatusLine) -> Vec<Sentence> {
 pub(crate) fn status(line: &StatusLine) -> Vec<Sentence> {
     if let Some(why) = &line.storage_trouble {
         let words = format!(
-            "This device cannot save: {}. Do not chart here: write it on paper, use another device and call IT.",
+            "This device cannot save: {}. Begin nothing new here: write it on paper, use another device and call IT.",
             why.trim_end_matches('.')
         );
         let cannot_save = Sentence::plain(Weight::Trouble, words);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-use carepost_protocol::day::{parse_date, parse_datetime};
+use carepost_protocol::day::{known_birthday, parse_datetime};
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::zone::Zone;
@@ -394,7 +394,7 @@ pub(super) fn given<'a>(answers: &'a Typed, zone: &Zone) -> BTreeMap<&'a str, St
 }
 
 fn as_sent(text: &str, zone: &Zone) -> String {
-    let day_or_time = parse_datetime(text).map(|time| zone.wall(&time)).or_else(|_| parse_date(text));
+    let day_or_time = parse_datetime(text).map(|time| zone.wall(&time)).or_else(|_| known_birthday(text));
     day_or_time.unwrap_or_else(|_| text.replace("\r\n", "\n"))
 }
 

@@ -80,7 +80,7 @@ struct LastSave {
     answers: Vec<(String, String)>,
     /// The same without what the form had filled in.
     typed: Vec<(String, String)>,
-    /// Whom they are about; none where the save makes whom.
+    /// Whom they are about, or who stays of two; none where the save makes whom.
     about: Option<PatientId>,
     is_critical: bool,
 }

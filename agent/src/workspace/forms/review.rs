@@ -10,7 +10,7 @@ use carepost_protocol::workflow::FieldError;
 use serde_json::{Map, Value};
 
 use super::prepare::Writer;
-use super::{Access, Forms, REPLACED, REPLACED_BY, last_stays, resident_form, storage};
+use super::{Access, Forms, LastSave, REPLACED, REPLACED_BY, last_stays, lock, resident_form, storage};
 use crate::outbox::{Entry, Progress};
 use crate::workspace::view::{BASE, NotSaved, Refused, SessionKey, Typed};
 
@@ -19,7 +19,7 @@ impl Forms {
     /// person: who that is from then on.
     ///
     /// # Errors
-    /// See [`NotSaved`]; nothing is kept then.
+    /// See [`NotSaved`].
     pub fn close_review(
         &self,
         on: &SessionKey,
@@ -30,6 +30,14 @@ impl Forms {
         let (access, reader) = (Access::REVIEWS, &self.reader);
         let permits = self.session.permits(on, Some(&access))?;
         let permit = reader.trail.demand(permits.manage, permits.actor(), Some(&access))?;
+        // Sent again because its answer was lost, it is refused nothing: what it decided is no question here any more.
+        let is_saved = reader.outbox.saved_as(token).map_err(storage)?.is_some();
+        if let Some(last) = lock(&self.state).last_save.as_ref().filter(|last| last.is(on, token))
+            && is_saved
+            && last.answers == answers
+        {
+            return Ok(last.about);
+        }
         let read = permits.read;
         let rejected = reader.edits(&read, Collection::Reviews)?.into_iter().find(|edit| {
             matches!(edit.progress, Progress::Rejected(_))
@@ -39,21 +47,7 @@ impl Forms {
         let base = reader.mirror.version(Collection::Reviews, id.into()).map_err(storage)?;
         let review = reader.mirror.review(&read, id).map_err(storage)?;
         let review = review.filter(|review| review.resolved.is_none()).ok_or(Refused::NoSuchReview)?;
-        let answer = |key: &str| answers.iter().find(|(name, _)| name == key).map(|(_, text)| text.as_str());
-        if answer(BASE).and_then(|text| text.parse().ok()) != base {
-            let words = "this has changed since it was shown: look at it again";
-            return Err(NotSaved::NotTaken(words.to_owned()));
-        }
-        let fields = match review.kind {
-            ReviewKind::Conflict => {
-                let chosen = chosen(&review.fields, answer).map_err(NotSaved::Answers)?;
-                self.is_nobody_elses(&read, review.patient_id, &chosen, answers)?;
-                chosen
-            }
-            ReviewKind::Duplicate => self.same_person(&read, &review, answer("same_person"))?,
-            ReviewKind::Amendments => Map::new(),
-            ReviewKind::Unknown => return Err(Refused::NoSuchReview.into()),
-        };
+        let fields = self.decision(&read, &review, base, answers)?;
         let actor = permit.actor();
         let (author, assignment) = ((actor.user, actor.session), reader.trail.grant().assignment_id);
         let change = Change {
@@ -65,9 +59,47 @@ impl Forms {
             ..Change::create(author, assignment, Collection::Reviews, fields, reader.clock.stamp())
         };
         let entry = Entry { change: &change, token };
-        self.append(&Writer::Manage(permit), entry, &Access::closing(review.patient_id))?;
+        let about = change.fields.get(REPLACED_BY).and_then(|id| id.as_str()?.parse().ok());
+        let saved = self.append(&Writer::Manage(permit), entry, &Access::closing(review.patient_id));
+        if matches!(saved, Ok(_) | Err(NotSaved::Uncertain(_))) {
+            lock(&self.state).last_save = Some(LastSave {
+                session: change.session,
+                user: change.actor,
+                token: token.to_owned(),
+                answers: answers.to_vec(),
+                typed: Vec::new(),
+                about,
+                is_critical: false,
+            });
+        }
+        saved?;
         self.leave(&self.session.on(SessionEvent::Touched).left);
-        Ok(change.fields.get(REPLACED_BY).and_then(|id| id.as_str()?.parse().ok()))
+        Ok(about)
+    }
+
+    /// What was decided about a review in the version that was shown.
+    fn decision(
+        &self,
+        read: &Permit<ReadPatients>,
+        review: &ReviewDocument,
+        base: Option<u64>,
+        answers: &Typed,
+    ) -> Result<Map<String, Value>, NotSaved> {
+        let answer = |key: &str| answers.iter().find(|(name, _)| name == key).map(|(_, text)| text.as_str());
+        if answer(BASE).and_then(|text| text.parse().ok()) != base {
+            let words = "this has changed since it was shown: look at it again";
+            return Err(NotSaved::NotTaken(words.to_owned()));
+        }
+        match review.kind {
+            ReviewKind::Conflict => {
+                let chosen = chosen(&review.fields, answer).map_err(NotSaved::Answers)?;
+                self.is_nobody_elses(read, review.patient_id, &chosen, answers)?;
+                Ok(chosen)
+            }
+            ReviewKind::Duplicate => self.same_person(read, review, answer("same_person")),
+            ReviewKind::Amendments => Ok(Map::new()),
+            ReviewKind::Unknown => Err(Refused::NoSuchReview.into()),
+        }
     }
 
     /// Asks whose the number is that was chosen, where another has it.

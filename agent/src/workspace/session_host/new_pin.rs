@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{Outcome, PinCheck, SessionHost, lock};
 use crate::audit;
 use crate::mirror::MirrorError;
-use crate::outbox::Entry;
+use crate::outbox::{Entry, OutboxError};
 
 /// Why a PIN is not taken.
 const SAME_AS_BEFORE: &str = "it is your old PIN; choose a different one";
@@ -80,8 +80,9 @@ impl SessionHost {
             Some((_, chosen)) => match self.keep(&deciding, (attempt, user), &chosen) {
                 Ok(()) => NewPin::Kept(PinMark::of(&chosen.pin_verifier)),
                 Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "a new PIN was not kept");
-                    NewPin::Refused(NOT_KEPT)
+                    tracing::error!(error = format!("{error:#}"), "a new PIN was not kept for certain");
+                    let is_uncertain = matches!(error.downcast_ref(), Some(OutboxError::Sqlite(_)));
+                    if is_uncertain { NewPin::Uncertain } else { NewPin::Refused(NOT_KEPT) }
                 }
             },
             None => NewPin::Refused(NOT_THE_SAME),

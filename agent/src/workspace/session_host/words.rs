@@ -32,6 +32,11 @@ pub(super) fn notice(notice: Notice, now: Timestamp) -> String {
                 .to_owned()
         }
         Notice::NotANewPin(why) => format!("Not accepted: {why}."),
+        Notice::NewPinUncertain => {
+            "It is not certain that your new PIN was saved. Tap again and type the new one; if it is wrong, type the old \
+             one."
+                .to_owned()
+        }
         Notice::Busy => "One moment: a PIN is being checked. Tap again.".to_owned(),
         Notice::NotAPin => "A PIN has 6 to 12 digits. Type all of them, then press OK.".to_owned(),
         Notice::WrongPin => "That PIN is wrong. Try again.".to_owned(),

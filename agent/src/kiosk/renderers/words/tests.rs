@@ -110,7 +110,7 @@ fn every_state_has_its_sentence() {
                 ..calm()
             },
             &[
-                "This device cannot save: the disk is full. Do not chart here: write it on paper, use another device and call IT.",
+                "This device cannot save: the disk is full. Begin nothing new here: write it on paper, use another device and call IT.",
             ],
         ),
         (

@@ -3,6 +3,7 @@
 use carepost_protocol::record::UserDocument;
 
 use super::needs::{by, field, hidden};
+use super::reviews::{corrections, duplicate};
 use super::*;
 
 impl Device {
@@ -164,10 +165,7 @@ async fn what_may_have_been_saved_and_was_is_taken_as_saved_when_it_is_sent_agai
     let sheet = device.form(4).await;
     device.break_disk(true);
     let uncertain = device.send(&sheet, ANSWERS).await;
-    says(
-        &uncertain.body,
-        &["It is not certain that this was saved", "Press save again; it is never saved twice"],
-    );
+    asks_to_press_again(&uncertain);
     device.break_disk(false);
     // As if it had reached the disk all the same.
     let tokens = [&sheet.token, &other.token];
@@ -175,6 +173,71 @@ async fn what_may_have_been_saved_and_was_is_taken_as_saved_when_it_is_sent_agai
     device.becomes(101, ANNA, Role::Family);
     let again = device.send(&sheet, ANSWERS).await;
     assert_eq!(again.header("location"), format!("/residents/{}?saved=1", patient(4)), "{}", again.body);
+    assert_eq!(device.entries().len(), 1);
+}
+
+/// What may be saved is not said to be or not, and the page has the button that it names.
+fn asks_to_press_again(uncertain: &Answer) {
+    assert_eq!(uncertain.status, StatusCode::INSUFFICIENT_STORAGE);
+    let certain = "It is not certain that this was saved";
+    says(
+        &uncertain.body,
+        &[
+            certain,
+            "Press save again; it is never saved twice",
+            "Save again</button>",
+            "Begin nothing new here",
+        ],
+    );
+    for other in ["Not saved", "is not saved", "Do not chart here", "Copy it to paper"] {
+        assert!(!uncertain.body.contains(other), "{other} is on {}", uncertain.body);
+    }
+}
+
+#[tokio::test]
+async fn a_decision_that_may_have_been_saved_is_sent_again_as_it_was_and_saved_once() {
+    for (review, answer) in [
+        (duplicate(42, 4, &[2]), format!("same_person={}", patient(2))),
+        (duplicate(42, 4, &[2]), "same_person=no".to_owned()),
+        (corrections(44, 31, &[32, 33]), String::new()),
+    ] {
+        let device = Device::new();
+        device.bring(101, Collection::Reviews, review.id, &review);
+        device.sign_in(ANNA);
+        let path = format!("/reviews/{}", review.id);
+        let sheet = Sheet::of(&path, device.shown("/reviews").await);
+        let answers = format!("_base={}&{answer}", hidden(&sheet.html, "_base"));
+        device.break_disk(true);
+        let uncertain = device.send(&sheet, &answers).await;
+        asks_to_press_again(&uncertain);
+        device.break_disk(false);
+        let again = super::leaving::fields(&uncertain.body, &path);
+        for _ in 0..2 {
+            let saved = post(&device.pages, &path, &again).await;
+            assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+        }
+        assert_eq!(device.entries().len(), 1, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_been_saved_is_sent_again_also_where_its_form_does_not_open() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let sheet = device.form(4).await;
+    let rename = |from: &str, to: &str| {
+        device.outbox_file().execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();
+    };
+    rename("drafts", "unread");
+    let uncertain = device.send(&sheet, ANSWERS).await;
+    asks_to_press_again(&uncertain);
+    says(&uncertain.body, &["This is what you typed", "<dd>72</dd>"]);
+    rename("unread", "drafts");
+    let again = super::leaving::fields(&uncertain.body, &sheet.path);
+    for _ in 0..2 {
+        let saved = post(&device.pages, &sheet.path, &again).await;
+        assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    }
     assert_eq!(device.entries().len(), 1);
 }
 

@@ -48,6 +48,29 @@ fn what_she_chooses_answers_only_the_exposure_that_she_was_asked_for() {
 }
 
 #[test]
+fn a_new_pin_that_may_be_kept_is_not_said_to_be_refused_and_the_next_tap_tells() {
+    let device = Device::new();
+    device.hears(101, PIN, device.agent.clock().now());
+    device.tap(ANNA);
+    assert_eq!(device.types(PIN).asked, Asked::New);
+    let pad = device.types(HERS);
+    assert_eq!(pad.asked, Asked::Repeat);
+    device.break_disk(true);
+    device.agent.enter_pin(pad.attempt, HERS.into());
+    let Screen::Locked(locked) = device.agent.screen() else { panic!("{:?}", device.agent.screen()) };
+    let notice = locked.notice.unwrap();
+    assert!(notice.contains("It is not certain that your new PIN was saved. Tap again"), "{notice}");
+    device.break_disk(false);
+    // It was not, so the old one leads to another; chosen again it opens.
+    device.tap(ANNA);
+    assert_eq!(device.types(PIN).asked, Asked::New);
+    let pad = device.types(HERS);
+    device.agent.enter_pin(pad.attempt, HERS.into());
+    assert!(matches!(device.agent.screen(), Screen::Open(_)), "{:?}", device.agent.screen());
+    assert_eq!(device.entries().len(), 1);
+}
+
+#[test]
 fn a_pin_that_the_office_sets_opens_a_kiosk_that_the_old_one_had_locked() {
     let device = Device::new();
     device.tap(ANNA);

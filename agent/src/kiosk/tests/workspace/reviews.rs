@@ -10,7 +10,7 @@ use super::needs::{by, field, hidden, record};
 use super::*;
 
 /// A review of the corrections of an entry of Mary Smith's.
-fn corrections(n: u8, of: u8, others: &[u8]) -> ReviewDocument {
+pub(super) fn corrections(n: u8, of: u8, others: &[u8]) -> ReviewDocument {
     ReviewDocument {
         id: ReviewId::from_bytes([n; 16]),
         kind: ReviewKind::Amendments,
@@ -220,7 +220,7 @@ async fn a_number_that_is_anothers_is_asked_about_before_it_is_chosen() {
 }
 
 /// A review of whether the first of those is one of the others.
-fn duplicate(n: u8, last: u8, others: &[u8]) -> ReviewDocument {
+pub(super) fn duplicate(n: u8, last: u8, others: &[u8]) -> ReviewDocument {
     ReviewDocument {
         id: ReviewId::from_bytes([n; 16]),
         kind: ReviewKind::Duplicate,

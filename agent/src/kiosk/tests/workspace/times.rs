@@ -5,6 +5,7 @@ use carepost_protocol::record::FacilityDocument;
 use carepost_protocol::unit::Units;
 use carepost_protocol::workflow::FieldError;
 
+use super::needs::field;
 use super::*;
 
 impl Device {
@@ -144,6 +145,34 @@ async fn an_unlikely_time_is_asked_about_and_saved_as_confirmed() {
     assert_eq!(device.times(), stored);
     let confirmed: Vec<_> = device.entries().into_iter().map(|change| change.confirmed).collect();
     assert_eq!(confirmed, [vec![], vec!["taken_at".to_owned()], vec!["taken_at".to_owned()]]);
+}
+
+#[tokio::test]
+async fn a_birthday_in_a_form_is_kept_as_far_as_it_is_known_and_never_in_the_future() {
+    let mut form = every_type();
+    let born = json!({"key": "date_of_birth", "label": "Date of birth", "type": "date", "display_order": 11});
+    form.fields.push(serde_json::from_value(born).unwrap());
+    let device = Device::new();
+    device.bring(101, Collection::Workflows, form.id, &form);
+    device.stand_in(Some("America/Chicago"), 102);
+    let clock = device.agent.clock();
+    let _floor = clock.compared(at("2026-06-28T14:42:00Z"), clock.monotonic());
+    device.sign_in(ANNA);
+    let sheet = device.form(4).await;
+    let ahead = device.send(&sheet, &format!("{ANSWERS}&date_of_birth=03/2041")).await;
+    assert_eq!(ahead.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(ahead.body.contains("obody is born in the future"), "{}", ahead.body);
+    assert!(!ahead.body.contains("Save as it is"), "{}", ahead.body);
+    let saved = device.send(&sheet, &format!("{ANSWERS}&date_of_birth=3/1941")).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+    assert_eq!(device.entries().pop().unwrap().fields["date_of_birth"], "1941-03");
+    let page = device.shown(&format!("/residents/{}", patient(4))).await;
+    assert!(page.contains("<dd>03/1941</dd>"), "{page}");
+    let correct = page.split("href=\"").find(|rest| rest.contains("/correct/")).unwrap();
+    let correct = device.sheet(correct.split('"').next().unwrap()).await;
+    assert_eq!(field(&correct.html, "date_of_birth"), "03/1941");
+    // Left as it stands there, nothing is unfinished.
+    assert_eq!(device.keep(&correct, "date_of_birth=03/1941").await.status, StatusCode::RESET_CONTENT);
 }
 
 #[tokio::test]
