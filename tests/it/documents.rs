@@ -126,6 +126,33 @@ async fn a_deactivated_nurse_can_no_longer_sign_in_although_a_document_of_the_fe
     Ok(())
 }
 
+/// What a device is sent in part, the server reads: a record that it does not know is sent to none of those.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_the_server_does_not_know_holds_up_no_device_that_is_sent_less() -> Result<()> {
+    let mut scene = Scene::new(3).await?;
+    let facility = format!("/api/v1/facilities/{}", scene.facility.id);
+    scene.facility.organization.admin.put(&facility, &json!({"phi_mode": "minimal"})).await?;
+    let hall = scene.kiosk("hall").await?;
+    scene.server.stop().await?;
+    let odd = "019a0000-0000-7000-8000-000000000003";
+    Database::of(&scene)?.put("records", odd, r#"{"shape":"of no record"}"#)?;
+    scene.server.resume().await?;
+
+    // Whoever comes behind it in the feed is known.
+    let ben = scene.facility.nurse("Ben Hale", "rn", "573920", "04A1B2C3D4E5F7").await?;
+    until("his badge to be known", PATIENCE, || async {
+        hall.tap(&ben.uid).await?;
+        let page = hall.get("/").await?.words();
+        if page.contains("Enter your PIN") { Ok(()) } else { bail!("{page}") }
+    })
+    .await?;
+    until("the copy to be equal", PATIENCE, || async {
+        let device = scene.facility.device("hall").await?;
+        if device["sync_status"] == "SYNCED" { Ok(()) } else { bail!("{device}") }
+    })
+    .await
+}
+
 /// The feed stands still: the device may not hold as much as there is. A heartbeat's answer is enough.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_revoked_comes_with_the_heartbeats_answer_when_no_feed_does() -> Result<()> {

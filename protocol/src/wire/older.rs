@@ -20,11 +20,11 @@ pub struct OlderQuery {
     pub before_record: Option<RecordId>,
 }
 
-/// A page of older records.
+/// A page of older records. Its server sends them unread: what it does not know survives.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct OlderRecords {
+pub struct OlderRecords<R = RecordDocument> {
     /// The records, each followed by its corrections.
-    pub records: Vec<RecordDocument>,
+    pub records: Vec<R>,
     /// Where the next page begins; none on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<OlderPlace>,

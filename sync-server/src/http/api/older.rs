@@ -7,6 +7,7 @@ use carepost_protocol::audit::{AuditAction, AuditEventType};
 use carepost_protocol::id::PatientId;
 use carepost_protocol::wire::older::{OlderQuery, OlderRecords};
 use carepost_protocol::wire::problem::Problem;
+use serde_json::value::RawValue;
 
 use super::stream::not_encrypted;
 use crate::app::App;
@@ -32,7 +33,7 @@ pub async fn older_records(
     Id(patient): Id<PatientId>,
     device: Device,
     Params(asked): Params<OlderQuery>,
-) -> Answer<axum::Json<OlderRecords>> {
+) -> Answer<axum::Json<OlderRecords<Box<RawValue>>>> {
     if asked.before.is_some() != asked.before_record.is_some() {
         return Err(Refusal::field("before_record", "give before and before_record together, or neither"));
     }

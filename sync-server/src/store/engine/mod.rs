@@ -95,8 +95,8 @@ pub(super) struct Tx<'a> {
 }
 
 /// How long the writer works on one transaction before it commits. Work that could take longer is done in
-/// portions that ask [`Tx::is_spent`]; all other work is as much as one facility has of devices, or left it of staff, or
-/// one organization has of forms, at the most.
+/// portions that ask [`Tx::is_spent`]; all other work is as much as one facility has of devices, one organization of
+/// forms, or one record of corrections, at the most.
 const GROUP_TIME: Duration = Duration::from_millis(40);
 
 impl Engine {

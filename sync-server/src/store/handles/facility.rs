@@ -13,6 +13,7 @@ use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat};
 use carepost_protocol::wire::older::OlderRecords;
 use carepost_protocol::wire::pull::Cursor;
 use carepost_protocol::wire::push::PushReceipt;
+use serde_json::value::RawValue;
 
 use super::organization::go_on_with_lost;
 use crate::scope::FacilityScope;
@@ -249,7 +250,7 @@ impl FacilityStore {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the facility has no such patient, or the view shows none.
-    pub async fn older_records(&self, asked: OlderRequest) -> Result<OlderRecords> {
+    pub async fn older_records(&self, asked: OlderRequest) -> Result<OlderRecords<Box<RawValue>>> {
         self.store.read(AccessScope::Facility(self.scope), move |tx| older::page(tx, &asked)).await
     }
 

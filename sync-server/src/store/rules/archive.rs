@@ -8,7 +8,7 @@
 //! feed says nothing of records.
 //!
 //! A thread (a record and all that corrects it) leaves as a whole. One that must stay, because a part of
-//! it is younger or somebody still has to look at it, is put at the end of the feed again.
+//! it is younger, cannot be read here or still has to be looked at, is put at the end of the feed again.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -28,7 +28,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// How many records one commit takes at most, so that other writers do not wait for long.
 pub(in crate::store) const PORTION: usize = 200;
-/// And about how many bytes; the record that reaches it is still in it.
+/// And about how many bytes, with those of the threads that it looks at; the record that reaches it is still in it.
 const PORTION_BYTES: usize = 1024 * 1024;
 /// A longer thread is no longer one: its records leave one by one, each when it is old, and what is
 /// corrected there brings none of them back. So nobody can keep the feed full with corrections.
@@ -64,33 +64,37 @@ macro_rules! held {
 pub(in crate::store) const OLDEST: &str = held!("d.seq > ?1 ORDER BY d.seq LIMIT ?2");
 
 /// Takes the oldest records out of the feed of the facility whose scope this is, when they came longer ago
-/// than the facility says, or else `days`, and closed reviews: at most `portion` of each. Says whether there
-/// may be more.
+/// than the facility says, or else `days`, behind the closed reviews: at most `portion` of each, fewer when it has had
+/// its time. Says whether there may be more.
 pub(in crate::store) fn archive(tx: &Tx<'_>, days: u32, portion: usize) -> Result<bool> {
     let before = opens(tx, days)?;
-    let closed = review::archive(tx, before, tx.now().plus_millis(DAY), portion)?;
+    if review::archive(tx, before, tx.now().plus_millis(DAY), portion)? {
+        return Ok(true);
+    }
     let (due, mut more) = due(tx, before, portion)?;
     if due.is_empty() {
-        return Ok(closed);
+        return Ok(false);
     }
     let mut feed = FeedEnd::open(tx)?;
     let (mut renewed, mut leaving) = (BTreeSet::new(), BTreeSet::new());
-    let (mut through, mut work) = (0, 0);
+    let (mut through, mut work, mut bytes) = (0, 0, 0);
     for record in due {
-        if work >= portion {
+        // The first one always: the next portion would find no more time than this one.
+        if work >= portion || bytes >= PORTION_BYTES || (work > 0 && tx.is_spent()) {
             more = true;
             break;
         }
-        (through, work) = (record.seq, work + 1);
+        (through, work, bytes) = (record.seq, work + 1, bytes + record.body.len());
         if !renewed.contains(&record.id)
             && !leaving.contains(&record.id)
             && let Some(thread) = thread_of(tx, &record)?
         {
             work += thread.members.len();
+            bytes += thread.members.iter().map(|member| member.body.len()).sum::<usize>();
             let decided = if thread.must_stay(tx, before)? { &mut renewed } else { &mut leaving };
             decided.extend(thread.members.iter().map(|member| member.id));
             if renewed.contains(&record.id) {
-                thread.renew(tx, &mut feed)?;
+                thread.members.iter().try_for_each(|member| member.renew(tx, &mut feed))?;
             }
         }
         if !renewed.contains(&record.id) {
@@ -101,7 +105,7 @@ pub(in crate::store) fn archive(tx: &Tx<'_>, days: u32, portion: usize) -> Resul
     feed.close(tx)?;
     let mark = params![through, before, place];
     tx.execute("UPDATE feeds SET archived = ?1, archived_before = ?2, archived_seq = ?3", mark)?;
-    Ok(more || closed)
+    Ok(more)
 }
 
 /// Brings an archived record back into the feed with its thread, because somebody corrects it. Gives whom
@@ -198,9 +202,10 @@ fn due(tx: &Tx<'_>, before: Timestamp, portion: usize) -> Result<(Vec<Held>, boo
     Ok((due, more))
 }
 
-/// Keeps a record here and takes it out of the feed.
+/// Keeps a record here and takes it out of the feed. What another version left that cannot be read here stays for that
+/// one: nobody knows what it corrects.
 fn put_away(tx: &Tx<'_>, feed: &mut FeedEnd, record: &Held) -> Result<()> {
-    let document = record.document()?;
+    let Some(document) = record.document() else { return record.renew(tx, feed) };
     let thread = match document.amends {
         Some(parent) => {
             let sql = "SELECT thread_id FROM archive WHERE id = ?1 AND withdrawn = 0";
@@ -228,7 +233,8 @@ impl Thread {
         if !self.is_whole {
             return Ok(false);
         }
-        if !self.is_in_order || self.members.iter().any(|member| !is_old(tx, member.came, before)) {
+        let stays = |member: &Held| !is_old(tx, member.came, before) || member.document().is_none();
+        if !self.is_in_order || self.members.iter().any(stays) {
             return Ok(true);
         }
         for member in &self.members {
@@ -242,22 +248,13 @@ impl Thread {
         }
         Ok(false)
     }
-
-    /// Puts it at the end of the feed again, for as long as what comes now.
-    fn renew(self, tx: &Tx<'_>, feed: &mut FeedEnd) -> Result<()> {
-        for member in self.members {
-            let (id, patient) = (member.id.as_bytes(), Some(member.patient));
-            feed.put(tx, Collection::Records, id, patient, Some(&member.body))?;
-        }
-        Ok(())
-    }
 }
 
 /// The thread of a record; none where it stands alone.
 fn thread_of(tx: &Tx<'_>, record: &Held) -> Result<Option<Thread>> {
     let mut root = record.clone();
     for _ in 0..LONGEST {
-        let parent = root.document()?.amends;
+        let parent = root.document().and_then(|document| document.amends);
         match parent.map(|parent| held(tx, parent)).transpose()?.flatten() {
             Some(parent) => root = parent,
             None => break,
@@ -292,7 +289,14 @@ fn held(tx: &Tx<'_>, id: RecordId) -> Result<Option<Held>> {
 }
 
 impl Held {
-    fn document(&self) -> Result<RecordDocument> {
-        serde_json::from_str(&self.body).map_err(|_| StoreError::Unreadable("documents"))
+    /// What is in it; none where that cannot be read here.
+    fn document(&self) -> Option<RecordDocument> {
+        serde_json::from_str(&self.body).ok()
+    }
+
+    /// Puts it at the end of the feed again, for as long as what comes now.
+    fn renew(&self, tx: &Tx<'_>, feed: &mut FeedEnd) -> Result<()> {
+        let (id, patient) = (self.id.as_bytes(), Some(self.patient));
+        feed.put(tx, Collection::Records, id, patient, Some(&self.body)).map(drop)
     }
 }

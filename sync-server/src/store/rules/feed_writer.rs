@@ -81,7 +81,7 @@ impl FeedEnd {
             params![seq, collection.name(), id, patient, body, self.now],
         )?;
         if let Some(body) = body {
-            self.step(collection, id, seq, body, true)?;
+            self.step(collection, id, seq, body, true);
         }
         self.seq = seq;
         self.moved = true;
@@ -103,7 +103,7 @@ impl FeedEnd {
         if let Some((seq, old)) = known {
             tx.execute("DELETE FROM documents WHERE seq = ?1", params![seq])?;
             if let Some(old) = old {
-                self.step(collection, id, seq, &old, false)?;
+                self.step(collection, id, seq, &old, false);
             }
         }
         self.add(tx, collection, id, patient, body)
@@ -120,7 +120,8 @@ impl FeedEnd {
         body: &str,
     ) -> Result<(), StoreError> {
         tx.execute("DELETE FROM documents WHERE seq = ?1", params![seq])?;
-        self.step(collection, id, seq, body, false)
+        self.step(collection, id, seq, body, false);
+        Ok(())
     }
 
     /// Takes a place in the feed without a document, so that streams go on past it. Gives its `seq`.
@@ -165,22 +166,14 @@ impl FeedEnd {
         Ok(())
     }
 
-    fn step(
-        &mut self,
-        collection: Collection,
-        id: &[u8; 16],
-        seq: u64,
-        body: &str,
-        came: bool,
-    ) -> Result<(), StoreError> {
+    fn step(&mut self, collection: Collection, id: &[u8; 16], seq: u64, body: &str, came: bool) {
         let end = self.seq + 1;
         let went = (!came).then_some(seq);
         for view in View::ALL.into_iter().filter(|view| self.counting.moves(*view, went)) {
-            if let Some(element) = view.element(collection, id, seq, body)? {
+            if let Some(element) = view.element(collection, id, seq, body) {
                 self.steps.push(Step { seq: end, view, collection, element, came });
             }
         }
-        Ok(())
     }
 
     fn write_digests(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
@@ -261,7 +254,7 @@ pub(in crate::store) fn count_on(tx: &Tx<'_>, wanted: View) -> Result<(), StoreE
     tx.each(sql, params![from, COUNTED_AT_ONCE], |row| {
         let (collection, id, seq, body) = row.read()?;
         to = seq;
-        if let Some(element) = view.element(collection, &id, seq, body)? {
+        if let Some(element) = view.element(collection, &id, seq, body) {
             known.entry(collection).or_default().add(element);
         }
         left = left.saturating_sub(1);

@@ -6,6 +6,7 @@ use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
+use serde_json::value::RawValue;
 
 use super::patient;
 use super::view::View;
@@ -13,6 +14,9 @@ use crate::store::StoreError;
 use crate::store::engine::{Tx, params};
 
 type Result<T> = std::result::Result<T, StoreError>;
+
+/// A page as it is sent.
+type Sent = OlderRecords<Box<RawValue>>;
 
 /// How many records a page has, not counting what corrects them.
 const PAGE: usize = 20;
@@ -38,7 +42,7 @@ pub(in crate::store) const THREADS: &str =
     AND thread_id = id AND (made_at, id) < (?2, ?3) ORDER BY made_at DESC, id DESC LIMIT ?4";
 
 /// The next page of a patient's archived records, each with what corrects it; and of those who are the same person.
-pub(in crate::store) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<OlderRecords> {
+pub(in crate::store) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<Sent> {
     let is_known = tx.exists("SELECT 1 FROM patients WHERE id = ?1", params![asked.patient])?;
     if !is_known || !asked.view.shows(Collection::Records) {
         return Err(StoreError::NotFound("patient"));
@@ -53,7 +57,7 @@ pub(in crate::store) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<OlderR
         places.extend(threads(tx, of, after)?);
     }
     places.sort_unstable_by_key(|place| Reverse((place.before, place.before_record)));
-    let (mut page, mut bytes) = (OlderRecords::default(), 0);
+    let (mut page, mut bytes) = (Sent { records: Vec::new(), next: None }, 0);
     let mut last = None;
     for (read, place) in places.into_iter().enumerate() {
         if read >= PAGE || bytes >= PAGE_BYTES {
@@ -62,13 +66,13 @@ pub(in crate::store) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<OlderR
         }
         last = Some(place);
         let body: Option<String> = tx.first(BODY, params![place.before_record])?;
-        bytes += put(asked.view, &mut page, &body.ok_or(StoreError::Unreadable("archive"))?)?;
+        bytes += put(asked.view, &mut page, &body.ok_or(StoreError::Unreadable("archive"))?);
         for (nth, body) in corrections(tx, place.before_record)?.into_iter().enumerate() {
             // The latest always: nothing that was corrected is shown as what counts.
             if nth > 0 && bytes >= PAGE_BYTES {
                 break;
             }
-            bytes += put(asked.view, &mut page, &body)?;
+            bytes += put(asked.view, &mut page, &body);
         }
     }
     Ok(page)
@@ -83,12 +87,14 @@ fn threads(tx: &Tx<'_>, of: PatientId, after: OlderPlace) -> Result<Vec<OlderPla
     Ok(places.into_iter().map(|(before_record, before)| OlderPlace { before, before_record }).collect())
 }
 
-/// Adds a record as the view shows it; says how many bytes it has.
-fn put(view: View, page: &mut OlderRecords, body: &str) -> Result<usize> {
-    let body = view.body(Collection::Records, body)?;
-    let record = serde_json::from_str(&body).map_err(|_| StoreError::Unreadable("archive"))?;
-    page.records.push(record);
-    Ok(body.len())
+/// Adds a record as the view sends it, if it does: in the full view it is not read, and so holds up none behind it.
+/// Says how many bytes it has.
+fn put(view: View, page: &mut Sent, body: &str) -> usize {
+    let sent = view.body(Collection::Records, body);
+    let sent = sent.and_then(|body| RawValue::from_string(body.into_owned()).ok());
+    let bytes = sent.as_ref().map_or(0, |record| record.get().len());
+    page.records.extend(sent);
+    bytes
 }
 
 /// The latest of what corrects a record.

@@ -211,7 +211,8 @@ impl Lines {
     }
 
     /// A document's line, as [`carepost_protocol::wire::pull::Line`] writes it: the body goes as the view
-    /// has it, in the full view without being read.
+    /// has it, in the full view without being read. Of one that the view does not send the device keeps no version
+    /// from before either.
     fn write(&mut self, name: &str, id: [u8; 16], seq: u64, body: Option<&str>) -> Result<()> {
         let unreadable = || StoreError::Unreadable("documents");
         let collection = Collection::from_name(name).ok_or_else(unreadable)?;
@@ -221,9 +222,8 @@ impl Lines {
         self.moved.insert(collection);
         let id = uuid::Uuid::from_bytes(id);
         let lines = &mut self.text;
-        let written = match body {
+        let written = match body.and_then(|body| self.view.body(collection, body)) {
             Some(body) => {
-                let body = self.view.body(collection, body)?;
                 writeln!(lines, r#"{{"collection":"{name}","id":"{id}","seq":{seq},"body":{body}}}"#)
             }
             None => writeln!(lines, r#"{{"collection":"{name}","id":"{id}","seq":{seq},"deleted":true}}"#),

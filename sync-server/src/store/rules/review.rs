@@ -47,7 +47,7 @@ pub(in crate::store) const LISTED: &str = "SELECT d.body, d.seq FROM documents d
 const ARCHIVED: &str =
     "SELECT archived, id FROM reviews WHERE archived IS NOT NULL AND id < ?2 ORDER BY id DESC LIMIT ?1";
 /// Those in the feed that were closed before a moment, or at a time that has not come: the oldest first.
-pub(in crate::store) const CLOSED: &str = "SELECT d.id, d.body FROM documents d CROSS JOIN reviews r
+pub(in crate::store) const CLOSED: &str = "SELECT d.id FROM documents d CROSS JOIN reviews r
     WHERE r.id = d.id AND d.collection = 'reviews' AND d.seq > 0 AND d.body IS NOT NULL AND r.is_open = 0
         AND (d.written_at < ?1 OR d.written_at > ?2)
     ORDER BY d.seq LIMIT ?3";
@@ -76,7 +76,7 @@ pub(in crate::store) fn list(
 }
 
 /// Takes reviews out of the feed that were closed before a moment, or after one that cannot have come yet: at
-/// most so many. Says whether there may be more.
+/// most so many, fewer when that has had its time. Says whether there may be more.
 pub(in crate::store) fn archive(
     tx: &Tx<'_>,
     before: Timestamp,
@@ -84,14 +84,21 @@ pub(in crate::store) fn archive(
     portion: usize,
 ) -> Result<bool> {
     let closed = params![before, after, portion];
-    let closed: Vec<(ReviewId, String)> = tx.all(CLOSED, closed)?;
+    let closed: Vec<ReviewId> = tx.all(CLOSED, closed)?;
     let mut feed = FeedEnd::open(tx)?;
-    for (id, body) in &closed {
+    let mut archived = 0;
+    for id in &closed {
+        let sql = "UPDATE reviews SET archived = (
+                SELECT body FROM documents WHERE collection = 'reviews' AND documents.id = ?1) WHERE id = ?1";
+        tx.execute(sql, params![id])?;
         feed.put(tx, Collection::Reviews, id.as_bytes(), None, None)?;
-        tx.execute("UPDATE reviews SET archived = ?2 WHERE id = ?1", params![id, body])?;
+        archived += 1;
+        if tx.is_spent() {
+            break;
+        }
     }
     feed.close(tx)?;
-    Ok(closed.len() >= portion)
+    Ok(archived < closed.len() || archived >= portion)
 }
 
 /// Closes what is open about something that was withdrawn, and takes it out of the feed at once.

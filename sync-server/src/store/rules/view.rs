@@ -86,19 +86,16 @@ impl View {
         }
     }
 
-    /// A document as this view sends it; only for collections that it shows.
-    pub(in crate::store) fn body<'a>(
-        self,
-        collection: Collection,
-        body: &'a str,
-    ) -> Result<Cow<'a, str>, StoreError> {
+    /// A document as this view sends it; only for collections that it shows. None of what another version left that
+    /// cannot be read here: nobody knows what of it may be shown.
+    pub(in crate::store) fn body(self, collection: Collection, body: &str) -> Option<Cow<'_, str>> {
         let mode = match self {
-            Self::Full | Self::BadgeReader => return Ok(Cow::Borrowed(body)),
+            Self::Full | Self::BadgeReader => return Some(Cow::Borrowed(body)),
             Self::Minimal => PhiMode::Minimal,
             Self::Free => PhiMode::Free,
         };
         match collection {
-            Collection::Patients => json(&sent(mode, read(body)?)).map(Cow::Owned),
+            Collection::Patients => json(&sent(mode, read(body)?)).ok().map(Cow::Owned),
             Collection::Records => {
                 let mut record: RecordDocument = read(body)?;
                 record.values.clear();
@@ -106,29 +103,27 @@ impl View {
                 record.reason = None;
                 // The time as it is written there: documents of before have fewer decimals, and were counted so.
                 let Written { recorded_at } = read(body)?;
-                let text = json(&record)?;
-                Ok(Cow::Owned(text.replacen(&json(&record.recorded_at)?, recorded_at.get(), 1)))
+                let (text, time) = (json(&record).ok()?, json(&record.recorded_at).ok()?);
+                Some(Cow::Owned(text.replacen(&time, recorded_at.get(), 1)))
             }
             Collection::Facilities
             | Collection::Users
             | Collection::Badges
             | Collection::Workflows
-            | Collection::Reviews => Ok(Cow::Borrowed(body)),
+            | Collection::Reviews => Some(Cow::Borrowed(body)),
         }
     }
 
-    /// A document's part in this view's digest; none where the view does not show it.
+    /// A document's part in this view's digest; none where the view does not send it.
     pub(in crate::store) fn element(
         self,
         collection: Collection,
         id: &[u8; 16],
         seq: u64,
         body: &str,
-    ) -> Result<Option<Element>, StoreError> {
-        if !self.shows(collection) {
-            return Ok(None);
-        }
-        Ok(Some(Element::of(collection, id, seq, self.body(collection, body)?.as_bytes())))
+    ) -> Option<Element> {
+        let body = self.shows(collection).then(|| self.body(collection, body)).flatten()?;
+        Some(Element::of(collection, id, seq, body.as_bytes()))
     }
 }
 
@@ -164,8 +159,8 @@ fn without_number(id: PatientId) -> String {
     format!("Case {a:02x}{b:02x}{c:02x}")
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, StoreError> {
-    serde_json::from_str(body).map_err(|_| StoreError::Unreadable("documents"))
+fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Option<T> {
+    serde_json::from_str(body).ok()
 }
 
 /// The devices in use that go by their facility's mode.

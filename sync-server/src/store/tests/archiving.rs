@@ -62,7 +62,41 @@ impl World {
 
     async fn older(&self, tenant: &Tenant, view: View, after: Option<OlderPlace>) -> OlderRecords {
         let asked = OlderRequest { view, patient: tenant.patient, after };
-        self.store.facility(&tenant.facility).older_records(asked).await.unwrap()
+        let page = self.store.facility(&tenant.facility).older_records(asked).await.unwrap();
+        let records = page.records.iter().filter_map(|body| serde_json::from_str(body.get()).ok());
+        OlderRecords { records: records.collect(), next: page.next }
+    }
+
+    /// Keeps a record that has left the feed with another body.
+    async fn archived_as(
+        &self,
+        tenant: &Tenant,
+        id: RecordId,
+        other: impl FnOnce(String) -> String + Send + 'static,
+    ) {
+        let change = move |tx: &Tx<'_>| {
+            let sql = "SELECT patient_id, thread_id, made_at, body FROM archive WHERE id = ?1";
+            let (patient, thread, made_at, body): (PatientId, RecordId, Timestamp, String) =
+                tx.first(sql, params![id])?.unwrap();
+            tx.execute("DELETE FROM archive WHERE id = ?1", params![id])?;
+            tx.execute(
+                "INSERT INTO archive (id, patient_id, thread_id, made_at, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![id, patient, thread, made_at, other(body)],
+            )
+        };
+        self.store.write(AccessScope::Facility(tenant.facility), change).await.unwrap();
+    }
+
+    /// Puts other bodies of records at the end of the feed.
+    async fn write_over(&self, tenant: &Tenant, bodies: Vec<(RecordId, String)>) {
+        let patient = tenant.patient;
+        let write = move |tx: &Tx<'_>| {
+            for (id, body) in bodies {
+                feed_writer::put(tx, Collection::Records, id.as_bytes(), Some(patient), Some(&body))?;
+            }
+            Ok(())
+        };
+        self.store.write(AccessScope::Facility(tenant.facility), write).await.unwrap();
     }
 }
 
@@ -299,6 +333,62 @@ async fn a_correction_that_came_first_does_not_leave_first() {
     assert_eq!(world.feed(&tenant).await.0, []);
 }
 
+/// What a portion puts back counts as well, however little of it was due.
+#[tokio::test]
+async fn large_corrections_of_three_old_records_are_more_than_a_portion() {
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
+    let mut roots = Vec::new();
+    for _ in 0..3 {
+        roots.push(world.chart(&tenant, &mut kiosk).await);
+    }
+    world.pass(60 * DAY);
+    for root in &roots {
+        let mut large = Vec::new();
+        for _ in 0..3 {
+            let id = world.correct(&tenant, &mut kiosk, *root).await;
+            large.push((id, json!({"id": id, "note": "x".repeat(250 * 1024)}).to_string()));
+        }
+        world.write_over(&tenant, large).await;
+    }
+    world.pass(31 * DAY);
+    let job = |tx: &Tx<'_>| archive::archive(tx, 90, archive::PORTION);
+    for (more, first) in [(true, roots[2]), (false, roots[0])] {
+        let done = world.store.write(AccessScope::Facility(tenant.facility), job).await.unwrap();
+        assert_eq!((done, world.feed(&tenant).await.0[0]), (more, first));
+    }
+}
+
+/// As another version left them: they stay for that one, with what they belong to, and for devices that know them.
+#[tokio::test]
+async fn records_that_cannot_be_read_hold_up_none_behind_them() {
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
+    let odd = world.chart(&tenant, &mut kiosk).await;
+    let root = world.chart(&tenant, &mut kiosk).await;
+    let correction = world.correct(&tenant, &mut kiosk, root).await;
+    let plain = world.chart(&tenant, &mut kiosk).await;
+    let body = || r#"{"shape":"of no record"}"#.to_owned();
+    world.write_over(&tenant, vec![(odd, body()), (correction, body())]).await;
+    let access = AccessScope::Facility(tenant.facility);
+    world.store.write(access, |tx| feed_writer::count_on(tx, View::Minimal)).await.unwrap();
+    for _ in 0..2 {
+        world.pass(91 * DAY);
+        world.archive(&tenant).await;
+        assert_eq!(world.feed(&tenant).await.0, [root, correction, odd]);
+        for view in [View::Full, View::Minimal] {
+            world.is_counted(&tenant, view).await;
+        }
+    }
+    assert_eq!(ids(&world.older(&tenant, View::Full, None).await.records), [plain]);
+    // A device that is sent less is sent none of their bodies: what it has of them goes.
+    let asked = PageRequest { view: View::Minimal, ..after(None, 1_000) };
+    let page = world.store.facility(&tenant.facility).page(asked).await.unwrap();
+    let text = String::from_utf8(page.lines).unwrap();
+    let is_gone = |line: &str| line.contains("\"deleted\":true");
+    let gone = |id: RecordId| text.lines().any(|line| is_gone(line) && line.contains(&id.to_string()));
+    assert!(gone(odd) && gone(correction) && !gone(root), "{text}");
+    assert!(page.end.reaches_head() && page.end.digests["records"].count == 1);
+}
+
 #[tokio::test]
 async fn a_record_with_a_flood_of_corrections_keeps_no_room() {
     let (world, tenant, mut kiosk) = World::with_kiosk().await;
@@ -374,6 +464,30 @@ async fn older_records_come_page_by_page_each_once_and_as_the_view_shows_them() 
     }
 }
 
+/// A kiosk that is sent all counts what it cannot read; who is sent less is sent none of it.
+#[tokio::test]
+async fn an_older_record_that_cannot_be_read_holds_up_no_page() {
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
+    let mut charted = Vec::new();
+    for _ in 0..25 {
+        charted.push(world.chart(&tenant, &mut kiosk).await);
+        world.pass(60);
+    }
+    world.pass(91 * DAY);
+    world.archive(&tenant).await;
+    let odd = charted.remove(20);
+    world.archived_as(&tenant, odd, |_| r#"{"shape":"of no record"}"#.to_owned()).await;
+    charted.reverse();
+    for (view, sent) in [(View::Full, 20), (View::Minimal, 19)] {
+        let asked = OlderRequest { view, patient: tenant.patient, after: None };
+        let page = world.store.facility(&tenant.facility).older_records(asked).await.unwrap();
+        assert_eq!(page.records.len(), sent);
+        let first = world.older(&tenant, view, None).await;
+        let rest = world.older(&tenant, view, first.next).await;
+        assert_eq!([ids(&first.records), ids(&rest.records)].concat(), charted);
+    }
+}
+
 #[tokio::test]
 async fn older_records_of_two_who_are_one_person_come_as_one_chart() {
     let (world, tenant, mut kiosk) = World::with_kiosk().await;
@@ -438,22 +552,13 @@ async fn a_correction_is_shown_with_what_it_corrects_however_full_the_page_is() 
     let large = world.chart(&tenant, &mut kiosk).await;
     world.pass(91 * DAY);
     world.archive(&tenant).await;
-    let grow = move |tx: &Tx<'_>| {
-        let sql = "SELECT patient_id, thread_id, made_at, body FROM archive WHERE id = ?1";
-        for (id, most) in [(large, 256 * 1024 - 400), (wrong, 1_000)] {
-            let (patient, thread, made_at, body): (PatientId, RecordId, Timestamp, String) =
-                tx.first(sql, params![id])?.unwrap();
+    for (id, most) in [(large, 256 * 1024 - 400), (wrong, 1_000)] {
+        let grow = move |body: String| {
             let note = format!("\"values\":{{\"note\":\"{}\",", "x".repeat(most - body.len()));
-            let body = body.replace("\"values\":{", &note);
-            tx.execute("DELETE FROM archive WHERE id = ?1", params![id])?;
-            tx.execute(
-                "INSERT INTO archive (id, patient_id, thread_id, made_at, body) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![id, patient, thread, made_at, body],
-            )?;
-        }
-        Ok(())
-    };
-    world.store.write(AccessScope::Facility(tenant.facility), grow).await.unwrap();
+            body.replace("\"values\":{", &note)
+        };
+        world.archived_as(&tenant, id, grow).await;
+    }
     let shown = world.older(&tenant, View::Full, None).await.records;
     assert_eq!(ids(&shown), [large, wrong, right]);
 }

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use carepost_protocol::digest::Digest;
-use carepost_protocol::record::{FacilityDocument, UserDocument};
+use carepost_protocol::record::{FacilityDocument, Resolved, ReviewDocument, ReviewKind, UserDocument};
 use carepost_protocol::wire::heartbeat::Settlement;
 
 use super::book::Book;
@@ -244,21 +244,28 @@ async fn a_view_is_counted_while_others_write() {
         world.push(&mut kiosk, &[edit, new]).await.unwrap();
     }
     assert!(portions > 3, "{portions}");
-    let compared = world.store.read(access, |tx| {
-        let mut whole = std::collections::BTreeMap::<_, Digest>::new();
-        let sql = "SELECT collection, id, seq, body FROM documents WHERE body IS NOT NULL";
-        let rows: Vec<(Collection, [u8; 16], u64, String)> = tx.all(sql, params![])?;
-        for (collection, id, seq, body) in rows {
-            if let Some(element) = View::Minimal.element(collection, &id, seq, &body)? {
-                whole.entry(collection).or_default().add(element);
+    world.is_counted(&tenant, View::Minimal).await;
+}
+
+impl World {
+    /// The digests of a view that is counted are those of what it sends.
+    pub(super) async fn is_counted(&self, tenant: &Tenant, view: View) {
+        let compared = self.store.read(AccessScope::Facility(tenant.facility), move |tx| {
+            let mut whole = std::collections::BTreeMap::<_, Digest>::new();
+            let sql = "SELECT collection, id, seq, body FROM documents WHERE body IS NOT NULL";
+            let rows: Vec<(Collection, [u8; 16], u64, String)> = tx.all(sql, params![])?;
+            for (collection, id, seq, body) in rows {
+                if let Some(element) = view.element(collection, &id, seq, &body) {
+                    whole.entry(collection).or_default().add(element);
+                }
             }
-        }
-        let mut counted = feed_writer::digests(tx, View::Minimal)?;
-        counted.retain(|_, digest| digest.count > 0);
-        Ok((whole, counted))
-    });
-    let (whole, counted) = compared.await.unwrap();
-    assert_eq!(whole, counted);
+            let mut counted = feed_writer::digests(tx, view)?;
+            counted.retain(|_, digest| digest.count > 0);
+            Ok((whole, counted))
+        });
+        let (whole, counted) = compared.await.unwrap();
+        assert_eq!(whole, counted);
+    }
 }
 
 /// The PINs that a lost device held are marked so, and seven days later taken out of the feed.
@@ -312,6 +319,89 @@ async fn the_pins_of_many_are_marked_and_withheld_in_portions() {
         assert!(portions > USERS / 40 && before == 0, "{before} in {portions}");
     }
     assert_eq!(marked().await, USERS - 1);
+}
+
+/// Whoever left before it was lost is in no scope of the facility: what breaks off goes on with the next report.
+#[tokio::test]
+async fn others_write_while_the_pins_of_those_who_left_are_marked() {
+    const USERS: usize = 100;
+    let world = World::ticking();
+    let tenant = world.tenant("alpha").await;
+    let kiosk = world.kiosk(&tenant, 1).await;
+    let registry = world.store.organization(&tenant.organization);
+    let elsewhere =
+        registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    for id in world.hire_many(&tenant, USERS).await {
+        let patch = UserPatch { facility_id: Some(Some(elsewhere)), ..UserPatch::default() };
+        registry.noting(event(&world)).update_user(id, patch).await.unwrap();
+    }
+    let scope = tenant.organization.enter(elsewhere).unwrap();
+    let marked = async || {
+        let users: Vec<(u64, UserDocument)> = documents(&world, &scope, Collection::Users).await;
+        users.iter().filter(|(_, user)| user.pin_exposed_at.is_some()).count()
+    };
+    let report =
+        || registry.noting(event(&world)).deactivate_device(kiosk.identity.device(), Deactivation::Lost);
+    {
+        let mut broken_off = pin!(report());
+        while marked().await == 0 {
+            assert!(step(broken_off.as_mut()).await.is_pending());
+            world.store.write(AccessScope::Nothing, |_| Ok(())).await.unwrap();
+        }
+    }
+    assert!(marked().await <= 40, "{}", marked().await);
+    let (again, _) = world.in_jobs(report()).await;
+    assert_eq!((again.unwrap().exposed, marked().await), (None, USERS));
+    let (_, told) = keys(&world, &tenant).await.pop().unwrap();
+    assert_eq!(told.keys.len(), 1, "one key was laid over");
+}
+
+/// Reviews that are closed, and behind them records: as many as there are of a day's.
+#[tokio::test]
+async fn what_is_old_leaves_the_feed_while_others_write() {
+    let world = World::ticking();
+    let tenant = world.tenant("alpha").await;
+    let mut kiosk = world.kiosk(&tenant, 1).await;
+    let now = world.now();
+    let many: Vec<Change> = (0..100).map(|_| kiosk.vitals(&tenant, 70, now)).collect();
+    push_all(&world, &mut kiosk, &many).await;
+    let (access, by, patient) = (AccessScope::Facility(tenant.facility), tenant.nurse, tenant.patient);
+    let close = move |tx: &Tx<'_>| {
+        let mut feed = feed_writer::FeedEnd::open(tx)?;
+        for _ in 0..100 {
+            let review = ReviewDocument {
+                id: ReviewId::new(now, tx.random()?),
+                kind: ReviewKind::Amendments,
+                patient_id: patient,
+                collection: Collection::Records,
+                record: RecordId::new(now, tx.random()?),
+                fields: Vec::new(),
+                others: Vec::new(),
+                more: 0,
+                opened_at: now,
+                resolved: Some(Resolved { by, at: now }),
+            };
+            review::put(tx, &mut feed, &review)?;
+        }
+        feed.close(tx)
+    };
+    world.store.write(access, close).await.unwrap();
+    world.pass(91 * 24 * 3_600);
+    for portions in 1.. {
+        let began = world.clock.load(Ordering::SeqCst);
+        let job = |tx: &Tx<'_>| archive::archive(tx, 90, archive::PORTION);
+        let more = world.store.write(access, job).await.unwrap();
+        let took = world.clock.load(Ordering::SeqCst) - began;
+        assert!(took <= 50, "{took} ms");
+        if !more {
+            assert!(portions >= 200 / 50, "{portions}");
+            break;
+        }
+    }
+    for which in [Collection::Records, Collection::Reviews] {
+        assert!(documents::<Value>(&world, &tenant.facility, which).await.is_empty(), "{which:?}");
+    }
+    world.is_counted(&tenant, View::Full).await;
 }
 
 /// A restore is one transaction, and nobody waits for it: its time is over at once, and all is done nevertheless. What

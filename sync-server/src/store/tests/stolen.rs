@@ -5,7 +5,6 @@ use crate::store::engine::params;
 use std::time::{Duration, Instant};
 
 use carepost_protocol::hex::unhex;
-use carepost_protocol::id::DeviceId;
 use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::record::{BadgeDocument, BadgeKeysDocument, UserDocument};
 use carepost_protocol::wire::pull::Line;
@@ -93,8 +92,7 @@ impl World {
     /// What the report of a lost device writes, and nothing of what follows: the server stops there.
     pub(super) async fn begin_with_lost(&self, tenant: &Tenant) -> Exposed {
         let facility = tenant.facility.facility();
-        let begin =
-            move |tx: &Tx<'_>| organization::begin_with_lost(tx, facility, DeviceId::from_bytes([0; 16]));
+        let begin = move |tx: &Tx<'_>| organization::begin_with_lost(tx, facility, 0);
         self.store.write(AccessScope::Organization(tenant.organization), begin).await.unwrap()
     }
 
@@ -340,6 +338,14 @@ async fn the_pins_that_a_lost_device_held_are_exposed_and_no_others() {
     let found = world.deactivate(&tenant, &late, Deactivation::Lost).await.unwrap();
     assert_eq!(found.pins, 1, "the other's is exposed already, since then");
     assert_eq!(exposed(moved).await, now);
+    // Nor was one on it that was set since, of who leaves after that.
+    world.pass(60);
+    world.set_pin(&tenant, tenant.nurse, "bmV3ZXI").await;
+    world.pass(60);
+    let patch = UserPatch { facility_id: Some(Some(elsewhere)), ..UserPatch::default() };
+    registry.noting(event(&world)).update_user(tenant.nurse, patch).await.unwrap();
+    assert_eq!(world.deactivate(&tenant, &kiosk, Deactivation::Lost).await, None);
+    assert_eq!(exposed(tenant.nurse).await, None);
 }
 
 /// What a stolen device says of itself hides nothing: it may run on, and sync.

@@ -3,6 +3,7 @@
 use crate::store::engine::params;
 use std::time::Duration;
 
+use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::ManagePatients;
 
 use super::*;
@@ -169,7 +170,8 @@ async fn what_it_corrected_or_struck_out_of_others_is_as_it_was_and_whom_others_
 async fn older(world: &World, tenant: &Tenant) -> Vec<RecordId> {
     let asked = OlderRequest { view: View::Full, patient: tenant.patient, after: None };
     let page = world.store.facility(&tenant.facility).older_records(asked).await.unwrap();
-    page.records.into_iter().map(|record| record.id).collect()
+    let read = page.records.iter().map(|body| serde_json::from_str::<RecordDocument>(body.get()).unwrap());
+    read.map(|record| record.id).collect()
 }
 
 async fn archive_all(world: &World, tenant: &Tenant) {

@@ -122,6 +122,7 @@ impl Noted {
     /// [`StoreError::NotFound`], [`StoreError::Changed`].
     pub async fn deactivate_device(self, id: DeviceId, why: Deactivation) -> Result<Deactivated> {
         let (registry, expected) = (self.registry.clone(), self.expected.clone());
+        let left = if why == Deactivation::Lost { registry.who_left(id).await?.len() } else { 0 };
         let revoked = self.write(move |tx| {
             let before = device(tx, id)?;
             expected.check(&before)?;
@@ -141,19 +142,13 @@ impl Noted {
             let just_lost = why == Deactivation::Lost && before.deactivation != Some(why);
             // What was never let in was sent nothing.
             let held = just_lost && before.key_sha256.is_some();
-            let expose = || super::lost::begin(tx, before.facility_id, id);
+            let expose = || super::lost::begin(tx, before.facility_id, left);
             let exposed = held.then(expose).transpose()?;
             Ok(Deactivated { device: device(tx, id)?, exposed })
         });
         let Deactivated { device, exposed } = revoked.await?;
         if device.deactivation == Some(Deactivation::Lost) {
-            let facility = device.facility_id;
-            let go_on = move |tx: &Tx<'_>, _: Option<()>| {
-                Ok(tx.within_facility(facility, super::lost::go_on)?.then_some(()))
-            };
-            let undone = "what a lost device held is not all replaced: that goes on when a device of its facility is \
-                          heard, or the lost one is reported again";
-            registry.in_portions(undone, go_on).await;
+            registry.replace_what_it_held(&device).await?;
         }
         Ok(Deactivated { device: registry.laid_over(device), exposed })
     }

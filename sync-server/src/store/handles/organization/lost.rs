@@ -3,18 +3,21 @@
 //!
 //! The report lays a new key over the others, and what follows is done in portions, by whoever comes next. A key that
 //! the facility's feed does not tell yet says that PINs may have to be marked; a badge that stands before the keys in
-//! the feed is to be keyed anew. One loss is done with before the next key is told.
+//! the feed is to be keyed anew. One loss is done with before the next key is told. Whoever left the facility is in no
+//! scope of it any more: who reports the loss marks those, or reports it again.
+
+use std::sync::Arc;
 
 use carepost_protocol::id::{BadgeId, DeviceId, FacilityId, UserId};
 use carepost_protocol::pin;
 use carepost_protocol::record::{Collection, UserDocument};
 
-use super::users::{document, publish_all};
-use super::{Result, Tx};
-use crate::store::Exposed;
+use super::users::{document, publish};
+use super::{OrganizationStore, Result, Tx};
 use crate::store::engine::params;
 use crate::store::rules::badge_keys::{BadgeKeys, keys, lay_key, renew, tell_next};
 use crate::store::rules::feed_writer::FeedEnd;
+use crate::store::{Device, Exposed};
 
 /// How many PINs and badges one commit takes at most; fewer when it has had its time.
 const PORTION: usize = 200;
@@ -22,6 +25,16 @@ const PORTION: usize = 200;
 /// The badges that stand in the feed before a place, those that are gone too: each is moved behind it.
 pub(in crate::store) const BADGES_BEFORE: &str =
     "SELECT id FROM documents WHERE collection = 'badges' AND seq < ?1 ORDER BY seq LIMIT ?2";
+/// The users, as far as the scope reaches, who left a device's facility while it had the device, and whose PIN is still
+/// one that was there. That the device heard of it says nothing: a thief may have read before.
+pub(in crate::store) const LEFT: &str = "SELECT users.id FROM assignments AS a CROSS JOIN users
+    WHERE a.device_id = ?1 AND users.facility_id IS DISTINCT FROM a.facility_id
+        AND users.pin_verifier IS NOT NULL AND users.pin_exposed_at IS NULL
+        AND EXISTS (SELECT 1 FROM user_terms AS t
+            WHERE t.user_id = users.id AND t.facility_id = a.facility_id
+                AND t.until_at > a.from_at AND t.from_at <= coalesce(a.until_at, t.from_at)
+                AND coalesce(users.pin_set_at, t.from_at) <= t.until_at
+                AND coalesce(users.pin_set_at, t.from_at) <= coalesce(a.until_at, t.until_at))";
 /// The users of a facility whose PINs are not marked.
 pub(in crate::store) const UNMARKED: &str = "SELECT id FROM users
     WHERE facility_id = ?1 AND pin_verifier IS NOT NULL AND pin_exposed_at IS NULL
@@ -39,23 +52,47 @@ pub(in crate::store) struct Unfinished {
     pub(in crate::store) pins: Vec<UserId>,
 }
 
-/// Begins it for a device: a key is laid over, and the PINs are marked of users who left the facility while it had the
-/// device and were given no other since, as far as the scope reaches. That the device heard of it says nothing: a thief
-/// may have read before. All else is [`go_on`]'s. Gives what it will come to.
-pub(in crate::store) fn begin(tx: &Tx<'_>, facility: FacilityId, device: DeviceId) -> Result<Exposed> {
+impl OrganizationStore {
+    /// Whose PINs a device held who left its facility since. The writer waits for none of it.
+    pub(super) async fn who_left(&self, device: DeviceId) -> Result<Vec<UserId>> {
+        self.read(move |tx| tx.all(LEFT, params![device])).await
+    }
+
+    /// All that follows the report. Whoever leaves from that on is marked on the way out.
+    pub(super) async fn replace_what_it_held(&self, device: &Device) -> Result<()> {
+        let left: Arc<[UserId]> = self.who_left(device.id).await?.into();
+        let undone = "PINs that a lost device held of who left its facility are not all marked: report the device \
+                      as lost again";
+        self.in_portions(undone, move |tx, done| mark_some(tx, &left, done.unwrap_or(0))).await;
+        let facility = device.facility_id;
+        let rest = move |tx: &Tx<'_>, _: Option<()>| Ok(tx.within_facility(facility, go_on)?.then_some(()));
+        let undone = "what a lost device held is not all replaced: that goes on when a device of its facility is \
+                      heard, or the lost one is reported again";
+        self.in_portions(undone, rest).await;
+        Ok(())
+    }
+}
+
+/// Marks some PINs, behind as many as are done; gives how many are done then, while there may be more.
+fn mark_some(tx: &Tx<'_>, left: &[UserId], mut done: usize) -> Result<Option<usize>> {
+    for id in left.iter().skip(done).take(PORTION) {
+        mark(tx, *id)?;
+        publish(tx, *id)?;
+        done += 1;
+        if tx.is_spent() {
+            break;
+        }
+    }
+    Ok(Some(done).filter(|done| *done < left.len()))
+}
+
+/// Begins it: a key is laid over. All else is [`go_on`]'s, and to mark so many who left. Gives what it will come to.
+pub(in crate::store) fn begin(tx: &Tx<'_>, facility: FacilityId, left: usize) -> Result<Exposed> {
     lay_key(tx, facility)?;
-    let left = "SELECT id FROM users WHERE pin_verifier IS NOT NULL AND pin_exposed_at IS NULL
-        AND facility_id IS DISTINCT FROM ?1
-        AND EXISTS (SELECT 1 FROM user_terms t WHERE t.user_id = users.id AND t.facility_id = ?1
-            AND t.until_at > (SELECT min(from_at) FROM assignments WHERE device_id = ?2)
-            AND (users.pin_set_at IS NULL OR users.pin_set_at <= t.until_at))";
-    let left: Vec<UserId> = tx.all(left, params![facility, device])?;
-    left.iter().try_for_each(|id| mark(tx, *id))?;
-    publish_all(tx, &left)?;
     let here = "SELECT (SELECT count(*) FROM badges WHERE facility_id = ?1), (SELECT count(*) FROM users
         WHERE facility_id = ?1 AND pin_verifier IS NOT NULL AND pin_exposed_at IS NULL)";
     let (badges, pins) = tx.first::<(u64, u64)>(here, params![facility])?.unwrap_or_default();
-    Ok(Exposed { pins: pins.saturating_add(u64::try_from(left.len()).unwrap_or(u64::MAX)), badges })
+    Ok(Exposed { pins: pins.saturating_add(u64::try_from(left).unwrap_or(u64::MAX)), badges })
 }
 
 /// Does a portion of it in the facility whose scope this is: marks PINs, then tells the next key, then keys the badges

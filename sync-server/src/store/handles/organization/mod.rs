@@ -34,7 +34,7 @@ pub use changes::Reconsidered;
 pub(in crate::store) use devices::TOKEN_LIFE;
 pub(in crate::store) use facilities::{merged, publish as publish_facility};
 #[cfg(test)]
-pub(in crate::store) use lost::{BADGES_BEFORE, EXPOSED, UNMARKED, begin as begin_with_lost};
+pub(in crate::store) use lost::{BADGES_BEFORE, EXPOSED, LEFT, UNMARKED, begin as begin_with_lost};
 pub(in crate::store) use lost::{
     finish as finish_with_lost, go_on as go_on_with_lost, unfinished, withhold_expired_pins,
 };

@@ -294,7 +294,7 @@ fn check_place(tx: &Tx<'_>, role: Role, facility: Option<FacilityId>) -> Result<
     }
 }
 
-fn publish(tx: &Tx<'_>, id: UserId) -> Result<()> {
+pub(super) fn publish(tx: &Tx<'_>, id: UserId) -> Result<()> {
     publish_all(tx, &[id])
 }
 
