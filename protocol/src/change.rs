@@ -332,6 +332,13 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn whom_somebody_is_not_is_named_and_read_again() {
+        let known = PatientId::new(Timestamp::EPOCH, [3; 10]);
+        assert_eq!(Change::another_than(&Change::another(known)), Some(known));
+        assert_eq!(Change::another_than(&known.to_string()), None);
+    }
+
     fn chain(payloads: &[&str]) -> Link {
         let device = DeviceId::new(Timestamp::EPOCH, [1; 10]);
         let incarnation = IncarnationId::new(Timestamp::EPOCH, [2; 10]);

@@ -13,6 +13,12 @@ fn every_letter_folds_to_what_stays_as_it_is() {
 }
 
 #[test]
+fn a_count_has_a_comma_before_each_three_digits_and_none_in_front() {
+    let read = [0, 999, 1_000, 123_456, 1_234_567].map(|count| thousands(&count));
+    assert_eq!(read, ["0", "999", "1,000", "123,456", "1,234,567"]);
+}
+
+#[test]
 fn a_note_keeps_its_lines_whatever_ends_them() {
     let of = |text| lines(text, 100).unwrap();
     assert_eq!(of("Slept well.\r\nAte half."), "Slept well.\nAte half.");
