@@ -67,7 +67,7 @@ impl ConfigError {
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self {
-            Self::Unreadable { fault, .. } => fault.kind() == std::io::ErrorKind::NotFound,
+            Self::Unreadable { fault, .. } => files::stays_unread(fault),
             Self::Invalid { .. } | Self::NoKey(_) | Self::BadKey(_) => true,
         }
     }
