@@ -356,7 +356,7 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     refuses(&["device", "list", "River"], 1, &["no facility is called \"River\"", near, &scene.facility.id])
         .await?;
     refuses(&["device", "list", ""], 1, &["which facility?", "facility list"]).await?;
-    terminal.does(&["user", "set-pin", "nora  QUIST"]).await?;
+    terminal.does(&["user", "set-pin", "nora  QUIST", "--yes"]).await?;
     let second =
         ["user", "create", "nq2", "--name", "Nora Quist", "--role", "LPN", "--facility", "riverside"];
     terminal.does(&second).await?;

@@ -300,7 +300,8 @@ async fn a_configuration_that_makes_no_sense_ends_with_2_and_systemd_leaves_it_a
     );
     std::fs::write(at("server.toml"), text)?;
     for file in ["tls.crt", "tls.key"] {
-        let (code, _, error) = run("carepost-server", &["--config", &at("server.toml"), "serve"], &[]).await?;
+        let (code, _, error) =
+            run("carepost-server", &["--config", &at("server.toml"), "serve"], &[]).await?;
         ensure!(code == 2 && error.contains(&at(file)), "{file} {code}: {error}");
         std::fs::write(at(file), "half of a fi")?;
     }
