@@ -152,6 +152,14 @@ async fn the_doctor_changes_nothing_and_root_leaves_nothing_of_its_own() -> Resu
     ensure!(said.contains(&place) && !said.contains("carepost-doctor"), "{said}");
     ensure!(seen(&state)? == before, "{before:#?} {:#?}", seen(&state)?);
     ensure!(said.contains(" MiB free"), "{said}");
+    // Where no copy of it can be made, that is said of that place, and nothing of the device.
+    let config = hall.config().display().to_string();
+    for place in ["/proc", "/nowhere"] {
+        let environment = [hall.environment(), vec![("TMPDIR", place.to_owned())]].concat();
+        let (code, said, _) = run("carepost-agent", &["--config", &config, "doctor"], &environment).await?;
+        let is_noted = said.contains("note  state") && said.contains(place) && said.contains("TMPDIR");
+        ensure!(code == 0 && is_noted, "{code}: {said}");
+    }
 
     if is_root() {
         for above in [scene.folder.path(), &hall.folder] {
