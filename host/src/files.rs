@@ -63,6 +63,13 @@ pub fn read_text(path: &Path) -> Result<Zeroizing<String>> {
     })
 }
 
+/// Whether a file that could not be read is so until somebody puts it right, and no later try finds it better.
+#[must_use]
+pub fn stays_unread(fault: &Error) -> bool {
+    use ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    [NotFound, PermissionDenied, InvalidData, IsADirectory, NotADirectory].contains(&fault.kind())
+}
+
 /// How many bytes are free where a file or directory is, for whoever is not root.
 ///
 /// # Errors

@@ -67,7 +67,7 @@ impl ConfigError {
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self {
-            Self::Unreadable { fault, .. } => fault.kind() == std::io::ErrorKind::NotFound,
+            Self::Unreadable { fault, .. } => files::stays_unread(fault),
             Self::Invalid { .. } | Self::NoKey(_) | Self::BadKey(_) => true,
         }
     }
@@ -495,6 +495,10 @@ mod tests {
         let config = parse("max_connections = 5\nstate_dir = \"/x\"", &variables).unwrap();
         assert_eq!((config.max_connections, config.state_dir), (7, PathBuf::from("/y")));
         assert!(parse("", &[("CAREPOST_SERVER__MAX_CONNECTIONS", "many")]).is_err());
+        let stale = [("CAREPOST_SERVER__STALE_AFTER_MINUTES", "5")];
+        let thresholds = parse("out_of_sync_after_hours = 12", &stale).unwrap().thresholds();
+        let minutes = [thresholds.stale_after, thresholds.out_of_sync_after].map(|it| it.as_secs() / 60);
+        assert_eq!(minutes, [5, 12 * 60]);
         // As they were named at first.
         let config =
             parse("", &[("CAREPOST_SERVER_SYNC_RECORD_DAYS", "8"), ("CAREPOST_SERVER_SESSION_HOURS", "1")]);

@@ -76,6 +76,22 @@ pub enum ServeError {
     Opening(#[from] tokio::task::JoinError),
 }
 
+impl ServeError {
+    /// Whether somebody has to change the configuration, and no later start finds it better.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Config(fault) => fault.is_lasting(),
+            Self::Tls(_) => true,
+            Self::InstanceLock(_)
+            | Self::Store(_)
+            | Self::Passwords(_)
+            | Self::Signal(_)
+            | Self::Opening(_) => false,
+        }
+    }
+}
+
 /// The two listeners, bound and not yet served.
 #[derive(Debug)]
 pub struct Listeners {

@@ -38,7 +38,9 @@ pub enum TlsError {
         fault: String,
     },
     /// Certificate and key do not belong together, or the key is of a kind that is not supported.
-    #[error("the TLS certificate and key cannot be used together: {0}")]
+    #[error(
+        "the TLS certificate and key cannot be used together: {0}; have tls_certificate and tls_key name one pair, in PEM"
+    )]
     Mismatch(#[from] rustls::Error),
     /// Nobody would take it for this server's.
     #[error("{path}: no device and no program trusts this certificate as a server's: {fault}")]

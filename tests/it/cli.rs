@@ -356,7 +356,7 @@ async fn an_administrator_types_names_words_and_numbers_as_she_knows_them() -> R
     refuses(&["device", "list", "River"], 1, &["no facility is called \"River\"", near, &scene.facility.id])
         .await?;
     refuses(&["device", "list", ""], 1, &["which facility?", "facility list"]).await?;
-    terminal.does(&["user", "set-pin", "nora  QUIST"]).await?;
+    terminal.does(&["user", "set-pin", "nora  QUIST", "--yes"]).await?;
     let second =
         ["user", "create", "nq2", "--name", "Nora Quist", "--role", "LPN", "--facility", "riverside"];
     terminal.does(&second).await?;
@@ -526,10 +526,10 @@ async fn badges_are_told_apart_what_is_doubtful_is_asked_first_and_a_name_is_one
     let fields = r#"[{"key": "note", "label": "Note", "type": "string"}]"#;
     std::fs::write(&file, format!(r#"{{"key": "signs", "label": "VITALS", "fields": {fields}}}"#))?;
     refuses(&["workflow", "publish", &file], &["409", "label is taken already"]).await?;
-    // What is listed can be published again, whole or one of it, and is no new version.
+    // What is listed can be published again, whole or one of it, saved by whichever editor, and is no new version.
     let listed = terminal.does(&["workflow", "list"]).await?;
     for again in [&listed, &listed["items"][0]] {
-        std::fs::write(&file, again.to_string())?;
+        std::fs::write(&file, format!("\u{feff}{again}"))?;
         terminal.does(&["workflow", "publish", &file]).await?;
     }
     assert_eq!(terminal.does(&["workflow", "list"]).await?, listed);

@@ -12,6 +12,7 @@
 mod administrators;
 mod admissions;
 mod anew;
+mod asked;
 mod attacks;
 mod attention;
 mod bad_input;

@@ -14,8 +14,10 @@ use tokio_rustls::TlsAcceptor;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kiosk_that_starts_without_its_server_signs_in_and_charts() -> Result<()> {
     let mut scene = Scene::new(3).await?;
-    let mut hall = scene.kiosk("hall").await?;
+    let omar = scene.facility.nurse("Omar Reyes", "lpn", "371640", "04B1B2C3D4E5F6").await?;
+    let (mut hall, mut wing) = tokio::try_join!(scene.kiosk("hall"), scene.kiosk("wing"))?;
     hall.stop().await?;
+    wing.stop().await?;
     scene.server.stop().await?;
 
     // Where the server's name leads nowhere, neither the page nor the badge waits for it.
@@ -31,7 +33,12 @@ async fn a_kiosk_that_starts_without_its_server_signs_in_and_charts() -> Result<
     // The server is gone; the address answers nothing.
     hall.start().await?;
     hall.says(&["Riverside", "Tap your badge", "Internet down"]).await?;
-    hall.sign_in(&scene.nora).await?;
+    // Whoever is of the facility, on each of its devices: nobody signed in there while there was a network.
+    wing.start().await?;
+    for kiosk in [&wing, &hall] {
+        kiosk.sign_in(&omar).await?;
+        kiosk.sign_in(&scene.nora).await?;
+    }
     let (name, id) = scene.resident()?;
     let notes: Vec<String> = (1..=4).map(|n| format!("Quiet night {n}")).collect();
     for note in &notes {

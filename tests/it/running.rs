@@ -152,6 +152,14 @@ async fn the_doctor_changes_nothing_and_root_leaves_nothing_of_its_own() -> Resu
     ensure!(said.contains(&place) && !said.contains("carepost-doctor"), "{said}");
     ensure!(seen(&state)? == before, "{before:#?} {:#?}", seen(&state)?);
     ensure!(said.contains(" MiB free"), "{said}");
+    // Where no copy of it can be made, that is said of that place, and nothing of the device.
+    let config = hall.config().display().to_string();
+    for place in ["/proc", "/nowhere"] {
+        let environment = [hall.environment(), vec![("TMPDIR", place.to_owned())]].concat();
+        let (code, said, _) = run("carepost-agent", &["--config", &config, "doctor"], &environment).await?;
+        let is_noted = said.contains("note  state") && said.contains(place) && said.contains("TMPDIR");
+        ensure!(code == 0 && is_noted, "{code}: {said}");
+    }
 
     if is_root() {
         for above in [scene.folder.path(), &hall.folder] {
@@ -278,13 +286,35 @@ async fn a_configuration_that_makes_no_sense_ends_with_2_and_systemd_leaves_it_a
     ] {
         let file = folder.path().join(program);
         let config = file.display().to_string();
-        for text in [None, Some("colour = 1\n")] {
+        // The last as some editors save it: in UTF-16.
+        for text in [None, Some(&b"colour = 1\n"[..]), Some(b"\xff\xfe#\0\n\0")] {
             text.map(|text| std::fs::write(&file, text)).transpose()?;
             let (code, _, error) = run(program, &["--config", &config, command], &[]).await?;
             ensure!(code == 2 && error.contains(&config), "{program} {code}: {error}");
         }
+        std::fs::remove_file(&file)?;
+        // What the program may not read is not told from this where root runs the story.
+        std::fs::create_dir(&file)?;
+        let (code, _, error) = run(program, &["--config", &config, command], &[]).await?;
+        ensure!(code == 2 && error.contains(&config), "{program} {code}: {error}");
         ensure!(unit.contains("\nRestartPreventExitStatus=2\n"), "{unit}");
     }
+
+    // A certificate that is not there, and one that is none.
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let text = format!(
+        "state_dir = \"{}\"\npeople_address = \"127.0.0.1:0\"\ndevices_address = \"127.0.0.1:0\"\n",
+        folder.path().display()
+    );
+    std::fs::write(at("server.toml"), text)?;
+    for file in ["tls.crt", "tls.key"] {
+        let (code, _, error) =
+            run("carepost-server", &["--config", &at("server.toml"), "serve"], &[]).await?;
+        ensure!(code == 2 && error.contains(&at(file)), "{file} {code}: {error}");
+        std::fs::write(at(file), "half of a fi")?;
+    }
+    let (code, _, error) = run("carepost-server", &["--config", &at("server.toml"), "serve"], &[]).await?;
+    ensure!(code == 2 && error.contains(&at("tls.key")), "{code}: {error}");
     Ok(())
 }
 

@@ -156,7 +156,11 @@ fn at_rest(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>,
         let held = finding("state", Verdict::Well, "in use by the running agent, which says of itself:");
         return ([held, running_agent(config)].into_iter().chain(encryption(config, place)).collect(), None);
     }
-    match StateCopy::at(place) {
+    let copy = match StateCopy::begun(place) {
+        Ok(copy) => copy,
+        Err(error) => return (vec![finding("state", Verdict::Mind, in_words(&error))], None),
+    };
+    match copy.made() {
         Ok(copy) => {
             let looked = Config { state_dir: copy.path().to_owned(), ..config.clone() };
             let (mut found, clock) = state(&looked, runtime);

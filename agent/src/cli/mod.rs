@@ -12,10 +12,11 @@ mod set_aside;
 mod state_copy;
 mod status;
 
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use carepost_host::files;
 use carepost_host::owner::become_owner;
 use clap::{Args, Parser, Subcommand};
 
@@ -140,7 +141,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             say_error(&error.to_string());
             return match error {
-                ConfigError::Unreadable { source, .. } if source.kind() != ErrorKind::NotFound => {
+                ConfigError::Unreadable { source, .. } if !files::stays_unread(&source) => {
                     Outcome::Failed.into()
                 }
                 ConfigError::Unreadable { .. }

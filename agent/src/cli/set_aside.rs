@@ -1,7 +1,5 @@
 //! Outboxes set aside: what was made under a key that was refused for good, before the device enrolled anew.
 
-use std::path::Path;
-
 use anyhow::Context as _;
 
 use super::finding::{Finding, Verdict, finding};
@@ -19,12 +17,13 @@ const REMOVE: &str = "remove the directory once nobody needs it";
 pub(super) fn set_aside(config: &Config) -> Vec<Finding> {
     let found = vault::aside(&config.state_dir).into_iter();
     found
-        .map(|place| match unsent(config, &place) {
-            Ok((0, 0)) => {
+        .map(|place| match StateCopy::begun(&place).map(|copy| unsent(config, copy)) {
+            Err(error) => finding("aside", Verdict::Mind, format!("{}: {}", place.display(), in_words(&error))),
+            Ok(Ok((0, 0))) => {
                 let words = format!("{}: all of it was sent; remove it when you like", place.display());
                 finding("aside", Verdict::Well, words)
             }
-            Ok((0, events)) => {
+            Ok(Ok((0, events))) => {
                 let words = format!(
                     "{}: every entry was sent, and {events} audit events were not; ask whoever reviews the audit log \
                      before you remove it",
@@ -32,7 +31,7 @@ pub(super) fn set_aside(config: &Config) -> Vec<Finding> {
                 );
                 finding("aside", Verdict::Mind, words)
             }
-            Ok((entries, _)) => {
+            Ok(Ok((entries, _))) => {
                 let words = format!(
                     "{}: never sent: {entries}. With CAREPOST_AGENT__STATE_DIR={0} `carepost-agent \
                      queue list` names them and `queue export` takes them out; have that charted, then remove it",
@@ -40,14 +39,14 @@ pub(super) fn set_aside(config: &Config) -> Vec<Finding> {
                 );
                 finding("aside", Verdict::Wrong, words)
             }
-            Err(error) => finding("aside", Verdict::Wrong, format!("{}: {}", place.display(), in_words(&error))),
+            Ok(Err(error)) => finding("aside", Verdict::Wrong, format!("{}: {}", place.display(), in_words(&error))),
         })
         .collect()
 }
 
 /// The entries and the audit events that the server has not.
-fn unsent(config: &Config, place: &Path) -> anyhow::Result<(u64, u64)> {
-    let copy = StateCopy::at(place)?;
+fn unsent(config: &Config, copy: StateCopy) -> anyhow::Result<(u64, u64)> {
+    let copy = copy.made()?;
     let looked = Config { state_dir: copy.path().to_owned(), ..config.clone() };
     let count = || {
         let gone =

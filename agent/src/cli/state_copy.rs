@@ -1,15 +1,18 @@
 //! A copy of the state directory, for commands that only look: opening makes what is missing and mends what is
 //! damaged, and that is for the agent to do.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Metadata};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use carepost_host::files;
 use carepost_protocol::hex::hex;
 
 use crate::clock::Clock;
+
+const MIB: u64 = 1024 * 1024;
 
 /// Removed when it is dropped. It opens on this device alone, like what it is a copy of.
 pub(super) struct StateCopy {
@@ -18,22 +21,27 @@ pub(super) struct StateCopy {
 }
 
 impl StateCopy {
-    /// Copies a directory that no agent has open.
+    /// A place for a copy of a directory that no agent has open.
     ///
     /// # Errors
-    /// When something in it cannot be read, which is named.
-    pub(super) fn at(directory: &Path) -> anyhow::Result<Self> {
-        let named = |path: &Path| path.display().to_string();
-        let name = format!("carepost-doctor-{}", hex(&Clock::new(None).random::<8>()));
-        let path = std::env::temp_dir().join(name);
-        DirBuilder::new().mode(0o700).create(&path).with_context(|| named(&path))?;
-        let copy = Self { path, of: directory.to_owned() };
-        for entry in std::fs::read_dir(directory).with_context(|| named(directory))? {
+    /// When there is none among the temporary files, which says nothing of the directory.
+    pub(super) fn begun(directory: &Path) -> anyhow::Result<Self> {
+        let path = place_for(directory)
+            .context("not looked at, as no copy of it can be made; set TMPDIR to a folder with room")?;
+        Ok(Self { path, of: directory.to_owned() })
+    }
+
+    /// The copy, made.
+    ///
+    /// # Errors
+    /// When something in the directory cannot be read, which is named.
+    pub(super) fn made(self) -> anyhow::Result<Self> {
+        for entry in std::fs::read_dir(&self.of).with_context(|| named(&self.of))? {
             let entry = entry?;
-            copied(&entry.path(), &copy.path.join(entry.file_name()))
+            copied(&entry.path(), &self.path.join(entry.file_name()))
                 .with_context(|| named(&entry.path()))?;
         }
-        Ok(copy)
+        Ok(self)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -44,6 +52,25 @@ impl StateCopy {
     pub(super) fn of_itself(&self, words: &str) -> String {
         words.replace(&self.path.display().to_string(), &self.of.display().to_string())
     }
+}
+
+/// An empty directory of this user's alone, where there is room for what is in that one.
+fn place_for(directory: &Path) -> anyhow::Result<PathBuf> {
+    let among = std::env::temp_dir();
+    let found = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let sizes = found.filter_map(|entry| entry.path().metadata().ok()).filter(Metadata::is_file);
+    // As much again once it is opened: what its logs hold is folded in.
+    let takes = 2 * sizes.map(|file| file.len()).sum::<u64>();
+    let free = files::room(&among).with_context(|| named(&among))?;
+    let (needed, has) = (takes.div_ceil(MIB), free / MIB);
+    anyhow::ensure!(free >= takes, "it takes up to {needed} MiB, and {} has {has} free", among.display());
+    let path = among.join(format!("carepost-doctor-{}", hex(&Clock::new(None).random::<8>())));
+    DirBuilder::new().mode(0o700).create(&path).with_context(|| named(&path))?;
+    Ok(path)
+}
+
+fn named(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// A directory stays one, and empty, and a link that leads nowhere stays that: in the place of a file it is what keeps

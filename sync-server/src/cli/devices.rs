@@ -13,7 +13,7 @@ use super::confirm::Confirm;
 use super::find::{device_id, device_in, facility_id};
 use super::names::{DEVICE, items, text};
 use super::time::{TimeSpec, put_by_clock, zone_of};
-use super::value_parsers::{DEACTIVATIONS, DEVICE_PHI_MODES, DEVICE_TYPES, one_of};
+use super::value_parsers::{DEACTIVATIONS, DEVICE_PHI_MODES, DEVICE_TYPES, is_narrower, one_of};
 use super::{Output, show};
 use crate::clock;
 use crate::text::counted;
@@ -79,6 +79,8 @@ pub(super) enum Device {
         /// full, minimal (initials and room), free (case number only), or facility: as the facility says.
         #[arg(value_parser = one_of(DEVICE_PHI_MODES))]
         mode: String,
+        #[command(flatten)]
+        confirm: Confirm,
     },
     /// Release a quarantined device, once its second copy is switched off.
     Release {
@@ -165,10 +167,13 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Ou
             let device = device_id(client, &device).await?;
             client.put(&format!("/api/v1/devices/{device}"), &json!({"device_name": name})).await?
         }
-        Device::PhiMode { device, mode } => {
-            let device = device_id(client, &device).await?;
+        Device::PhiMode { device, mode, confirm } => {
+            let path = format!("/api/v1/devices/{}", device_id(client, &device).await?);
             let mode = (mode != "facility").then_some(mode);
-            client.put(&format!("/api/v1/devices/{device}"), &json!({"phi_mode": mode})).await?
+            if confirm.asks() {
+                ask_about_mode(client, &path, mode.as_deref(), &confirm).await?;
+            }
+            client.put(&path, &json!({"phi_mode": mode})).await?
         }
         Device::Release { device } => {
             let path = format!("/api/v1/devices/{}", device_id(client, &device).await?);
@@ -194,6 +199,25 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Ou
         Device::Withdraw(asked) => return withdraw(client, asked).await,
     };
     Ok(Output::Thing(thing, COLUMNS))
+}
+
+/// Asks about a mode in which a device in use is sent less than now.
+async fn ask_about_mode(
+    client: &Client,
+    path: &str,
+    mode: Option<&str>,
+    confirm: &Confirm,
+) -> anyhow::Result<()> {
+    let known = asked_about(client, path).await?;
+    let facility = text(&known, "facility_id").context("a device without facility")?;
+    let facility = client.get(&format!("/api/v1/facilities/{facility}")).await?;
+    let of_all = text(&facility, "phi_mode").unwrap_or_default();
+    let (now, then) = (text(&known, "phi_mode").unwrap_or(of_all), mode.unwrap_or(of_all));
+    if known.get("is_active") == Some(&Value::Bool(true)) && is_narrower(then, now) {
+        let device = described(&known);
+        confirm.ask(&format!("go from {now} to {then} on {device}: what that hides leaves it"))?;
+    }
+    Ok(())
 }
 
 async fn deactivate(

@@ -214,14 +214,10 @@ async fn run(cli: Cli) -> anyhow::Result<Output> {
 
 fn failed(fault: &anyhow::Error) -> ExitCode {
     show::say_error(&format!("carepost-server: {fault:#}"));
-    if fault.is::<NoAddress>() {
-        return ExitCode::from(2);
-    }
-    let configuration = fault.downcast_ref::<ConfigError>().or_else(|| match fault.downcast_ref() {
-        Some(ServeError::Config(fault)) => Some(fault),
-        _ => None,
-    });
-    if configuration.is_some_and(ConfigError::is_lasting) {
+    let is_configuration = fault.is::<NoAddress>()
+        || fault.downcast_ref().is_some_and(ConfigError::is_lasting)
+        || fault.downcast_ref().is_some_and(ServeError::is_lasting);
+    if is_configuration {
         return ExitCode::from(2);
     }
     match fault.downcast_ref() {

@@ -196,6 +196,8 @@ pub(super) enum User {
         user: String,
         #[command(flatten)]
         pin: PinFrom,
+        #[command(flatten)]
+        confirm: Confirm,
     },
     /// Set a user's password for the server.
     SetPassword {
@@ -203,6 +205,8 @@ pub(super) enum User {
         user: String,
         #[command(flatten)]
         password: NewPasswordFrom,
+        #[command(flatten)]
+        confirm: Confirm,
     },
 }
 
@@ -257,19 +261,41 @@ pub(super) async fn user(client: &Client, user: User) -> anyhow::Result<Output> 
                 names.into_iter().filter_map(|(key, name)| Some((key.to_owned(), name?.into()))).collect();
             Ok(Output::Thing(client.put(&path, &names.into()).await?, COLUMNS))
         }
-        User::SetPin { user, pin } => {
-            let id = user_id(client, &user).await?;
+        User::SetPin { user, pin, confirm } => {
+            let path = format!("/api/v1/users/{}", user_id(client, &user).await?);
+            let ends = "with the present one kiosks open no more, from their next sync on";
+            ask_whose(client, &path, ("PIN", "has_pin"), ends, &confirm).await?;
             let body = json!({"pin": pin.read("New PIN: ")?.expose_secret()});
-            client.put(&format!("/api/v1/users/{id}/pin"), &body).await?;
+            client.put(&format!("{path}/pin"), &body).await?;
             Ok(Output::Words("the PIN is set; kiosks know it from their next sync on".to_owned()))
         }
-        User::SetPassword { user, password } => {
-            let id = user_id(client, &user).await?;
+        User::SetPassword { user, password, confirm } => {
+            let path = format!("/api/v1/users/{}", user_id(client, &user).await?);
+            let ends = "nobody signs in with the present one any more, and open sessions with the server end";
+            ask_whose(client, &path, ("password", "has_password"), ends, &confirm).await?;
             let body = json!({"password": password.read("New password: ")?.expose_secret()});
-            client.put(&format!("/api/v1/users/{id}/password"), &body).await?;
+            client.put(&format!("{path}/password"), &body).await?;
             Ok(Output::Words("the password is set; older sessions have ended".to_owned()))
         }
     }
+}
+
+/// Asks about somebody else's PIN or password, where there is one: whose it is, and what ends with it.
+async fn ask_whose(
+    client: &Client,
+    path: &str,
+    (what, has): (&str, &str),
+    ends: &str,
+    confirm: &Confirm,
+) -> anyhow::Result<()> {
+    if !confirm.asks() {
+        return Ok(());
+    }
+    let (whose, own) = (client.get(path).await?, client.get("/api/v1/sessions/current").await?);
+    if whose.get(has) != Some(&Value::Bool(true)) || whose.get("id") == own.get("user_id") {
+        return Ok(());
+    }
+    confirm.ask(&format!("give {} another {what}: {ends}", name_of(&whose)))
 }
 
 async fn switch(client: &Client, user: &str, on: bool, confirm: Option<&Confirm>) -> anyhow::Result<Output> {

@@ -1,6 +1,7 @@
 //! Organizations, facilities and workflow schemas.
 
 use std::path::PathBuf;
+use std::slice::from_ref;
 
 use anyhow::Context as _;
 use carepost_host::files;
@@ -10,8 +11,12 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::confirm::Confirm;
 use super::find::{ask_about_name, facility_id, organization_id};
-use super::value_parsers::{FACILITY_TYPES, ORGANIZATION_TYPES, PHI_MODES, UNITS, YES_NO, count, one_of};
+use super::names::{FACILITY, items, text};
+use super::value_parsers::{
+    FACILITY_TYPES, ORGANIZATION_TYPES, PHI_MODES, UNITS, YES_NO, count, is_narrower, one_of,
+};
 use super::{Output, people, show};
+use crate::text::counted;
 
 const ORGANIZATION: &[&str] = &["name", "slug", "type", "npi", "id"];
 const COLUMNS: &[&str] = &[
@@ -154,6 +159,8 @@ pub(super) enum Facility {
         /// full, minimal (initials and room) or free (case number only).
         #[arg(value_parser = one_of(PHI_MODES))]
         mode: String,
+        #[command(flatten)]
+        confirm: Confirm,
     },
     /// Say whether the devices of a facility are sent anything only while they are encrypted. What they
     /// chart is taken in any case.
@@ -164,6 +171,8 @@ pub(super) enum Facility {
         /// yes or no.
         #[arg(value_parser = one_of(YES_NO))]
         required: String,
+        #[command(flatten)]
+        confirm: Confirm,
     },
     /// Say for how many days records stay on the devices of a facility. Older ones are kept on the server,
     /// and kiosks ask for them. What has left does not come back when the days become more.
@@ -174,6 +183,8 @@ pub(super) enum Facility {
         /// 7 to 3650; without it, as the server's configuration says.
         #[arg(value_parser = count, allow_negative_numbers = true)]
         days: Option<u32>,
+        #[command(flatten)]
+        confirm: Confirm,
     },
     /// Say in which time zone a facility is: its devices show and ask for times in it, whatever their own is.
     #[command(after_help = "Example:\n  carepost-server facility time-zone Riverside America/Chicago")]
@@ -257,18 +268,14 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
             ask_about_name(client, Some(&id), &name, &confirm).await?;
             client.put(&format!("/api/v1/facilities/{id}"), &json!({"name": name})).await?
         }
-        Facility::PhiMode { facility, mode } => {
-            let id = facility_id(client, &facility).await?;
-            client.put(&format!("/api/v1/facilities/{id}"), &json!({"phi_mode": mode})).await?
+        Facility::PhiMode { facility, mode, confirm } => {
+            change(client, &facility, &json!({"phi_mode": mode}), &confirm).await?
         }
-        Facility::RequireEncryption { facility, required } => {
-            let id = facility_id(client, &facility).await?;
-            let body = json!({"require_encryption": required == "yes"});
-            client.put(&format!("/api/v1/facilities/{id}"), &body).await?
+        Facility::RequireEncryption { facility, required, confirm } => {
+            change(client, &facility, &json!({"require_encryption": required == "yes"}), &confirm).await?
         }
-        Facility::RecordDays { facility, days } => {
-            let id = facility_id(client, &facility).await?;
-            client.put(&format!("/api/v1/facilities/{id}"), &json!({"record_days": days})).await?
+        Facility::RecordDays { facility, days, confirm } => {
+            change(client, &facility, &json!({"record_days": days}), &confirm).await?
         }
         Facility::TimeZone { facility, zone } => {
             let id = facility_id(client, &facility).await?;
@@ -290,6 +297,53 @@ pub(super) async fn facility(client: &Client, facility: Facility) -> anyhow::Res
     Ok(Output::Thing(thing, COLUMNS))
 }
 
+/// Changes a facility, once somebody has said that its devices may lose what that takes from them.
+async fn change(client: &Client, facility: &str, change: &Value, confirm: &Confirm) -> anyhow::Result<Value> {
+    let path = format!("/api/v1/facilities/{}", facility_id(client, facility).await?);
+    if confirm.asks() {
+        let (known, devices) = (client.get(&path).await?, client.all(&format!("{path}/devices")).await?);
+        loss(&known, items(&devices), change).map_or(Ok(()), |what| confirm.ask(&what))?;
+    }
+    client.put(&path, change).await
+}
+
+/// What a change takes from a facility's devices in use, and from which; none where it takes nothing.
+fn loss(known: &Value, devices: &[Value], change: &Value) -> Option<String> {
+    let is = |it: &Value, what: &str| it.get(what) == Some(&Value::Bool(true));
+    let (at, in_use) = (FACILITY.described(known), devices.iter().filter(|it| is(it, "is_active")));
+    let (what, from): (String, Vec<&Value>) = if let Some(mode) = text(change, "phi_mode") {
+        let now = text(known, "phi_mode").filter(|now| is_narrower(mode, now))?;
+        let what = format!("go from {now} to {mode} at {at}: what that hides leaves these devices");
+        (what, in_use.filter(|it| text(it, "phi_mode").is_none()).collect())
+    } else if let Some(days) = change.get("record_days") {
+        let now = known.get("record_days").filter(|now| are_fewer(days, now))?;
+        let said = |days: &Value| match days.as_u64() {
+            Some(days) => counted(days, "day", "days"),
+            None => "as many days as server.toml says".to_owned(),
+        };
+        let what = format!(
+            "keep records at {at} for {}, where it was {}: older ones leave these devices, and do not come back to them",
+            said(days),
+            said(now)
+        );
+        (what, in_use.collect())
+    } else if is(change, "require_encryption") && !is(known, "require_encryption") {
+        let what = format!(
+            "demand encryption at {at}: nothing is sent any more to these devices until they are encrypted"
+        );
+        (what, in_use.filter(|it| !is(it, "encrypted")).collect())
+    } else {
+        return None;
+    };
+    let names: Vec<_> = from.into_iter().filter_map(|it| text(it, "device_name")).collect();
+    (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
+}
+
+/// Whether days are fewer than others, as far as is known: how many server.toml says is not shown.
+fn are_fewer(days: &Value, than: &Value) -> bool {
+    days != than && days.as_u64().zip(than.as_u64()).is_none_or(|(days, than)| days < than)
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Workflow {
     /// Publish a schema: a new workflow, or the next version of the one with its key.
@@ -297,6 +351,8 @@ pub(super) enum Workflow {
     Publish {
         /// A JSON file with key, label and fields; or what `workflow list --json` shows, of which each is published.
         file: PathBuf,
+        #[command(flatten)]
+        confirm: Confirm,
     },
     /// List workflows.
     List,
@@ -305,17 +361,38 @@ pub(super) enum Workflow {
 pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Result<Output> {
     let thing = match workflow {
         Workflow::List => client.all("/api/v1/workflows").await?,
-        Workflow::Publish { file } => {
+        Workflow::Publish { file, confirm } => {
             let text = files::read_text(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let body: Value =
                 serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
-            match body.get("items").and_then(Value::as_array) {
+            let forms = body.get("items").and_then(Value::as_array);
+            ask_about_forms(client, forms.map_or(from_ref(&body), Vec::as_slice), &confirm).await?;
+            match forms {
                 None => client.post("/api/v1/workflows", &body).await?,
                 Some(forms) => all_of(client, forms).await?,
             }
         }
     };
     Ok(Output::Thing(thing, &["key", "label", "version", "enabled", "id"]))
+}
+
+/// Asks about forms that kiosks offer, and are to offer no more.
+async fn ask_about_forms(client: &Client, forms: &[Value], confirm: &Confirm) -> anyhow::Result<()> {
+    let is_offered = |form: &Value, offered: bool| form.get("enabled") == Some(&Value::Bool(offered));
+    let off: Vec<_> = forms.iter().filter(|form| is_offered(form, false)).map(|it| it.get("key")).collect();
+    if off.is_empty() || !confirm.asks() {
+        return Ok(());
+    }
+    let known = client.all("/api/v1/workflows").await?;
+    let leave = items(&known).iter().filter(|form| is_offered(form, true) && off.contains(&form.get("key")));
+    let labels: Vec<_> = leave.filter_map(|form| text(form, "label")).collect();
+    if labels.is_empty() {
+        return Ok(());
+    }
+    confirm.ask(&format!(
+        "take these forms from all kiosks, where nobody begins one any more: {}",
+        labels.join(", ")
+    ))
 }
 
 /// Publishes each form of a list. One that is there as it is gets no new version, so that a list of which one is refused

@@ -40,6 +40,7 @@ pub(super) const FACILITY_TYPES: &[Word] = &[
 const FULL: Word = (PhiMode::Full.name(), "all of a resident");
 const MINIMAL: Word = (PhiMode::Minimal.name(), "initials and room");
 const FREE: Word = (PhiMode::Free.name(), "case number only");
+/// The later, the less is sent.
 pub(super) const PHI_MODES: &[Word] = &[FULL, MINIMAL, FREE];
 pub(super) const DEVICE_PHI_MODES: &[Word] = &[FULL, MINIMAL, FREE, ("facility", "as the facility says")];
 pub(super) const UNITS: &[Word] = &[
@@ -62,6 +63,12 @@ pub(super) const DEACTIVATIONS: &[Word] = &[
 ];
 pub(super) const SOURCES: &[Word] = &[("server", "what the server saw"), ("device", "what devices say")];
 pub(super) const YES_NO: &[Word] = &[("yes", ""), ("no", "")];
+
+/// Whether less is sent in one mode than in the other.
+pub(super) fn is_narrower(mode: &str, than: &str) -> bool {
+    let place = |mode: &str| PHI_MODES.iter().position(|(word, _)| *word == mode);
+    place(mode) > place(than)
+}
 
 /// Takes one of these words, in any case and with blanks or hyphens for underscores, or its meaning.
 pub(super) fn one_of(words: &'static [Word]) -> impl Fn(&str) -> Result<String, String> + Clone {

@@ -180,7 +180,7 @@ async fn unwritten(tenants: &Tenants) -> Result<Vec<String>> {
     let leaves_an_event = |route: &Route| {
         let reads = route.authorization == Authorization::Person(Action::ReadPatients);
         let acts = matches!(route.authorization, Authorization::Person(_)) && route.method != Method::GET;
-        // Three could not be done here, and the fourth is in the new organization's log.
+        // Three could not be done here, and the fourth is in the new organization's log: other stories look there.
         let elsewhere =
             ["confirm_enrollment", "retry_rejected_change", "issue_tapped_badge", "create_organization"];
         (reads || acts) && !elsewhere.contains(&route.operation)
