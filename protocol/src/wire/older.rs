@@ -21,13 +21,19 @@ pub struct OlderQuery {
 }
 
 /// A page of older records. Its server sends them unread: what it does not know survives.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OlderRecords<R = RecordDocument> {
     /// The records, each followed by its corrections.
     pub records: Vec<R>,
     /// Where the next page begins; none on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<OlderPlace>,
+}
+
+impl<R> Default for OlderRecords<R> {
+    fn default() -> Self {
+        Self { records: Vec::new(), next: None }
+    }
 }
 
 /// A place among a patient's older records.
