@@ -63,7 +63,7 @@ async fn scene() -> Scene {
 }
 
 /// A session of a platform administrator, and another organization.
-async fn platform(server: &Server) -> String {
+pub(super) async fn platform(server: &Server) -> String {
     let system = server.app.store.system();
     let new = testing::organization("Beta Care", "beta");
     system.create_organization(new, testing::user("otto", Role::OrgAdmin, None), event()).await.unwrap();
@@ -81,7 +81,7 @@ async fn platform(server: &Server) -> String {
 }
 
 /// A device sends two entries, which are flagged because its clock is not set, and two that are rejected.
-async fn chart(kiosk: &Kiosk, nurse: UserId, patient: PatientId) {
+pub(super) async fn chart(kiosk: &Kiosk, nurse: UserId, patient: PatientId) {
     let at = clock::now();
     let by = (nurse, SessionId::new(at, [3; 10]));
     let (fields, stamp) = (object(json!({"pulse": 72})), (at, ClockQuality::Unset));
