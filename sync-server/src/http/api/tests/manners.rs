@@ -481,6 +481,50 @@ async fn an_edit_without_a_version_that_crosses_anothers_is_kept_in_a_review() {
 }
 
 #[tokio::test]
+async fn who_was_shown_a_resident_by_an_admission_or_a_list_overwrites_nothing_unseen_either() {
+    let office = Office::new().await;
+    let other = office.server.token(office.server.user("olaf", Role::OrgAdmin, office.facility).await).await;
+    let reviews = format!("/api/v1/facilities/{}/reviews?open=true", office.facility);
+    let open = async || office.get(&reviews).await.body["items"].as_array().unwrap().len();
+    let admit = async |token: &str, name: &str| {
+        let body = json!({"facility_id": office.facility, "name": name, "room": "10"}).to_string();
+        let path = "/api/v1/patients";
+        let told = office.ask_as(Some(token), &Method::POST, path, &[], body.as_bytes()).await;
+        told.body["id"].as_str().unwrap().to_owned()
+    };
+    let moves = async |token: &str, id: &str, room: &str| {
+        let (path, body) = (format!("/api/v1/patients/{id}"), json!({"room": room}).to_string());
+        let told = office.ask_as(Some(token), &Method::PUT, &path, &[], body.as_bytes()).await;
+        assert_eq!((told.status, &told.body["room"]), (200, &json!(room)), "{}", told.text);
+    };
+    let own = office.token.as_str();
+    let ada = admit(own, "Ada Example").await;
+    moves(&other, &ada, "11").await;
+    moves(own, &ada, "12").await;
+    assert_eq!(open().await, 1, "she was shown the one of before");
+    for (name, ids) in [("Bea Sample", false), ("Cleo Amberly", true)] {
+        let id = admit(&other, name).await;
+        let list = if ids { format!("?ids={id}") } else { String::new() };
+        let list = format!("/api/v1/patients{list}");
+        moves(&other, &id, "11").await;
+        let before = open().await;
+        office.get(&list).await;
+        moves(&other, &id, "12").await;
+        moves(own, &id, "13").await;
+        assert_eq!(open().await, before + 1, "{list} showed another");
+    }
+    for name in ["Dora Longfellow", "Edna Quist"] {
+        let (id, before) = (admit(&other, name).await, open().await);
+        moves(&other, &id, "11").await;
+        if name.starts_with('D') {
+            office.get("/api/v1/patients").await;
+        }
+        moves(own, &id, "12").await;
+        assert_eq!(open().await, before, "{name} was seen as such, or nowhere");
+    }
+}
+
+#[tokio::test]
 async fn one_who_asks_faster_than_the_configuration_allows_waits_and_nobody_else_does() {
     let config = Config::parse("requests_per_minute = 2", "server.toml", Vec::new()).unwrap();
     let server = Server::new().await.started_anew(config);
