@@ -26,6 +26,7 @@ use reqwest::{Client, Proxy, RequestBuilder, Response, StatusCode, Url};
 use rustls::AlertDescription;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use url::{Host, Position};
 use zeroize::Zeroizing;
 
@@ -288,7 +289,8 @@ impl Upstream {
         PageStream::new(answer)
     }
 
-    /// A page of a resident's records that the mirror does not hold.
+    /// A page of a resident's records that the mirror does not hold. Each is read on its own: this agent may not
+    /// understand one that a newer one wrote.
     ///
     /// # Errors
     /// See [`UpstreamError`].
@@ -296,7 +298,7 @@ impl Upstream {
         &self,
         patient: PatientId,
         query: &OlderQuery,
-    ) -> Result<OlderRecords, UpstreamError> {
+    ) -> Result<OlderRecords<Box<RawValue>>, UpstreamError> {
         let url = self.asking(&format!("api/v1/sync/patients/{patient}/older-records"), query)?;
         let request = self.http.get(url).timeout(EXCHANGE_TIMEOUT);
         read_json(accept(self.send(request).await?).await?).await

@@ -20,14 +20,20 @@ pub struct OlderQuery {
     pub before_record: Option<RecordId>,
 }
 
-/// A page of older records.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct OlderRecords {
+/// A page of older records. `R` is what each is read into.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OlderRecords<R = RecordDocument> {
     /// The records, each followed by its corrections.
-    pub records: Vec<RecordDocument>,
+    pub records: Vec<R>,
     /// Where the next page begins; none on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<OlderPlace>,
+}
+
+impl<R> Default for OlderRecords<R> {
+    fn default() -> Self {
+        Self { records: Vec::new(), next: None }
+    }
 }
 
 /// A place among a patient's older records.

@@ -331,7 +331,7 @@ fn snapshot_pull() {
         refetch: Some("patients,records".into()),
     });
     let next = Some(OlderPlace { before: at(), before_record: id!(RecordId, 1) });
-    insta::assert_json_snapshot!(OlderRecords { records: Vec::new(), next });
+    insta::assert_json_snapshot!(OlderRecords::<RecordDocument> { records: Vec::new(), next });
     let query = OlderQuery::after(next);
     insta::assert_json_snapshot!(query);
     assert_eq!(query.place(), next);
