@@ -7,7 +7,7 @@ use carepost_tests::api::{Api, text};
 use carepost_tests::children::{run, until};
 use carepost_tests::device::{Chain, Device};
 use carepost_tests::fixture::residents;
-use carepost_tests::kiosk::PATIENCE;
+use carepost_tests::kiosk::{Kiosk, PATIENCE};
 use carepost_tests::scene::Scene;
 use carepost_tests::world::items;
 use serde_json::{Value, json};
@@ -239,7 +239,7 @@ async fn what_a_device_says_is_bounded() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kiosk_says_its_address_its_reader_and_which_unknown_card_it_saw() -> Result<()> {
     let scene = Scene::new(1).await?;
-    let hall = scene.kiosk("hall").await?;
+    let mut hall = scene.kiosk("hall").await?;
     // A card, another, the first again, which is another tap then.
     let cards = ["04FFFFFFFFFFFF", "04EEEEEEEEEEEE", "04FFFFFFFFFFFF"];
     for card in cards {
@@ -274,7 +274,28 @@ async fn a_kiosk_says_its_address_its_reader_and_which_unknown_card_it_saw() -> 
         let digits = mask.strip_suffix("...").context("it says that it is cut")?;
         assert!(digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()), "{mask}");
     }
-    Ok(())
+    taps_on(&mut hall, [cards[1], cards[0]], &scene.nora.uid, admin).await
+}
+
+/// From the fourth tap of a card on they are counted, and the count is told when the agent stops.
+async fn taps_on(hall: &mut Kiosk, cards: [&str; 2], own: &str, admin: &Api) -> Result<()> {
+    for card in cards.repeat(3) {
+        hall.tap(card).await?;
+    }
+    // Her own tap locks the screen: those before it were seen.
+    hall.tap(own).await?;
+    hall.says(&["Tap your badge"]).await?;
+    hall.stop().await?;
+    hall.start().await?;
+    until("the counted taps in the log", PATIENCE, || async {
+        let events = items(&admin.get("/api/v1/audit-events?limit=1000").await?)?;
+        let taps = events.iter().filter(|event| event["details"]["reason"] == "unknown_badge");
+        let mut counts: Vec<Option<u64>> = taps.map(|tap| tap["details"]["count"].as_u64()).collect();
+        counts.sort_unstable();
+        // They were tapped once and twice before.
+        if counts == [vec![None; 6], vec![Some(1), Some(2)]].concat() { Ok(()) } else { bail!("{counts:?}") }
+    })
+    .await
 }
 
 /// Of this machine, towards the world; loopback where there is none.

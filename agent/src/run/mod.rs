@@ -132,14 +132,24 @@ async fn agent(
     let (anew, wanted) = oneshot::channel();
     let network = Arc::new(Notify::new());
     tokio::spawn(network_watch::run(Arc::clone(&network)));
-    tokio::spawn(uplink::run(config.clone(), state, device, network, anew));
-    page.until_ended(async {
+    tokio::spawn(uplink::run(config.clone(), state, Arc::clone(&device), network, anew));
+    let ended = page.until_ended(async {
         match wanted.await {
             Ok(()) => Ok(After::Anew),
             Err(_) => std::future::pending().await,
         }
-    })
-    .await
+    });
+    let ended = ended.await;
+    tell_counted(device.workspace()).await;
+    ended
+}
+
+/// Has written down what was counted of refusals, before the workspace is gone; a disk that hangs is not waited for.
+async fn tell_counted(workspace: Option<Arc<Workspace>>) {
+    if let Some(workspace) = workspace {
+        let told = tokio::task::spawn_blocking(move || workspace.audit_trail().tell_all());
+        let _ = tokio::time::timeout(Duration::from_secs(3), told).await;
+    }
 }
 
 /// Opens the state directory. An enrolled device whose files do not open is shown as that, and goes on from there.

@@ -2,6 +2,7 @@
 
 use carepost_protocol::wire::older::{OlderQuery, OlderRecords};
 use carepost_protocol::wire::problem::ProblemKind;
+use serde_json::value::RawValue;
 
 use super::shared::Shared;
 use crate::upstream::UpstreamError;
@@ -21,7 +22,7 @@ pub(super) async fn run(Shared { workspace, upstream, .. }: Shared) {
     }
 }
 
-fn missed(fault: UpstreamError) -> Result<OlderRecords, Missed> {
+fn missed(fault: UpstreamError) -> Result<OlderRecords<Box<RawValue>>, Missed> {
     // Somebody who was admitted here a moment ago has no older entries there.
     if fault.problem() == Some(ProblemKind::NotFound) {
         return Ok(OlderRecords::default());

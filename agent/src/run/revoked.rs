@@ -9,6 +9,7 @@ use carepost_agent_core::backoff::Backoff;
 use tokio::task::spawn_blocking;
 
 use super::state_dir::{StateDir, Step};
+use super::tell_counted;
 use crate::device::{Device, State};
 
 /// How often it looks whether the command line wants it to enroll anew; the first wait after the disk took nothing.
@@ -19,8 +20,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Waits until somebody wants the revoked device to enroll anew: at its page, or at the command line, which says
 /// so in what is kept. What the disk does not take is said, and tried again.
 pub(super) async fn until_anew(state: &Arc<StateDir>, device: &Device) {
+    let workspace = device.workspace();
     // The screen first: a full disk must not keep a deactivated device at work.
     device.enter(State::Revoked { trouble: None });
+    tell_counted(workspace).await;
     let mut backoff = Backoff::new(TICK);
     let (mut asked, mut told) = (false, None);
     loop {

@@ -27,6 +27,7 @@ use reqwest::{Client, Proxy, RequestBuilder, Response, StatusCode, Url};
 use rustls::AlertDescription;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use url::{Host, Position};
 use zeroize::Zeroizing;
 
@@ -308,7 +309,8 @@ impl Upstream {
         PageStream::new(self.speak(request).await?)
     }
 
-    /// A page of a resident's records that the mirror does not hold.
+    /// A page of a resident's records that the mirror does not hold. Each is read on its own: this agent may not
+    /// understand one that a newer one wrote.
     ///
     /// # Errors
     /// See [`UpstreamError`].
@@ -316,7 +318,7 @@ impl Upstream {
         &self,
         patient: PatientId,
         query: &OlderQuery,
-    ) -> Result<OlderRecords, UpstreamError> {
+    ) -> Result<OlderRecords<Box<RawValue>>, UpstreamError> {
         let url = self.asking(&format!("api/v1/sync/patients/{patient}/older-records"), query)?;
         read_json(self.speak(self.http.get(url).timeout(EXCHANGE_TIMEOUT)).await?).await
     }

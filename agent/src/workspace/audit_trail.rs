@@ -3,6 +3,8 @@
 //! What the disk does not take waits in memory, bounded, and goes with the next write: a full disk must not keep a
 //! nurse from reading. It has one lock, which is not held while the outbox writes.
 
+mod refusal_log;
+
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use crate::audit;
 use crate::clock::Clock;
 use crate::mirror::Mirror;
 use crate::outbox::{Entry, Outbox, OutboxError, Saved};
+use refusal_log::RefusalLog;
 
 /// A page that stays on the screen is fetched anew whenever something changes: within this time that is
 /// one read.
@@ -110,7 +113,7 @@ struct LastAccess {
     at: Duration,
 }
 
-/// What the disk has not taken, and what was read last.
+/// What the disk has not taken, what was read last, and what was refused.
 #[derive(Debug, Default)]
 struct State {
     /// Why the disk takes nothing, in words.
@@ -119,6 +122,7 @@ struct State {
     refused: usize,
     waiting: Waiting,
     last: Option<LastAccess>,
+    refusals: RefusalLog,
 }
 
 /// Audit events that still have to be written, and how many more there were.
@@ -149,12 +153,13 @@ impl AuditTrail {
     }
 
     /// Writes down that something was read, changed or refused: a page once while it stays on the screen, and again
-    /// when somebody comes back to it.
+    /// when somebody comes back to it. What is refused again and again is counted.
     pub(crate) fn accessed(&self, actor: &Actor, access: &Access, success: bool) {
-        if access.action == AuditAction::View && self.is_same_read(actor.session, access, success) {
+        let is_view = access.action == AuditAction::View;
+        if is_view && self.is_same_read(actor.session, access, success) && success {
             return;
         }
-        self.append(vec![self.access_event(actor, access, success)]);
+        self.append(self.counted(self.access_event(actor, access, success)));
     }
 
     /// Writes down that something was refused, where there is something to write it down as.
@@ -162,6 +167,30 @@ impl AuditTrail {
         if let Some(access) = access {
             self.accessed(actor, access, false);
         }
+    }
+
+    /// What is to be written down because of an event that may be a refusal: of those that follow one, a count.
+    pub(crate) fn counted(&self, event: AuditEvent) -> Vec<AuditEvent> {
+        lock(&self.state).refusals.note(event, &self.clock, self.clock.monotonic())
+    }
+
+    /// The counts of what was refused to a session that is over.
+    pub(crate) fn counts_of(&self, session: SessionId) -> Vec<AuditEvent> {
+        lock(&self.state).refusals.of_session(&self.clock, session)
+    }
+
+    /// Tells what was counted and whose time is over. Whether there was anything.
+    pub(crate) fn tell_over(&self) -> bool {
+        let told = lock(&self.state).refusals.over(&self.clock, self.clock.monotonic());
+        let some = !told.is_empty();
+        self.append(told);
+        some
+    }
+
+    /// Tells all that was counted: the agent stops, or the device is revoked.
+    pub fn tell_all(&self) {
+        let told = lock(&self.state).refusals.all(&self.clock);
+        self.append(told);
     }
 
     /// A permit that not every role has; that somebody does not have it is written down.

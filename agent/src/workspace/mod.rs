@@ -25,6 +25,7 @@ use carepost_protocol::wire::enroll::Grant;
 use carepost_protocol::wire::heartbeat::{ReaderState, Revoked, UnknownTap};
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use secrecy::SecretString;
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::badge::{BadgeEvent, Feedback};
@@ -141,8 +142,9 @@ impl Workspace {
 
     /// Lets time pass: whether something was due.
     pub fn tick(&self) -> bool {
+        let told = self.trail.tell_over();
         let due = self.session.tick().map(|outcome| self.take(outcome));
-        due.is_some()
+        told || due.is_some()
     }
 
     /// When to let time pass again.
@@ -258,7 +260,7 @@ impl Workspace {
         &self,
         on: &SessionKey,
         id: PatientId,
-        answer: Result<OlderRecords, Missed>,
+        answer: Result<OlderRecords<Box<RawValue>>, Missed>,
     ) -> Result<OlderPage, Refused> {
         let permits = self.permits(on, &Access::older(id))?;
         self.reader.older(&permits, id, answer, || self.session.is_open(on))

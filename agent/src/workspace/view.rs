@@ -236,6 +236,8 @@ pub struct OlderPage {
     pub twins: Twins,
     /// What was charted, latest first.
     pub entries: Vec<Charted>,
+    /// How many records this device does not understand.
+    pub left_out: u64,
     /// Where the next page begins; none on the last one.
     pub next: Option<OlderPlace>,
     /// Why nothing is shown.

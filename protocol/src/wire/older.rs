@@ -20,7 +20,8 @@ pub struct OlderQuery {
     pub before_record: Option<RecordId>,
 }
 
-/// A page of older records. Its server sends them unread: what it does not know survives.
+/// A page of older records. `R` is what each is read into; the server sends them unread, so that what it does not know
+/// survives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OlderRecords<R = RecordDocument> {
     /// The records, each followed by its corrections.

@@ -74,6 +74,7 @@ const ROOMS: &[(&str, Option<&str>, &[&str])] = &[
     ("agent/src/badge/", None, &["mirror::", "outbox::", "upstream::"]),
     // The workspace's four parts, of which each knows only those before it.
     ("agent/src/workspace/audit_trail.rs", None, &["reader::", "session_host::", "forms::"]),
+    ("agent/src/workspace/audit_trail/", None, &["reader::", "session_host::", "forms::"]),
     ("agent/src/workspace/reader/", None, &["session_host::", "forms::"]),
     ("agent/src/workspace/session_host/", None, &["forms::"]),
     ("sync-server/src/", Some("sync-server/src/store/engine/sqlite/"), &["rusqlite::"]),

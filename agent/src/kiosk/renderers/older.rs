@@ -8,7 +8,7 @@ use carepost_protocol::wire::older::OlderPlace;
 
 use super::form::Person;
 use super::shell::{Shell, answer, capital};
-use super::words::Weight;
+use super::words::{Weight, not_shown};
 use crate::workspace::view::{Answered, Charted, Mark, OlderPage};
 
 #[derive(Template)]
@@ -20,6 +20,8 @@ struct OlderTemplate {
     entries: Vec<Charted>,
     /// Where there are more versions of an entry: the server sends all.
     more_versions: Option<String>,
+    /// That some are left out.
+    left_out: Option<String>,
     /// Why nothing is shown.
     missed: Option<String>,
     /// The addresses of this page and of the next.
@@ -37,6 +39,7 @@ pub(crate) fn older(shell: Shell, page: OlderPage, at: Option<OlderPlace>) -> Re
         next: page.next.map(|next| address(id, Some(next))),
         id,
         entries: page.entries,
+        left_out: not_shown(page.left_out),
         more_versions: None,
         missed: page.missed.map(|why| capital(&why.to_string()) + "."),
     };

@@ -168,19 +168,22 @@ pub(crate) fn copy_trouble(line: &StatusLine) -> Option<String> {
     Some(format!("Nothing new arrives here: {why}.{still} Call IT."))
 }
 
-/// A document that is not here may matter: where it can be read is said.
 fn stepped_over(over: &[SteppedOver]) -> Option<Sentence> {
     let count = over.iter().map(|over| over.count).fold(0, u64::saturating_add);
+    not_shown(count).map(|words| Sentence::plain(Weight::Notice, words))
+}
+
+/// A document that is not here may matter: where it can be read is said.
+pub(crate) fn not_shown(count: u64) -> Option<String> {
     let words = match count {
         0 => return None,
         1 => "1 item on the server cannot be shown here, or is".to_owned(),
         _ => format!("{count} items on the server cannot be shown here, or are"),
     };
-    let words = format!(
+    Some(format!(
         "{words} shown in an older version. Everything else is up to date. Look it up on another device, and \
          call IT."
-    );
-    Some(Sentence::plain(Weight::Notice, words))
+    ))
 }
 
 fn differs(collections: &[Collection]) -> Option<Sentence> {

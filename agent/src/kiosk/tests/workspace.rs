@@ -32,6 +32,7 @@ use crate::workspace::{Workspace, WorkspaceParts};
 
 mod admission;
 mod conflicts;
+mod counted;
 mod durable;
 mod finding;
 mod forms;

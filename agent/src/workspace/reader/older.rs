@@ -9,6 +9,7 @@ use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::{PatientDocument, RecordDocument};
 use carepost_protocol::role::{Permit, ReadPatients};
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
+use serde_json::value::RawValue;
 use tokio::sync::{Notify, oneshot};
 
 use super::{Access, Permits, Reader, lock};
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How many questions may wait.
 const QUEUE: usize = 4;
 
-type Answer = Result<OlderRecords, Missed>;
+type Answer = Result<OlderRecords<Box<RawValue>>, Missed>;
 
 /// The questions that wait for the server, and what it answered last.
 #[derive(Debug, Default)]
@@ -129,12 +130,18 @@ impl Reader {
         let found = match answer {
             Ok(found) => found,
             Err(why) => {
-                return Ok(OlderPage { resident, twins, entries: Vec::new(), next: None, missed: Some(why) });
+                let (entries, missed) = (Vec::new(), Some(why));
+                return Ok(OlderPage { resident, twins, entries, left_out: 0, next: None, missed });
             }
         };
         let workflows = self.workflows()?;
         let viewer = self.viewer(permits, &workflows);
-        let mut records = found.records;
+        let mut records: Vec<RecordDocument> =
+            found.records.iter().filter_map(|record| serde_json::from_str(record.get()).ok()).collect();
+        let left_out = (found.records.len() - records.len()) as u64;
+        if left_out > 0 {
+            tracing::error!(left_out, "older entries of the server cannot be read: the others are shown");
+        }
         let whole = resident.chart();
         records.retain(|record| whole.contains(&record.patient_id));
         lock(&self.older.state).shown.clone_from(&records);
@@ -144,7 +151,7 @@ impl Reader {
         }
         let entries = self.older_entries(permit, &whole, records, &viewer)?;
         self.trail.accessed(permit.actor(), &Access::older(patient), true);
-        Ok(OlderPage { resident, twins, entries, next: found.next, missed: None })
+        Ok(OlderPage { resident, twins, entries, left_out, next: found.next, missed: None })
     }
 
     /// Whose chart is asked for: whoever took the resident's place.

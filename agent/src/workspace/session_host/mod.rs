@@ -203,9 +203,12 @@ impl SessionHost {
                     outcome.left.push(Left { session, user, is_over: false });
                 }
                 SessionEffect::SessionEnded { session, user, .. } => {
+                    audit.extend(self.reader.trail.counts_of(session));
                     outcome.left.push(Left { session, user, is_over: true });
                 }
-                SessionEffect::Audit(note) => audit.push(self.session_event(note, tap)),
+                SessionEffect::Audit(note) => {
+                    audit.extend(self.reader.trail.counted(self.session_event(note, tap)));
+                }
                 SessionEffect::Feedback(answer) => {
                     outcome.feedback = Some(match answer {
                         Answer::Accept => Feedback::Accept,

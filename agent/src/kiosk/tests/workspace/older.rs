@@ -4,6 +4,7 @@ use carepost_protocol::change::ChangeKind;
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
 use carepost_protocol::wire::pull::Archived;
+use serde_json::value::RawValue;
 
 use super::*;
 use crate::workspace::view::Missed;
@@ -23,6 +24,11 @@ fn place() -> OlderPlace {
     OlderPlace { before: at(MADE), before_record: RecordId::from_bytes([41; 16]) }
 }
 
+/// A page as the server sends it.
+fn sent(found: &OlderRecords<impl Serialize>) -> OlderRecords<Box<RawValue>> {
+    serde_json::from_str(&serde_json::to_string(found).unwrap()).unwrap()
+}
+
 fn older() -> String {
     format!("/residents/{}/older", patient(4))
 }
@@ -36,13 +42,17 @@ impl Device {
     }
 
     /// Opens a page of older entries while the server answers that.
-    async fn older(&self, path: &str, answer: Result<OlderRecords, Missed>) -> (Answer, Option<OlderPlace>) {
+    async fn older(
+        &self,
+        path: &str,
+        answer: Result<OlderRecords<impl Serialize>, Missed>,
+    ) -> (Answer, Option<OlderPlace>) {
         self.agent.set_link(true, Timestamp::EPOCH);
         let server = async {
             let question = self.workspace.until_asked().await;
             assert_eq!(question.patient, patient(4));
             let after = question.after;
-            question.answer(answer);
+            question.answer(answer.map(|found| sent(&found)));
             after
         };
         tokio::join!(open(&self.pages, path), server)
@@ -98,7 +108,7 @@ async fn older_entries_are_asked_of_the_server_page_by_page_and_written_down_as_
     }
     let next = page.body.split("id=\"older\" href=\"").nth(1).unwrap().split('"').next().unwrap();
     let next = next.replace("&#38;", "&").replace("&amp;", "&");
-    let (page, after) = device.older(&next, Ok(OlderRecords::default())).await;
+    let (page, after) = device.older(&next, Ok(OlderRecords::<RecordDocument>::default())).await;
     assert_eq!(after, Some(place()));
     assert!(page.body.contains("There are no older entries."), "{}", page.body);
     let read = (AuditAction::View, true, Some(patient(4).to_string()));
@@ -111,6 +121,24 @@ async fn older_entries_are_asked_of_the_server_page_by_page_and_written_down_as_
     let stranger = OlderRecords { records: vec![record(50, 2, 199, None)], next: None };
     let (page, _) = device.older(&older(), Ok(stranger)).await;
     assert!(!page.body.contains("199 bpm"), "{}", page.body);
+}
+
+#[tokio::test]
+async fn an_older_entry_that_is_not_understood_is_counted_and_those_beside_and_behind_it_are_shown() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let stranger = json!({"id": 7, "values": "those of another version"});
+    let records = vec![json!(record(40, 4, 91, None)), stranger.clone(), json!(record(41, 4, 61, None))];
+    let (page, _) = device.older(&older(), Ok(OlderRecords { records, next: Some(place()) })).await;
+    let words = "1 item on the server cannot be shown here, or is shown in an older version.";
+    for part in ["91 bpm", "61 bpm", words, "Look it up on another device", "Show older entries"] {
+        assert!(page.body.contains(part), "{part}: {}", page.body);
+    }
+    let (page, _) = device.older(&older(), Ok(OlderRecords { records: vec![stranger], next: None })).await;
+    assert!(page.body.contains(words) && !page.body.contains("There are no older entries"), "{}", page.body);
+    let known = OlderRecords { records: vec![record(40, 4, 91, None)], next: None };
+    let (page, _) = device.older(&older(), Ok(known)).await;
+    assert!(page.body.contains("91 bpm") && !page.body.contains("cannot be shown here"), "{}", page.body);
 }
 
 #[tokio::test]
@@ -213,7 +241,8 @@ async fn what_the_server_does_not_say_is_said_in_words() {
     // Nobody answers: the page does not wait for long, and no question is kept.
     let page = open(&device.pages, &older()).await;
     says(&page, "The server has not answered in time.");
-    let (page, _) = device.older(&older(), Err(Missed::NotShown("wait a minute".to_owned()))).await;
+    let refused = Err::<OlderRecords, _>(Missed::NotShown("wait a minute".to_owned()));
+    let (page, _) = device.older(&older(), refused).await;
     says(&page, "wait a minute.");
     assert_eq!(device.accesses(), [], "nothing was read");
 }
@@ -226,7 +255,7 @@ async fn who_may_not_read_here_is_not_shown_what_came_meanwhile() {
     let asked = device.agent.ask_older(&annas, patient(4), None).unwrap();
     let question = device.workspace.until_asked().await;
     let bens = device.sign_in(BEN);
-    question.answer(Ok(OlderRecords { records: vec![record(40, 4, 91, None)], next: None }));
+    question.answer(Ok(sent(&OlderRecords { records: vec![record(40, 4, 91, None)], next: None })));
     let answer = asked.answer().await;
     assert_eq!(device.workspace.older(&annas, patient(4), answer).unwrap_err(), Refused::Locked);
     assert_eq!(device.agent.ask_older(&annas, patient(4), None).unwrap_err(), Refused::Locked);
@@ -235,5 +264,5 @@ async fn who_may_not_read_here_is_not_shown_what_came_meanwhile() {
     // No more than a few wait at a time.
     let asked: Vec<_> = (0..5).map(|_| device.agent.ask_older(&bens, patient(4), None).unwrap()).collect();
     let last = asked.into_iter().last().unwrap();
-    assert_eq!(last.answer().await, Err(Missed::TooLate));
+    assert_eq!(last.answer().await.unwrap_err(), Missed::TooLate);
 }
