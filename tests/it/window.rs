@@ -117,6 +117,33 @@ async fn records(scene: &Scene, id: &str) -> Result<Vec<Value>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_an_older_entry_that_was_corrected_25_times_the_last_correction_counts() -> Result<()> {
+    let mut scene = scene_of(100, 1).await?;
+    let med = scene.kiosk("med").await?;
+    med.sign_in(&scene.nora).await?;
+    let name = scene.resident()?.0.to_owned();
+    let path = med.path_of(&name).await?;
+    med.chart(&name, "vitals", &vitals("Reading 0.")).await?;
+    for n in 1..=25 {
+        // Nothing but what counts can be corrected.
+        let page = med.get(&path).await?;
+        let form = page.html.split("href=\"").find(|rest| rest.starts_with(&format!("{path}/correct/")));
+        let form = form.and_then(|rest| rest.split('"').next()).context("nothing to correct")?;
+        let saved = med.fill_in(form, &corrected_vitals(&format!("Reading {n}."))).await?;
+        anyhow::ensure!(saved.status == 303, "{n}: {}", saved.words());
+    }
+    med.says(&["Everything is sent"]).await?;
+    until_today(&mut scene).await?;
+    med.chart(&name, "vitals", &vitals("Today")).await?;
+    med.page_says(&path, &["are kept on the server", "Today"]).await?;
+    let words = med.get(&format!("{path}/older")).await?.words();
+    let (counts, before) = words.split_once("25 earlier versions").with_context(|| words.clone())?;
+    anyhow::ensure!(counts.contains("Reading 25.") && counts.matches("Reading").count() == 1, "{words}");
+    anyhow::ensure!((0..25).all(|n| before.contains(&format!("Reading {n}."))), "{words}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_asks_for_older_records_within_its_view_and_its_facility() -> Result<()> {
     let mut scene = scene_of(100, 2).await?;
     let port = scene.server.devices.port();

@@ -26,6 +26,9 @@ pub struct OlderQuery {
 pub struct OlderRecords<R = RecordDocument> {
     /// The records, each followed by its corrections.
     pub records: Vec<R>,
+    /// Of which of them not all corrections are sent; an older server does not say so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<Cut>,
     /// Where the next page begins; none on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<OlderPlace>,
@@ -33,8 +36,17 @@ pub struct OlderRecords<R = RecordDocument> {
 
 impl<R> Default for OlderRecords<R> {
     fn default() -> Self {
-        Self { records: Vec::new(), next: None }
+        Self { records: Vec::new(), cut: Vec::new(), next: None }
     }
+}
+
+/// A record of which not all corrections are sent: what counts may be among the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Which it is.
+    pub record: RecordId,
+    /// What of the others is corrected by what is sent: it hangs on the record, however far below.
+    pub corrected: Vec<RecordId>,
 }
 
 /// A place among a patient's older records.

@@ -7,7 +7,7 @@ use super::heartbeat::{
     ChangeName, Encryption, Exposed, Exposure, Heartbeat, HeartbeatReply, MirrorState, QueueState,
     ReaderState, Revocation, Revoked, SettledChange, Settlement, StepReason, SteppedOver, UnknownTap,
 };
-use super::older::{OlderPlace, OlderQuery, OlderRecords};
+use super::older::{Cut, OlderPlace, OlderQuery, OlderRecords};
 use super::problem::{Expects, Problem, ProblemKind};
 use super::pull::{Archived, Cursor, KeepAlive, Line, MAX_LINE_BYTES, PageEnd, SyncPosition};
 use super::push::{
@@ -331,7 +331,8 @@ fn snapshot_pull() {
         refetch: Some("patients,records".into()),
     });
     let next = Some(OlderPlace { before: at(), before_record: id!(RecordId, 1) });
-    insta::assert_json_snapshot!(OlderRecords::<RecordDocument> { records: Vec::new(), next });
+    let cut = vec![Cut { record: id!(RecordId, 1), corrected: vec![id!(RecordId, 2)] }];
+    insta::assert_json_snapshot!(OlderRecords::<RecordDocument> { records: Vec::new(), cut, next });
     let query = OlderQuery::after(next);
     insta::assert_json_snapshot!(query);
     assert_eq!(query.place(), next);
@@ -464,6 +465,8 @@ fn what_an_older_device_leaves_out_is_nothing() {
     assert_eq!(beat.encryption, None, "it did not measure");
     let reply = r#"{"server_time":"2026-05-01T14:10:00Z","state":"ACTIVE"}"#;
     assert!(!serde_json::from_str::<HeartbeatReply>(reply).unwrap().must_encrypt);
+    let page = serde_json::from_str::<OlderRecords>(r#"{"records":[]}"#).unwrap();
+    assert_eq!(page, OlderRecords::default());
 }
 
 #[test]

@@ -18,7 +18,7 @@ struct OlderTemplate {
     id: PatientId,
     person: Person,
     entries: Vec<Charted>,
-    /// Where there are more versions of an entry: the server sends all.
+    /// Where there are more versions of an entry: the server sends no more.
     more_versions: Option<String>,
     /// That some are left out.
     left_out: Option<String>,

@@ -12,6 +12,7 @@ use carepost_protocol::record::{RecordDocument, ReviewDocument};
 use carepost_protocol::role::{Actor, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::unit::Units;
+use carepost_protocol::wire::older::Cut;
 use carepost_protocol::workflow::Workflow;
 use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
@@ -152,6 +153,7 @@ impl Reader {
         permit: &Permit<ReadPatients>,
         whole: &[PatientId],
         records: Vec<RecordDocument>,
+        cut: &[Cut],
         viewer: &Viewer<'_>,
     ) -> Result<Vec<Charted>, Refused> {
         let cursor = self.seq().map_err(storage)?;
@@ -163,13 +165,19 @@ impl Reader {
         for record in records {
             versions.insert(record.id, self.of_record(record, viewer)?);
         }
+        for Cut { record, corrected } in cut {
+            // What corrects something that is left out hangs on the record, which would else pass for what counts.
+            let hangs = |version: &&mut Version| version.amends.is_some_and(|of| corrected.contains(&of));
+            versions.values_mut().filter(hangs).for_each(|version| version.amends = Some(*record));
+        }
         for waiting in pending {
             if corrects(&waiting, &versions) {
                 self.lay_over(&mut versions, waiting, viewer)?;
             }
         }
         // The server bounds its pages itself.
-        self.put_together(permit, Found { versions, ..Found::default() }, viewer, usize::MAX)
+        let cut = cut.iter().map(|cut| cut.record).collect();
+        self.put_together(permit, Found { versions, cut, ..Found::default() }, viewer, usize::MAX)
     }
 
     /// A record as an entry.
@@ -243,8 +251,8 @@ impl Reader {
         Ok(Some(Entry { charted, ..entry }))
     }
 
-    /// Hangs versions together, latest entry first. A correction of what is not here stands by itself. Of more than
-    /// `most` that count, or do not any more, the first and the last are shown.
+    /// Hangs versions together, latest entry first. A correction of what is not here begins an entry of its own. Of more
+    /// than `most` that count, or do not any more, the first and the last are shown.
     fn put_together(
         &self,
         permit: &Permit<ReadPatients>,
@@ -313,9 +321,11 @@ impl Reader {
                 strike.answered = answered;
             }
         }
-        let found = amend::threads(versions.iter().map(|(id, version)| (*id, version.amends)));
+        let here = |of: &RecordId| versions.contains_key(of);
+        let found = amend::threads(versions.iter().map(|(id, it)| (*id, it.amends.filter(here))));
         for Thread { root, leaves, corrected } in &found.threads {
             let first = versions.get(root).and_then(|version| version.entry.as_ref());
+            let first = first.filter(|first| !first.is_correction);
             let charted = first.map(|first| (first.author.clone(), first.recorded_at));
             for id in leaves.iter().chain(corrected.iter().map(|(id, _)| id)).filter(|id| *id != root) {
                 if let Some(entry) = versions.get_mut(id).and_then(|version| version.entry.as_mut()) {

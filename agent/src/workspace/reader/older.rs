@@ -149,7 +149,7 @@ impl Reader {
             // The screen locked before the page was kept, so nobody will say so any more.
             self.forget_older();
         }
-        let entries = self.older_entries(permit, &whole, records, &viewer)?;
+        let entries = self.older_entries(permit, &whole, records, &found.cut, &viewer)?;
         self.trail.accessed(permit.actor(), &Access::older(patient), true);
         Ok(OlderPage { resident, twins, entries, left_out, next: found.next, missed: None })
     }

@@ -1,11 +1,14 @@
 //! Older records: reads what has left the feed.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
+use carepost_protocol::wire::older::{Cut, OlderPlace, OlderRecords};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::patient;
@@ -21,9 +24,11 @@ type Sent = OlderRecords<Box<RawValue>>;
 /// How many records a page has, not counting what corrects them.
 const PAGE: usize = 20;
 /// How many corrections of one record it has at most: the latest.
-const CORRECTIONS: usize = 20;
+const CORRECTIONS: usize = 100;
 /// About how many bytes a page holds at most; the record that reaches it is still in it, and what corrects that.
 const PAGE_BYTES: usize = 256 * 1024;
+/// About how many it holds with those corrections. One more document, and a device still reads it: up to a MiB.
+const MOST_BYTES: usize = 2 * PAGE_BYTES;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +62,7 @@ pub(in crate::store) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<Sent> 
         places.extend(threads(tx, of, after)?);
     }
     places.sort_unstable_by_key(|place| Reverse((place.before, place.before_record)));
-    let (mut page, mut bytes) = (Sent { records: Vec::new(), next: None }, 0);
+    let (mut page, mut bytes) = (Sent::default(), 0);
     let mut last = None;
     for (read, place) in places.into_iter().enumerate() {
         if read >= PAGE || bytes >= PAGE_BYTES {
@@ -67,13 +72,8 @@ pub(in crate::store) fn page(tx: &Tx<'_>, asked: &OlderRequest) -> Result<Sent> 
         last = Some(place);
         let body: Option<String> = tx.first(BODY, params![place.before_record])?;
         bytes += put(asked.view, &mut page, &body.ok_or(StoreError::Unreadable("archive"))?);
-        for (nth, body) in corrections(tx, place.before_record)?.into_iter().enumerate() {
-            // The latest always: nothing that was corrected is shown as what counts.
-            if nth > 0 && bytes >= PAGE_BYTES {
-                break;
-            }
-            bytes += put(asked.view, &mut page, &body);
-        }
+        let room = MOST_BYTES.saturating_sub(bytes);
+        bytes += put_corrections(tx, asked.view, &mut page, place.before_record, room)?;
     }
     Ok(page)
 }
@@ -97,10 +97,40 @@ fn put(view: View, page: &mut Sent, body: &str) -> usize {
     bytes
 }
 
-/// The latest of what corrects a record.
-fn corrections(tx: &Tx<'_>, thread: RecordId) -> Result<Vec<String>> {
-    tx.all(CORRECTIONS_OF, params![thread, CORRECTIONS])
+/// Adds the latest of what corrects a record, for as many bytes as there is room, and says so where that is not all.
+/// Says how many bytes it has.
+fn put_corrections(tx: &Tx<'_>, view: View, page: &mut Sent, record: RecordId, room: usize) -> Result<usize> {
+    let (mut read, mut bytes, mut is_cut) = (0, 0, false);
+    let (mut sent, mut corrected) = (BTreeSet::from([record]), BTreeSet::new());
+    tx.each(CORRECTIONS_OF, params![record, CORRECTIONS + 1], |row| {
+        // The latest always: nothing that was corrected is shown as what counts.
+        if read == CORRECTIONS || (read > 0 && bytes >= room) {
+            is_cut = true;
+            return Ok(ControlFlow::Break(()));
+        }
+        let (id, body): (RecordId, String) = row.read()?;
+        read += 1;
+        match put(view, page, &body) {
+            0 => is_cut = true,
+            added => {
+                bytes += added;
+                sent.insert(id);
+                corrected.extend(serde_json::from_str(&body).ok().and_then(|Link { amends }| amends));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if is_cut {
+        page.cut.push(Cut { record, corrected: corrected.difference(&sent).copied().collect() });
+    }
+    Ok(bytes)
+}
+
+/// All that is read here of a correction.
+#[derive(Deserialize)]
+struct Link {
+    amends: Option<RecordId>,
 }
 
 pub(in crate::store) const CORRECTIONS_OF: &str =
-    "SELECT body FROM archive WHERE thread_id = ?1 AND id <> ?1 ORDER BY made_at DESC, id DESC LIMIT ?2";
+    "SELECT id, body FROM archive WHERE thread_id = ?1 AND id <> ?1 ORDER BY made_at DESC, id DESC LIMIT ?2";

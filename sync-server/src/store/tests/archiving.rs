@@ -1,10 +1,12 @@
 //! Records leave the feed when they are old, and what somebody still needs does not.
 
+mod cut;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use carepost_protocol::record::{RecordDocument, ReviewDocument, ReviewKind};
-use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
+use carepost_protocol::wire::older::{Cut, OlderPlace, OlderRecords};
 use carepost_protocol::wire::pull::Archived;
 
 use super::merging::head;
@@ -64,7 +66,7 @@ impl World {
         let asked = OlderRequest { view, patient: tenant.patient, after };
         let page = self.store.facility(&tenant.facility).older_records(asked).await.unwrap();
         let records = page.records.iter().filter_map(|body| serde_json::from_str(body.get()).ok());
-        OlderRecords { records: records.collect(), next: page.next }
+        OlderRecords { records: records.collect(), cut: page.cut, next: page.next }
     }
 
     /// Keeps a record that has left the feed with another body.
@@ -393,15 +395,16 @@ async fn records_that_cannot_be_read_hold_up_none_behind_them() {
 async fn a_record_with_a_flood_of_corrections_keeps_no_room() {
     let (world, tenant, mut kiosk) = World::with_kiosk().await;
     let root = world.chart(&tenant, &mut kiosk).await;
-    let flood: Vec<_> = (0..60).map(|n| kiosk.correction(&tenant, root, 40 + n, world.now())).collect();
+    let flood: Vec<_> = (0..120).map(|n| kiosk.correction(&tenant, root, 40 + n % 60, world.now())).collect();
     world.push(&mut kiosk, &flood).await.unwrap();
     world.pass(91 * DAY);
     world.archive(&tenant).await;
     assert_eq!(world.feed(&tenant).await.0, [], "also with an open review of it");
     let one = world.correct(&tenant, &mut kiosk, root).await;
-    assert_eq!(world.feed(&tenant).await.0, [one], "and one more does not bring sixty back");
-    let older = world.older(&tenant, View::Full, None).await.records;
-    assert_eq!((older[0].id, older.len()), (root, 21), "the latest of them show");
+    assert_eq!(world.feed(&tenant).await.0, [one], "and one more does not bring them back");
+    let older = world.older(&tenant, View::Full, None).await;
+    assert_eq!((older.records[0].id, older.records.len()), (root, 101), "the latest of them show");
+    assert_eq!(older.cut, [Cut { record: root, corrected: Vec::new() }], "and that there are more");
 }
 
 #[tokio::test]

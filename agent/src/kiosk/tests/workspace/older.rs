@@ -2,7 +2,7 @@
 
 use carepost_protocol::change::ChangeKind;
 use carepost_protocol::record::RecordDocument;
-use carepost_protocol::wire::older::{OlderPlace, OlderRecords};
+use carepost_protocol::wire::older::{Cut, OlderPlace, OlderRecords};
 use carepost_protocol::wire::pull::Archived;
 use serde_json::value::RawValue;
 
@@ -100,7 +100,7 @@ async fn older_entries_are_asked_of_the_server_page_by_page_and_written_down_as_
     device.sign_in(ANNA);
     device.archived();
     let records = vec![record(40, 4, 91, None), record(42, 4, 92, Some(40)), record(41, 4, 61, None)];
-    let found = OlderRecords { records, next: Some(place()) };
+    let found = OlderRecords { records, next: Some(place()), ..OlderRecords::default() };
     let (page, after) = device.older(&older(), Ok(found)).await;
     assert_eq!((page.status, after), (StatusCode::OK, None), "{}", page.body);
     for part in ["92 bpm", "61 bpm", "1 earlier version", "not kept on this device", "Anna Field"] {
@@ -118,9 +118,39 @@ async fn older_entries_are_asked_of_the_server_page_by_page_and_written_down_as_
         device.workspace.mirror().version(Collection::Records, RecordId::from_bytes([40; 16])).unwrap(),
         None
     );
-    let stranger = OlderRecords { records: vec![record(50, 2, 199, None)], next: None };
+    let stranger = OlderRecords { records: vec![record(50, 2, 199, None)], ..OlderRecords::default() };
     let (page, _) = device.older(&older(), Ok(stranger)).await;
     assert!(!page.body.contains("199 bpm"), "{}", page.body);
+}
+
+/// What stands on a page of one older entry that was corrected 25 times: what counts, and the versions before.
+async fn of_one(device: &Device, first_sent: u8, cut: Vec<Cut>) -> (String, String) {
+    // The latest first, as the server sends them.
+    let chain = (first_sent..=25).rev().map(|n| record(40 + n, 4, 60 + n, Some(39 + n)));
+    let records = [record(40, 4, 60, None)].into_iter().chain(chain).collect();
+    let (page, _) = device.older(&older(), Ok(OlderRecords { records, cut, next: None })).await;
+    let (counts, before) = page.body.split_once("<details").unwrap();
+    (counts.to_owned(), before.to_owned())
+}
+
+#[tokio::test]
+async fn of_twenty_five_corrections_of_an_older_entry_the_last_counts_whatever_is_left_out_between() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    let id = |n: u8| RecordId::from_bytes([n; 16]);
+    let cut = vec![Cut { record: id(40), corrected: vec![id(45)] }];
+    for (first_sent, cut, versions) in [(1, Vec::new(), 25), (6, cut, 20)] {
+        let is_cut = !cut.is_empty();
+        let (counts, before) = of_one(&device, first_sent, cut).await;
+        assert!(counts.contains("85 bpm"), "{counts}");
+        assert_eq!(counts.matches(r#"class="version""#).count(), 1, "nothing else counts: {counts}");
+        assert!(before.contains(&format!("{versions} earlier versions")) && before.contains("60 bpm"));
+        assert_eq!(before.matches(r#"class="version""#).count(), versions, "{before}");
+        assert_eq!(counts.contains("Corrected more often than a kiosk looks at"), is_cut, "{counts}");
+    }
+    // A server from before does not say it: what it sent of the chain is one entry all the same.
+    let (counts, before) = of_one(&device, 6, Vec::new()).await;
+    assert!(counts.contains("85 bpm") && before.contains("19 earlier versions"), "{counts}{before}");
 }
 
 #[tokio::test]
@@ -129,14 +159,17 @@ async fn an_older_entry_that_is_not_understood_is_counted_and_those_beside_and_b
     device.sign_in(ANNA);
     let stranger = json!({"id": 7, "values": "those of another version"});
     let records = vec![json!(record(40, 4, 91, None)), stranger.clone(), json!(record(41, 4, 61, None))];
-    let (page, _) = device.older(&older(), Ok(OlderRecords { records, next: Some(place()) })).await;
+    let (page, _) =
+        device.older(&older(), Ok(OlderRecords { records, next: Some(place()), cut: Vec::new() })).await;
     let words = "1 item on the server cannot be shown here, or is shown in an older version.";
     for part in ["91 bpm", "61 bpm", words, "Look it up on another device", "Show older entries"] {
         assert!(page.body.contains(part), "{part}: {}", page.body);
     }
-    let (page, _) = device.older(&older(), Ok(OlderRecords { records: vec![stranger], next: None })).await;
+    let (page, _) = device
+        .older(&older(), Ok(OlderRecords { records: vec![stranger], cut: Vec::new(), next: None }))
+        .await;
     assert!(page.body.contains(words) && !page.body.contains("There are no older entries"), "{}", page.body);
-    let known = OlderRecords { records: vec![record(40, 4, 91, None)], next: None };
+    let known = OlderRecords { records: vec![record(40, 4, 91, None)], cut: Vec::new(), next: None };
     let (page, _) = device.older(&older(), Ok(known)).await;
     assert!(page.body.contains("91 bpm") && !page.body.contains("cannot be shown here"), "{}", page.body);
 }
@@ -147,7 +180,7 @@ async fn an_older_entry_can_be_corrected_from_the_page_that_shows_it() {
     device.sign_in(ANNA);
     let path = format!("/residents/{}/correct/{}", patient(4), RecordId::from_bytes([40; 16]));
     assert_eq!(open(&device.pages, &path).await.status, StatusCode::NOT_FOUND);
-    let found = OlderRecords { records: vec![record(40, 4, 91, None)], next: None };
+    let found = OlderRecords { records: vec![record(40, 4, 91, None)], ..OlderRecords::default() };
     let (page, _) = device.older(&older(), Ok(found.clone())).await;
     assert!(page.body.contains(&format!("href=\"{path}\"")), "{}", page.body);
     // What was typed waits as a draft, and is found again with the entry.
@@ -190,7 +223,7 @@ async fn what_was_struck_out_further_back_is_shown_as_far_as_it_is_here() {
     let device = Device::new();
     device.sign_in(ANNA);
     device.archived();
-    let found = OlderRecords { records: vec![record(90, 4, 91, None)], next: None };
+    let found = OlderRecords { records: vec![record(90, 4, 91, None)], ..OlderRecords::default() };
     device.older(&older(), Ok(found)).await;
     device.send(&device.sheet(&strike(90)).await, "_reason=Misread").await;
     let shown = device.shown(&page).await;
@@ -216,7 +249,7 @@ async fn what_the_server_showed_goes_with_the_session_the_lock_and_the_copy() {
     for (what, leave) in leaves {
         let device = Device::new();
         device.sign_in(ANNA);
-        let found = OlderRecords { records: vec![record(40, 4, 91, None)], next: None };
+        let found = OlderRecords { records: vec![record(40, 4, 91, None)], ..OlderRecords::default() };
         device.older(&older(), Ok(found)).await;
         assert_eq!(open(&device.pages, &path).await.status, StatusCode::OK);
         leave(&device);
@@ -255,7 +288,11 @@ async fn who_may_not_read_here_is_not_shown_what_came_meanwhile() {
     let asked = device.agent.ask_older(&annas, patient(4), None).unwrap();
     let question = device.workspace.until_asked().await;
     let bens = device.sign_in(BEN);
-    question.answer(Ok(sent(&OlderRecords { records: vec![record(40, 4, 91, None)], next: None })));
+    question.answer(Ok(sent(&OlderRecords {
+        records: vec![record(40, 4, 91, None)],
+        cut: Vec::new(),
+        next: None,
+    })));
     let answer = asked.answer().await;
     assert_eq!(device.workspace.older(&annas, patient(4), answer).unwrap_err(), Refused::Locked);
     assert_eq!(device.agent.ask_older(&annas, patient(4), None).unwrap_err(), Refused::Locked);

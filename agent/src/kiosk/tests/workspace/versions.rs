@@ -102,6 +102,17 @@ async fn corrections_of_what_is_not_here_are_reached_too() {
 }
 
 #[tokio::test]
+async fn a_chain_whose_first_versions_are_not_here_is_one_entry() {
+    let device = Device::new();
+    device.sign_in(ANNA);
+    device.hold((20..25).map(|n| version(n, Some(n - 1))));
+    let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
+    let (counts, before) = page.split_once("4 earlier versions").unwrap();
+    assert_eq!((numbers(counts), numbers(before)), (vec![24], vec![23, 22, 21, 20]));
+    assert!(!page.contains("Charted by"), "who charted it first is not here: {page}");
+}
+
+#[tokio::test]
 async fn sixty_entries_are_reached_and_so_is_what_comes_after_the_longest_page() {
     let device = Device::new();
     device.sign_in(ANNA);
