@@ -230,7 +230,9 @@ async fn a_body_too_large_or_not_what_it_says_is_refused_whole() -> Result<()> {
         "unsupported-media-type",
     );
     let gzip = &[("content-type", "application/json"), ("content-encoding", "gzip")];
-    is_problem(&send(gzip, b"{}".to_vec()).await?, 415, "unsupported-media-type");
+    is_problem(&send(gzip, b"{}".to_vec()).await?, 400, "malformed");
+    let brotli = &[("content-type", "application/json"), ("content-encoding", "br")];
+    is_problem(&send(brotli, b"{}".to_vec()).await?, 415, "unsupported-encoding");
     let many = vec!["7".to_owned(); MAX_CHANGES + 1];
     is_problem(&send(&JSON, ward.device.chain(Lane::Care).batch(&many)?.into_bytes()).await?, 422, "invalid");
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use carepost_agent_core::backoff::Backoff;
+use carepost_agent_core::backoff::{Backoff, LONGEST};
 use carepost_agent_core::enrollment::EnrollTrouble;
 use carepost_agent_core::sync::Distrust;
 use carepost_protocol::wire::enroll::Grant;
@@ -34,6 +34,7 @@ pub(super) async fn run(
 ) {
     let (mut backoff, mut blind) = (Backoff::new(RETRY), None);
     loop {
+        let began = state.clock.monotonic();
         match state.upstream(&config, Some(state.boot)) {
             Ok(upstream) => {
                 blind = None;
@@ -47,6 +48,8 @@ pub(super) async fn run(
             Err(error) => say_blind(&device, format!("{error:#}"), &mut blind),
         }
         device.set_link(false, state.clock.now());
+        // What worked for longer than any wait begins with a brief one.
+        backoff = if state.clock.monotonic() > began + LONGEST { Backoff::new(RETRY) } else { backoff };
         tokio::time::sleep(backoff.next(state.clock.random_u64())).await;
     }
     revoked::until_anew(&state, &device).await;

@@ -14,7 +14,8 @@ use crate::quota::Share;
 
 /// What zstd needs to unpack.
 const DECODER: usize = 256 * 1024;
-/// What is unpacked on the spot, where no more are under way than there are threads: its decoder is not counted.
+/// What is unpacked on the spot, where no more are under way than there are threads: its decoder is not counted. What is
+/// larger goes to another thread, or comes in pieces of that size.
 const SMALL: usize = 32 * 1024;
 
 /// What is taken, as `Accept-Encoding` says it.
@@ -57,24 +58,33 @@ impl Encoding {
     pub async fn unpack(self, packed: Bytes, most: usize, share: &mut Share) -> Answer<Bytes> {
         match self {
             Self::Identity => Ok(packed),
-            Self::Gzip => {
-                share.take(most + 1).await?;
-                let mut plain = Vec::new();
-                let read = MultiGzDecoder::new(&*packed).take(most as u64 + 1).read_to_end(&mut plain);
-                read.map_err(|_| broken("gzip", most))?;
-                if plain.len() > most { Err(too_large()) } else { Ok(plain.into()) }
-            }
+            Self::Gzip => unpack_gzip(&packed, most, share).await,
             Self::Zstd => unpack_zstd(packed, most, share).await,
         }
     }
 }
 
+/// Unpacks gzip's members, which do not say how large they are: a piece is counted before there is room for it.
+async fn unpack_gzip(packed: &[u8], most: usize, share: &mut Share) -> Answer<Bytes> {
+    let (mut members, mut plain) = (MultiGzDecoder::new(packed), Vec::new());
+    loop {
+        // To one byte more than may be: only that one says that there is more.
+        let piece = SMALL.min(most + 1 - plain.len());
+        share.take(piece).await?;
+        let read = members.by_ref().take(piece as u64).read_to_end(&mut plain);
+        if read.map_err(|_| broken("gzip", most))? < piece {
+            return Ok(plain.into());
+        }
+        if plain.len() > most {
+            return Err(too_large());
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Unpacks a zstd frame, which is counted before there is room for it: as large as the frame says, or as it
 /// may be where it does not. It is unpacked into its place, without a window beside it.
-///
-/// # Errors
-/// As [`Encoding::unpack`].
-pub async fn unpack_zstd(packed: Bytes, most: usize, share: &mut Share) -> Answer<Bytes> {
+async fn unpack_zstd(packed: Bytes, most: usize, share: &mut Share) -> Answer<Bytes> {
     let size = zstd::zstd_safe::get_frame_content_size(&packed).map_err(|_| broken("zstd", most))?;
     let size = size.map_or(Ok(most), usize::try_from).map_err(|_| too_large())?;
     if size > most {

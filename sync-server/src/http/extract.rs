@@ -4,8 +4,10 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request};
+use axum::body::{Body, Bytes, HttpBody as _};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
@@ -13,6 +15,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http_body_util::BodyExt;
+use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::app::App;
@@ -82,25 +85,49 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
 /// A JSON request of at most `limit` bytes, packed or not.
 ///
 /// # Errors
-/// As [`read`] and [`parse`]; `unsupported-media-type` when it does not say that it is JSON,
-/// `unsupported-encoding` when it is packed in another way than [`Encoding`] knows.
+/// As [`plain`] and [`parse`].
 pub async fn json<T: DeserializeOwned>(request: Request, app: &App, limit: usize) -> Result<T, Refusal> {
-    must_be_json(request.headers())?;
-    let encoding = Encoding::of(request.headers())?;
     let mut share = app.quotas.share(Asker::of(request.extensions()));
-    let bytes = read(request.into_body(), limit, &mut share).await?;
-    parse_known(&encoding.unpack(bytes, limit, &mut share).await?)
+    parse_known(&plain(request, limit, &mut share).await?)
 }
 
-/// None where nothing was sent.
+/// The text of a JSON request, of at most `limit` bytes packed and unpacked.
+///
+/// # Errors
+/// As [`read`]; `unsupported-media-type` when it does not say that it is JSON, `unsupported-encoding` when it is packed
+/// in another way than [`Encoding`] knows.
+pub async fn plain(request: Request, limit: usize, share: &mut Share) -> Result<Bytes, Refusal> {
+    must_be_json(request.headers())?;
+    let encoding = Encoding::of(request.headers())?;
+    let bytes = read(request.into_body(), limit, share).await?;
+    encoding.unpack(bytes, limit, share).await
+}
+
+/// None where nothing was sent: a body without the header that says what it is does not go unread.
 impl<T: DeserializeOwned> OptionalFromRequest<App> for Json<T> {
     type Rejection = Refusal;
     async fn from_request(request: Request, app: &App) -> Result<Option<Self>, Refusal> {
-        if !request.headers().contains_key(CONTENT_TYPE) {
+        if request.body().is_end_stream() {
             return Ok(None);
         }
         <Self as FromRequest<App>>::from_request(request, app).await.map(Some)
     }
+}
+
+/// What there is to say in a request that takes no body.
+#[derive(Deserialize)]
+struct Nothing {}
+
+/// The layer of a route that takes no body: what is sent all the same is read as one without members, so that nobody
+/// takes for heard what was not.
+pub async fn nothing(State(app): State<App>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    if !body.is_end_stream()
+        && let Err(refusal) = json::<Nothing>(Request::from_parts(parts.clone(), body), &app, MAX_JSON).await
+    {
+        return refusal.into_response();
+    }
+    next.run(Request::from_parts(parts, Body::empty())).await
 }
 
 /// JSON into what an endpoint takes, whatever else there is in it.
@@ -281,7 +308,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
 #[cfg(test)]
 mod tests {
     use carepost_protocol::role::Role;
-    use serde::Deserialize;
     use uuid::Uuid;
 
     use super::*;

@@ -21,6 +21,7 @@ use crate::http::api::{
 };
 use crate::http::authentication::authenticate;
 use crate::http::condition;
+use crate::http::extract;
 use crate::http::idempotency;
 use crate::http::openapi::{Description, openapi};
 use crate::http::parameters;
@@ -155,8 +156,14 @@ fn guarded(app: &App, route: &'static Route, handler: MethodRouter<App>) -> Meth
             let shows = route.edits(ROUTES);
             let shows: Option<MethodRouter> =
                 shows.map(|it| (it.handler)(MethodFilter::GET).with_state(app.clone()));
-            let taken = parameters::taken(DESCRIPTION.operation(route));
-            handler
+            let described = DESCRIPTION.operation(route);
+            let taken = parameters::taken(described);
+            let heard = if described.get("requestBody").is_some() {
+                handler
+            } else {
+                handler.route_layer(from_fn_with_state(app.clone(), extract::nothing))
+            };
+            heard
                 .route_layer(from_fn_with_state((app.clone(), route), idempotency::layer))
                 .route_layer(from_fn_with_state(shows, condition::layer))
                 .route_layer(from_fn_with_state(taken, parameters::layer))

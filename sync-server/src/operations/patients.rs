@@ -32,13 +32,13 @@ use crate::store::{
 const IS_ACTIVE: &str = "is_active";
 /// The most of whom it is asked whether somebody is one.
 const ASKED: usize = 6;
-/// How many of the patients in a list the audit log names; beyond them it only counts.
+/// How many of the patients in a list one audit event names.
 const NAMED: usize = 200;
 /// How many are listed by their ids at once.
 const MOST_IDS: usize = 100;
-/// By which an audit event tells the last edit of the patient whom it shows.
+/// By which an audit event tells the last edit of the patient whom it shows; of a list, of each whom it names.
 const SEEN_TO: &str = "seen_to";
-/// How many of a session's events of a patient are looked through for that at once, the latest first.
+/// How many of a session's events are looked through for that at once, the latest first.
 const LOOKS: usize = 200;
 
 /// The fields of a patient, by key: those of [`patient::FIELDS`] that are asked for, and nothing else.
@@ -163,7 +163,9 @@ pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<P
     admitted.set_all(&new.fields);
     let others = others(&asked.confirmed);
     is_nobody_here(person, &permit, None, admitted, &others).await?;
-    let noted = person.noting(note(person, AuditAction::Create, "patient"))?.another_than(others);
+    // Who is new has no edit yet.
+    let note = note(person, AuditAction::Create, "patient").detail(SEEN_TO, 0);
+    let noted = person.noting(note)?.another_than(others);
     let patient = or_of_whom(person, &mrn, noted.create_patient(new).await).await?;
     Ok(done(person, permit, patient).await)
 }
@@ -207,8 +209,8 @@ pub async fn update(
         Some(other) => note.detail("parted_from", other.to_string()),
         None => note,
     };
-    let (noted, mrn) = (person.noting(note)?.seen_to(seen_to(person, id).await?), mrn(&fields));
-    let noted = noted.another_than(others);
+    let seen_to = seen_to(person, &permit, (&before, written)).await?;
+    let (noted, mrn) = (person.noting(note)?.seen_to(seen_to).another_than(others), mrn(&fields));
     let patient = or_of_whom(person, &mrn, noted.update_patient(id, fields).await).await?;
     Ok(done(person, permit, patient).await)
 }
@@ -216,10 +218,10 @@ pub async fn update(
 /// Discharges a patient: no longer in care here, and kept.
 pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<PatientAndRelated>> {
     let fields = Map::from_iter([(IS_ACTIVE.to_owned(), Value::from(false))]);
-    let (permit, _, written) = looked_at(person, id).await?;
+    let (permit, before, written) = looked_at(person, id).await?;
     let note = note(person, AuditAction::Delete, "patient").detail(SEEN_TO, written);
-    let noted = person.noting(note)?.seen_to(seen_to(person, id).await?);
-    let patient = noted.update_patient(id, fields).await?;
+    let seen_to = seen_to(person, &permit, (&before, written)).await?;
+    let patient = person.noting(note)?.seen_to(seen_to).update_patient(id, fields).await?;
     Ok(done(person, permit, patient).await)
 }
 
@@ -300,22 +302,50 @@ async fn looked_at(person: &Person, id: PatientId) -> Answer<(Permit<ReadPatient
     Ok((permit, patient, written))
 }
 
-/// Up to where in the feed the session has seen a patient: as of the last time that it was shown that one alone, which
-/// the audit log knows. None where it never was.
-async fn seen_to(person: &Person, id: PatientId) -> Answer<Option<u64>> {
+/// Up to where in the feed the session has seen a patient who is written up to there: as of the last time that it was
+/// shown that one alone, or else in a list, which the audit log knows. None where it never was.
+async fn seen_to(
+    person: &Person,
+    permit: &Permit<ReadPatients>,
+    (patient, written): (&Patient, u64),
+) -> Answer<Option<u64>> {
     let session = Duration::from_secs(u64::from(person.app.config.session_hours) * 3_600);
+    let began = clock::now().before(session);
+    let alone = latest(person, began, Some(patient.id), |told| told.get(SEEN_TO)?.as_u64()).await?;
+    if alone.is_some() {
+        return Ok(alone);
+    }
+    // Whoever was not written since has been shown as they are, if at all: no list has to be looked for.
+    if !person.facility(patient.facility_id)?.is_written_since(permit, patient.id, began).await? {
+        return Ok(Some(written));
+    }
+    let id = Value::from(patient.id.to_string());
+    let in_list = |told: &Map<String, Value>| {
+        let at = told.get("patients")?.as_array()?.iter().position(|named| *named == id)?;
+        told.get(SEEN_TO)?.get(at)?.as_u64()
+    };
+    latest(person, began, None, in_list).await
+}
+
+/// What the latest of the session's events tell that tell it, of those about one patient where one is given.
+async fn latest(
+    person: &Person,
+    since: Timestamp,
+    patient: Option<PatientId>,
+    tells: impl Fn(&Map<String, Value>) -> Option<u64>,
+) -> Answer<Option<u64>> {
     let mut looks = AuditQuery {
-        patient: Some(id),
+        patient,
         session: Some(person.actor().session),
         source: Some(AuditSource::Server),
-        since: Some(clock::now().before(session)),
+        since: Some(since),
         limit: LOOKS,
         ..AuditQuery::default()
     };
     let registry = person.registry()?;
     loop {
         let Listed { items, next } = registry.audit_events(looks.clone()).await?;
-        let seen = items.iter().filter_map(|it| it.event.details.get(SEEN_TO)?.as_u64()).max();
+        let seen = items.iter().filter_map(|it| tells(&it.event.details)).max();
         if seen.is_some() || next.is_none() {
             return Ok(seen);
         }
@@ -418,13 +448,19 @@ async fn related(person: &Person, permit: &Permit<ReadPatients>, patient: &Patie
 async fn listed(
     person: &Person,
     facility: Option<FacilityId>,
-    items: Vec<Patient>,
+    items: Vec<(Patient, u64)>,
     mut replaced: BTreeMap<PatientId, Vec<PatientId>>,
 ) -> Answer<Vec<PatientAndRelated>> {
-    let named: Vec<_> = items.iter().take(NAMED).map(|patient| patient.id.to_string()).collect();
-    let note = note(person, AuditAction::View, "patient").facility(facility);
-    person.write(note.detail("count", items.len()).detail("patients", named)).await?;
-    let known = |patient: Patient| {
+    let look = |seen: &[(Patient, u64)]| {
+        let named = seen.iter().map(|(patient, written)| (patient.id.to_string(), *written));
+        let (ids, seen_to): (Vec<_>, Vec<_>) = named.unzip();
+        let note = note(person, AuditAction::View, "patient").facility(facility);
+        note.detail("count", seen.len()).detail("patients", ids).detail(SEEN_TO, seen_to)
+    };
+    // Who found nobody has looked, too.
+    let nobody = items.is_empty().then_some(items.as_slice());
+    person.write_all(items.chunks(NAMED).chain(nobody).map(look).collect()).await?;
+    let known = |(patient, _): (Patient, u64)| {
         let replaces = replaced.remove(&patient.id).unwrap_or_default();
         PatientAndRelated { patient, related: Related { replaces, may_be: Vec::new() } }
     };

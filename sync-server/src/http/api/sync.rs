@@ -14,7 +14,6 @@ use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, HeartbeatReply};
 use carepost_protocol::wire::problem::{Problem, ProblemKind};
 use carepost_protocol::wire::push::{MAX_BYTES, PushBatch, PushReceipt};
 use carepost_protocol::workflow::FieldError;
-use http::header::{CONTENT_ENCODING, HeaderValue};
 use serde_json::json;
 
 use crate::app::App;
@@ -22,7 +21,7 @@ use crate::audit::Client;
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::http::authentication::Device;
-use crate::http::encoding::unpack_zstd;
+use crate::http::encoding::Encoding;
 use crate::http::extract::{self, Id};
 use crate::quota::{Allowances, Asker, Charge, Kind, Share};
 use crate::rate_limit::Limit;
@@ -142,7 +141,7 @@ pub async fn heartbeat(
 
 /// Takes a batch of one lane's changes: a verdict for each, once all of it is durable.
 #[utoipa::path(post, path = "/api/v1/sync/push", operation_id = "push", tag = "sync",
-    request_body(content = Object, description = "A batch: lane, incarnation, first_n, previous, head, signature and changes; JSON, with or without Content-Encoding: zstd (one frame)"),
+    request_body(content = Object, description = "A batch: lane, incarnation, first_n, previous, head, signature and changes; JSON, with or without Content-Encoding: gzip, or zstd (one frame)"),
     responses((status = 200, body = PushReceipt), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
 pub async fn push(
     State(app): State<App>,
@@ -151,12 +150,12 @@ pub async fn push(
     request: Request,
 ) -> Answer<axum::Json<PushReceipt>> {
     extract::must_be_json(request.headers())?;
-    let packed = is_zstd(request.headers().get(CONTENT_ENCODING))?;
+    let encoding = Encoding::of(request.headers())?;
     let (id, allowances) = (device.identity.device(), app.config.sync.allowances());
     let turn = app.quotas.turn(id, Kind::Push).await?;
     app.quotas.may_send(id, allowances, Instant::now())?;
     let mut share = app.quotas.share(Asker::of(request.extensions()));
-    let bytes = match read(request, packed, &mut share).await {
+    let bytes = match read(request, encoding, &mut share).await {
         // That the server has no room for it costs the device nothing.
         Err(refusal) if refusal.problem().status >= 500 => return Err(refusal),
         bytes => bytes,
@@ -178,12 +177,10 @@ pub async fn push(
 }
 
 /// The bytes of a batch as it is.
-async fn read(request: Request, packed: bool, share: &mut Share) -> Answer<Bytes> {
-    let limit = if packed { MAX_COMPRESSED } else { MAX_PLAIN };
-    let mut bytes = extract::read(request.into_body(), limit, share).await?;
-    if packed {
-        bytes = unpack_zstd(bytes, MAX_PLAIN, share).await?;
-    }
+async fn read(request: Request, encoding: Encoding, share: &mut Share) -> Answer<Bytes> {
+    let limit = if encoding == Encoding::Identity { MAX_PLAIN } else { MAX_COMPRESSED };
+    let packed = extract::read(request.into_body(), limit, share).await?;
+    let bytes = encoding.unpack(packed, MAX_PLAIN, share).await?;
     share.take(appetite(&bytes)).await?;
     Ok(bytes)
 }
@@ -281,9 +278,8 @@ pub struct Tolerant<T>(T, Share);
 impl<T: serde::de::DeserializeOwned> FromRequest<App> for Tolerant<T> {
     type Rejection = Refusal;
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
-        extract::must_be_json(request.headers())?;
         let mut share = app.quotas.share(Asker::of(request.extensions()));
-        let bytes = extract::read(request.into_body(), extract::MAX_JSON, &mut share).await?;
+        let bytes = extract::plain(request, extract::MAX_JSON, &mut share).await?;
         share.take(appetite(&bytes)).await?;
         extract::parse(&bytes).map(|message| Self(message, share))
     }
@@ -307,17 +303,6 @@ fn check_addresses(addresses: &mut Vec<String>) -> Answer<()> {
     match addresses.iter().position(|address| !is_line(address, MAX_ADDRESS)) {
         Some(n) => Err(Refusal::field(&format!("mac_addresses[{n}]"), "send it as 02:00:5e:10:00:01")),
         None => Ok(()),
-    }
-}
-
-fn is_zstd(encoding: Option<&HeaderValue>) -> Answer<bool> {
-    match encoding.map(HeaderValue::as_bytes) {
-        None | Some(b"identity") => Ok(false),
-        Some(b"zstd") => Ok(true),
-        Some(_) => Err(Refusal::new(
-            ProblemKind::UnsupportedMediaType,
-            "Send the batch as it is, or with Content-Encoding: zstd.",
-        )),
     }
 }
 

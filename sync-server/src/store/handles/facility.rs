@@ -256,9 +256,24 @@ impl FacilityStore {
         self.permitted(permit)?;
         let read = move |tx: &Tx<'_>| {
             let patient = patient::find(tx, id)?.ok_or(StoreError::NotFound("patient"))?;
-            let written = patient::fields(tx, &patient)?.into_values().map(|field| field.mark.seq).max();
-            Ok((patient, written.unwrap_or(0)))
+            Ok((patient, patient::written(tx, id)?))
         };
+        self.store.read(AccessScope::Facility(self.scope), read).await
+    }
+
+    /// Whether anything of a patient was written since a moment.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub async fn is_written_since(
+        &self,
+        permit: &Permit<ReadPatients>,
+        patient: PatientId,
+        since: Timestamp,
+    ) -> Result<bool> {
+        self.permitted(permit)?;
+        let sql = "SELECT 1 FROM documents WHERE collection = 'patients' AND id = ?1 AND written_at >= ?2";
+        let read = move |tx: &Tx<'_>| tx.exists(sql, params![patient, since]);
         self.store.read(AccessScope::Facility(self.scope), read).await
     }
 

@@ -209,6 +209,12 @@ pub(in crate::store) fn fields(tx: &Tx<'_>, patient: &Patient) -> Result<BTreeMa
     Ok(patient.values().into_iter().map(field).collect())
 }
 
+/// The place in the feed of the last edit of a resident; 0 where nobody has edited them since the admission.
+pub(in crate::store) fn written(tx: &Tx<'_>, id: PatientId) -> Result<u64> {
+    let sql = "SELECT max(seq) FROM marks WHERE collection = 'patients' AND record_id = ?1";
+    Ok(tx.first::<Option<u64>>(sql, params![id])?.flatten().unwrap_or(0))
+}
+
 row! {
     impl Mark {
         seq,

@@ -198,7 +198,7 @@ async fn whoever_is_found_among_thousands_is_on_the_page() {
             let asked = Paging { after, most: 1, ..Paging::default() };
             let is_wanted = |it: &Patient| it.name.ends_with("0003") || it.name.ends_with("2099");
             let page = registry.patients((None, None), asked, Some(is_wanted)).await.unwrap();
-            found.extend(page.items.into_iter().map(|it| it.name.clone()));
+            found.extend(page.items.into_iter().map(|(it, _)| it.name.clone()));
             after = page.next;
             if after.is_none() {
                 break;

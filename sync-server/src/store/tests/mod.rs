@@ -65,7 +65,8 @@ const START: i64 = 1_777_622_400_000;
 impl OrganizationStore {
     /// All patients of the scope, by name.
     pub(crate) async fn all_patients(&self) -> Result<Vec<Patient>, StoreError> {
-        Ok(self.patients((None, None), whole(), None::<fn(&Patient) -> bool>).await?.items)
+        let found = self.patients((None, None), whole(), None::<fn(&Patient) -> bool>).await?;
+        Ok(found.items.into_iter().map(|(patient, _)| patient).collect())
     }
 
     /// All users of the scope, by name.

@@ -2,11 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use carepost_protocol::id::DeviceUuid;
+use carepost_protocol::wire::enroll::EnrollResponse;
 use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderName, Method};
 
-use super::manners::{NOBODY, Office, allowed, nowhere};
+use super::lists::platform;
+use super::manners::{NOBODY, Office, allowed, edit, everything, id, nowhere, routes};
 use super::*;
+use crate::http::route::Parameter;
 use crate::store::{PageRequest, View};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -20,6 +24,63 @@ async fn every_post_takes_a_key_and_no_other_request_does() {
         let told = office.ask(&route.method, &nowhere(route), &[(KEY, NOBODY)], b"{}").await;
         let is_taken = told.field() != "idempotency-key";
         assert_eq!(is_taken, route.method == Method::POST, "{}: {}", route.operation, told.text);
+    }
+}
+
+#[tokio::test]
+async fn every_post_is_done_once_for_a_key_and_answered_the_same() {
+    let (office, mut ids) = everything().await;
+    let (platform, user, facility) =
+        (platform(&office.server).await, id(&ids, Parameter::User), office.facility);
+    let charted = format!("/api/v1/patients/{}/records", id(&ids, Parameter::Patient));
+    let record = office.get(&charted).await.body["items"][0]["id"].as_str().unwrap().to_owned();
+    let (system, key) = (office.server.app.store.system(), testing::key());
+    let asks = async || {
+        let request = testing::enroll_request(DeviceUuid::from_bytes([2; 16]));
+        system.enroll(testing::presented(&key), request, None).await.unwrap()
+    };
+    let EnrollResponse::Pending { enrollment_id, user_code, .. } = asks().await else { panic!("a code") };
+    ids.extend([(Parameter::Record, record), (Parameter::Enrollment, enrollment_id.to_string())]);
+    let mut posts: Vec<_> = routes().filter(|route| route.method == Method::POST).collect();
+    // What is out of use takes no part in the others.
+    posts.sort_by_key(|route| ["deactivate_device", "withdraw_device"].contains(&route.operation));
+    for route in posts {
+        let body = match route.operation {
+            "sign_in" => json!({"organization": "alpha", "username": "olga", "password": PASSWORD}),
+            "create_organization" => json!({"name": "Silver Birch", "slug": "silver-birch",
+                "admin": {"username": "admin", "password": PASSWORD}}),
+            "create_facility" => json!({"name": "Hillside", "facility_type": "ALF"}),
+            "register_device" => {
+                json!({"facility_id": facility, "device_name": "Ward", "device_type": "TABLET"})
+            }
+            "approve_enrollment" => json!({"code": user_code, "facility_id": facility, "device_name": "Den",
+                "device_type": "TABLET"}),
+            "confirm_enrollment" => {
+                let EnrollResponse::Confirming { number, .. } = asks().await else { panic!("a number") };
+                json!({"number": number})
+            }
+            "create_user" => json!({"username": "uma", "role": "auditor"}),
+            "issue_badge" => json!({"user_id": user, "uid": "04a1b2c5"}),
+            "create_patient" => json!({"facility_id": facility, "name": "Bea Sample"}),
+            "strike_record" => json!({"reason": "of the wrong resident"}),
+            change => edit(change, &user),
+        };
+        let token = if route.operation == "create_organization" { &platform } else { &office.token };
+        let (path, key) = (route.path_with(|kind| id(&ids, kind)), format!("a key of {}", route.operation));
+        let send = async |body: &Value| {
+            let body = body.to_string();
+            office.ask_as(Some(token), &Method::POST, &path, &[(KEY, &key)], body.as_bytes()).await
+        };
+        let (first, again) = (send(&body).await, send(&body).await);
+        assert!(matches!(first.status, 200 | 201), "{}: {}", route.operation, first.text);
+        assert_eq!((again.status, &again.text), (first.status, &first.text), "{}", route.operation);
+        let replayed = [&first, &again].map(|told| told.headers.contains_key("idempotency-replayed"));
+        assert_eq!(replayed, [false, true], "{}", route.operation);
+        let mut other = body;
+        other["another"] = json!(true);
+        let told = send(&other).await;
+        let kind = json!("/problems/idempotency-key-reused");
+        assert_eq!((told.status, &told.body["type"]), (422, &kind), "{}: {}", route.operation, told.text);
     }
 }
 

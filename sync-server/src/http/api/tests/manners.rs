@@ -3,13 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write as _;
 
-use carepost_protocol::id::IncarnationId;
+use carepost_protocol::id::{BootId, DeviceUuid, IncarnationId};
 use carepost_protocol::role::may;
+use carepost_protocol::wire::BOOT_HEADER;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, Method};
 
-use super::pushes::push_from;
-use super::quarantine::Kiosk;
+use super::lists::chart;
+use super::quarantine::{Kiosk, Process, good_heartbeat};
 use super::*;
 use crate::http::route::{Authorization, Parameter, Route};
 use crate::http::routes::{DESCRIPTION, ROUTES};
@@ -25,6 +26,15 @@ pub(super) struct Told {
 }
 
 impl Told {
+    /// What a router answers.
+    pub(super) async fn by(router: &Router, request: Request<Body>) -> Self {
+        let response = router.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Self { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
+    }
+
     pub(super) fn field(&self) -> &str {
         self.body["errors"][0]["field"].as_str().unwrap_or_default()
     }
@@ -32,6 +42,24 @@ impl Told {
     fn tag(&self) -> &str {
         self.headers[ETAG].to_str().unwrap()
     }
+
+    fn is_unknown_encoding(&self, route: &Route) {
+        assert_eq!(self.status, 415, "{}: {}", route.operation, self.text);
+        assert_eq!(self.body["type"], "/problems/unsupported-encoding");
+        assert_eq!(self.headers[ACCEPT_ENCODING], "gzip, zstd");
+    }
+}
+
+const UNKNOWN_ENCODINGS: [&str; 2] = ["br", "gzip, zstd"];
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packed.write_all(plain).unwrap();
+    packed.finish().unwrap()
+}
+
+fn zstd(plain: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(plain, 3).unwrap()
 }
 
 /// A server, and who may do most on it.
@@ -77,11 +105,7 @@ impl Office {
         }
         let mut request = request.body(Body::from(body.to_vec())).unwrap();
         request.extensions_mut().insert(PeerAddress(SocketAddr::from(([192, 0, 2, 1], 50_000))));
-        let response = self.server.router.clone().oneshot(request).await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        Told { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
+        Told::by(&self.server.router, request).await
     }
 
     pub(super) async fn get(&self, path: &str) -> Told {
@@ -144,21 +168,12 @@ async fn every_route_refuses_a_parameter_that_it_does_not_know_and_answers_head_
 #[tokio::test]
 async fn a_body_is_taken_packed_by_gzip_and_zstd_and_no_other() {
     let office = Office::new().await;
-    for route in allowed().filter(|route| DESCRIPTION.operation(route).get("requestBody").is_some()) {
-        for encoding in ["br", "gzip, zstd"] {
-            let told =
-                office.ask(&route.method, &nowhere(route), &[(CONTENT_ENCODING, encoding)], b"{}").await;
-            assert_eq!(told.status, 415, "{}: {}", route.operation, told.text);
-            assert_eq!(told.body["type"], "/problems/unsupported-encoding");
-            assert_eq!(told.headers[ACCEPT_ENCODING], "gzip, zstd");
+    for route in allowed() {
+        for encoding in UNKNOWN_ENCODINGS {
+            let headers = [(CONTENT_ENCODING, encoding)];
+            office.ask(&route.method, &nowhere(route), &headers, b"{}").await.is_unknown_encoding(route);
         }
     }
-    let gzip = |plain: &[u8]| {
-        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        packed.write_all(plain).unwrap();
-        packed.finish().unwrap()
-    };
-    let zstd = |plain: &[u8]| zstd::bulk::compress(plain, 3).unwrap();
     let user = |name: &str| json!({"username": name, "role": "auditor"}).to_string();
     let large = format!(r#"{{"username": "{}", "role": "auditor"}}"#, "x".repeat(300 * 1024));
     for (encoding, good, bomb) in [
@@ -173,6 +188,56 @@ async fn a_body_is_taken_packed_by_gzip_and_zstd_and_no_other() {
         assert_eq!(told.status, 413, "{}", told.text);
         let told = office.ask(&Method::POST, "/api/v1/users", &headers, b"{}").await;
         assert_eq!(told.status, 400, "{}", told.text);
+    }
+}
+
+#[tokio::test]
+async fn what_devices_send_is_taken_packed_by_gzip_and_zstd_and_no_other() {
+    let server = Server::new().await;
+    let kiosk = Kiosk::new(&server).await;
+    let boot = BootId::new(Timestamp::EPOCH, [1; 10]).to_string();
+    let send = async |path: &str, encoding: &str, body: Vec<u8>| {
+        let request = Request::post(path).header(BOOT_HEADER, &boot).header(CONTENT_TYPE, "application/json");
+        let request = request.header(CONTENT_ENCODING, encoding).body(Body::from(body)).unwrap();
+        kiosk.told(request, 0).await
+    };
+    let sends = |route: &&Route| route.listener == Listener::Devices && route.method == Method::POST;
+    for route in ROUTES.iter().filter(sends) {
+        let path = route.path_with(|_| kiosk.device.to_string());
+        let good = match route.operation {
+            "enroll" => json!(testing::enroll_request(DeviceUuid::from_bytes([1; 16]))),
+            "heartbeat" => good_heartbeat(),
+            "push" => kiosk.empty_batch(),
+            other => panic!("{other} is sent by devices: say here what"),
+        };
+        let good = good.to_string().into_bytes();
+        for encoding in UNKNOWN_ENCODINGS {
+            send(&path, encoding, good.clone()).await.is_unknown_encoding(route);
+        }
+        for (encoding, packed) in [("gzip", gzip(&good)), ("zstd", zstd(&good))] {
+            let told = send(&path, encoding, packed).await;
+            assert_eq!(told.status, 200, "{} {encoding}: {}", route.operation, told.text);
+            let told = send(&path, encoding, good.clone()).await;
+            assert_eq!(told.status, 400, "{} {encoding}: {}", route.operation, told.text);
+        }
+    }
+}
+
+/// Also where there is nothing to say: a device that was lost is not taken for retired, because nobody read why.
+#[tokio::test]
+async fn a_body_that_does_not_say_what_it_is_is_refused_and_so_is_what_an_endpoint_does_not_take() {
+    let office = Office::new().await;
+    for route in allowed() {
+        let request = Request::builder().method(&route.method).uri(nowhere(route));
+        let request = request.header("authorization", format!("Bearer {}", office.token));
+        let request = request.body(Body::from(r#"{"reason": "lost"}"#)).unwrap();
+        let (status, told) = office.server.send(request).await;
+        let kind = json!("/problems/unsupported-media-type");
+        assert_eq!((status.as_u16(), &told["type"]), (415, &kind), "{}: {told}", route.operation);
+        if DESCRIPTION.operation(route).get("requestBody").is_none() {
+            let told = office.ask(&route.method, &nowhere(route), &[], br#"{"colour": "red"}"#).await;
+            assert_eq!((told.status, told.field()), (422, "colour"), "{}: {}", route.operation, told.text);
+        }
     }
 }
 
@@ -237,7 +302,7 @@ async fn every_edit_leaves_what_is_absent_and_removes_what_is_null_or_refuses_th
 }
 
 /// An office with one of everything that can be changed, and the id of each.
-async fn everything() -> (Office, HashMap<Parameter, String>) {
+pub(super) async fn everything() -> (Office, HashMap<Parameter, String>) {
     let server = Server::new().await;
     let kiosk = Kiosk::new(&server).await;
     let facility = server.registry.facilities().await.unwrap().remove(0).id;
@@ -250,8 +315,10 @@ async fn everything() -> (Office, HashMap<Parameter, String>) {
     let patient = registry.noting(event()).create_patient(new).await.unwrap().id;
     let badge = registry.noting(event()).issue_badge(nina, &[4, 0xa1, 0xb2, 0xc3]).await.unwrap().id;
     assert_eq!(office.post("/api/v1/workflows", &[], &form("Vitals")).await.status, 201);
-    // What it sends cannot be read, and is refused.
-    assert_eq!(push_from(&kiosk, 1, &[json!({})]).await.0, StatusCode::OK);
+    // The third change that it sends cannot be read, and is rejected.
+    chart(&kiosk, nina, patient).await;
+    let tap = json!({"unknown_tap": {"lookup": "5e".repeat(32), "age": 0}});
+    kiosk.heartbeat_with(Process(1, 0), tap).await;
     let ids = HashMap::from([
         (Parameter::Organization, office.server.organization.to_string()),
         (Parameter::Facility, office.facility.to_string()),
@@ -260,23 +327,23 @@ async fn everything() -> (Office, HashMap<Parameter, String>) {
         (Parameter::Patient, patient.to_string()),
         (Parameter::Badge, badge.to_string()),
         (Parameter::Incarnation, IncarnationId::new(Timestamp::EPOCH, [1; 10]).to_string()),
-        (Parameter::Number, "1".to_owned()),
+        (Parameter::Number, "3".to_owned()),
         (Parameter::WorkflowKey, "vitals".to_owned()),
     ]);
     (office, ids)
 }
 
-fn id(ids: &HashMap<Parameter, String>, kind: Parameter) -> String {
+pub(super) fn id(ids: &HashMap<Parameter, String>, kind: Parameter) -> String {
     ids.get(&kind).unwrap_or_else(|| panic!("a change of {kind:?}: say above which")).clone()
 }
 
 /// A good change by an operation, of what an office has.
-fn edit(operation: &str, user: &str) -> Value {
+pub(super) fn edit(operation: &str, user: &str) -> Value {
     match operation {
         "deactivate_device" => json!({"reason": "retired"}),
         // After all that it sent.
         "withdraw_device" => json!({"since": clock::now()}),
-        "issue_tapped_badge" => json!({"user_id": user, "card": "a card"}),
+        "issue_tapped_badge" => json!({"user_id": user, "card": "5e5e5e5e..."}),
         "publish_workflow" => form("Vital signs"),
         "discard_rejected_change" => json!({"reason": "sent for a test"}),
         "release_device" | "revoke_badge" | "retry_rejected_change" => json!({}),
@@ -321,7 +388,7 @@ async fn every_change_may_be_bound_to_a_version_and_what_is_another_is_shown_and
         assert_eq!((send("nonsense".to_owned()).await.status, send(String::new()).await.status), (422, 422));
         let told = send(format!("\"{}\", {}", "1".repeat(32), before.tag())).await;
         if route.operation == "issue_tapped_badge" {
-            // No card was tapped there: that is looked at behind the version.
+            // It is out of use by now: that is looked at behind the version.
             assert_eq!((told.status, told.field()), (422, "device_id"), "{}", told.text);
             continue;
         }
@@ -411,6 +478,50 @@ async fn an_edit_without_a_version_that_crosses_anothers_is_kept_in_a_review() {
     let values = found["items"][0]["fields"][0]["values"].as_array().unwrap();
     let values: Vec<_> = values.iter().map(|it| (it["value"].clone(), it["stands"] == true)).collect();
     assert!(values.contains(&(json!("15"), false)) && values.contains(&(json!("16"), true)), "{values:?}");
+}
+
+#[tokio::test]
+async fn who_was_shown_a_resident_by_an_admission_or_a_list_overwrites_nothing_unseen_either() {
+    let office = Office::new().await;
+    let other = office.server.token(office.server.user("olaf", Role::OrgAdmin, office.facility).await).await;
+    let reviews = format!("/api/v1/facilities/{}/reviews?open=true", office.facility);
+    let open = async || office.get(&reviews).await.body["items"].as_array().unwrap().len();
+    let admit = async |token: &str, name: &str| {
+        let body = json!({"facility_id": office.facility, "name": name, "room": "10"}).to_string();
+        let path = "/api/v1/patients";
+        let told = office.ask_as(Some(token), &Method::POST, path, &[], body.as_bytes()).await;
+        told.body["id"].as_str().unwrap().to_owned()
+    };
+    let moves = async |token: &str, id: &str, room: &str| {
+        let (path, body) = (format!("/api/v1/patients/{id}"), json!({"room": room}).to_string());
+        let told = office.ask_as(Some(token), &Method::PUT, &path, &[], body.as_bytes()).await;
+        assert_eq!((told.status, &told.body["room"]), (200, &json!(room)), "{}", told.text);
+    };
+    let own = office.token.as_str();
+    let ada = admit(own, "Ada Example").await;
+    moves(&other, &ada, "11").await;
+    moves(own, &ada, "12").await;
+    assert_eq!(open().await, 1, "she was shown the one of before");
+    for (name, ids) in [("Bea Sample", false), ("Cleo Amberly", true)] {
+        let id = admit(&other, name).await;
+        let list = if ids { format!("?ids={id}") } else { String::new() };
+        let list = format!("/api/v1/patients{list}");
+        moves(&other, &id, "11").await;
+        let before = open().await;
+        office.get(&list).await;
+        moves(&other, &id, "12").await;
+        moves(own, &id, "13").await;
+        assert_eq!(open().await, before + 1, "{list} showed another");
+    }
+    for name in ["Dora Longfellow", "Edna Quist"] {
+        let (id, before) = (admit(&other, name).await, open().await);
+        moves(&other, &id, "11").await;
+        if name.starts_with('D') {
+            office.get("/api/v1/patients").await;
+        }
+        moves(own, &id, "12").await;
+        assert_eq!(open().await, before, "{name} was seen as such, or nowhere");
+    }
 }
 
 #[tokio::test]

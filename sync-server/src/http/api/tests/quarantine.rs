@@ -10,6 +10,7 @@ use carepost_protocol::wire::BOOT_HEADER;
 use http::Method;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 
+use super::manners::Told;
 use super::*;
 use crate::http::listener::ConnectedAt;
 use crate::quota::Kind;
@@ -72,10 +73,16 @@ impl Kiosk {
     }
 
     /// Sends a request over a connection that began in that second.
-    async fn send(&self, mut request: Request<Body>, second: u64) -> (StatusCode, Value) {
+    async fn send(&self, request: Request<Body>, second: u64) -> (StatusCode, Value) {
+        let told = self.told(request, second).await;
+        (StatusCode::from_u16(told.status).unwrap(), told.body)
+    }
+
+    /// The same, with the head of the answer.
+    pub(super) async fn told(&self, mut request: Request<Body>, second: u64) -> Told {
         request.extensions_mut().insert(ConnectedAt(self.began + Duration::from_secs(second)));
         request.extensions_mut().insert(self.peer.clone());
-        answer(&self.router, request).await
+        Told::by(&self.router, request).await
     }
 
     async fn heartbeat(&self, process: Process) -> Value {
@@ -83,17 +90,14 @@ impl Kiosk {
     }
 
     /// A heartbeat that says this too.
-    async fn heartbeat_with(&self, process: Process, more: Value) -> Value {
+    pub(super) async fn heartbeat_with(&self, process: Process, more: Value) -> Value {
         let (status, answer) = self.beat(process, more).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         answer["state"].clone()
     }
 
     async fn beat(&self, process: Process, more: Value) -> (StatusCode, Value) {
-        let mut beat = json!({"agent_version": "0.1.0", "uptime": 1, "device_time": clock::now(),
-            "clock_quality": "synced", "mac_addresses": [], "encrypted": true, "reader": "READY",
-            "incarnation": IncarnationId::new(Timestamp::EPOCH, [1; 10]),
-            "queue": {"care": 0, "audit": 0, "wedged": 0}});
+        let mut beat = good_heartbeat();
         beat.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let path = format!("/api/v1/devices/{}/heartbeat", self.device);
         self.ask(Some(process), Method::POST, &path, &beat).await
@@ -101,12 +105,15 @@ impl Kiosk {
 
     /// An empty batch: the device asks where the server is.
     async fn push(&self, process: Option<Process>) -> StatusCode {
+        self.ask(process, Method::POST, "/api/v1/sync/push", &self.empty_batch()).await.0
+    }
+
+    pub(super) fn empty_batch(&self) -> Value {
         let incarnation = IncarnationId::new(Timestamp::EPOCH, [1; 10]);
         let head = Link::genesis(self.device, incarnation, Lane::Care);
         let signature = self.key.sign(&ring::rand::SystemRandom::new(), head.as_bytes()).unwrap();
-        let batch = json!({"lane": "care", "incarnation": incarnation, "first_n": 1, "previous": head,
-            "head": head, "signature": hex(signature.as_ref()), "changes": []});
-        self.ask(process, Method::POST, "/api/v1/sync/push", &batch).await.0
+        json!({"lane": "care", "incarnation": incarnation, "first_n": 1, "previous": head,
+            "head": head, "signature": hex(signature.as_ref()), "changes": []})
     }
 
     /// What the answer to a pull is, by the kind of its problem.
@@ -119,6 +126,13 @@ impl Kiosk {
         let device = server.registry.device(self.device).await.unwrap();
         (device.state, device.quarantine)
     }
+}
+
+pub(super) fn good_heartbeat() -> Value {
+    json!({"agent_version": "0.1.0", "uptime": 1, "device_time": clock::now(),
+        "clock_quality": "synced", "mac_addresses": [], "encrypted": true, "reader": "READY",
+        "incarnation": IncarnationId::new(Timestamp::EPOCH, [1; 10]),
+        "queue": {"care": 0, "audit": 0, "wedged": 0}})
 }
 
 fn quarantined() -> (StatusCode, Value) {

@@ -27,6 +27,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("once_and_fields", include_str!("migrations/V11__once_and_fields.sql")),
     ("sorted", include_str!("migrations/V12__sorted.sql")),
     ("in_use", include_str!("migrations/V13__in_use.sql")),
+    ("unwritten", include_str!("migrations/V14__unwritten.sql")),
 ];
 
 /// Whether the file has the schema of this build, and nothing has to be applied.
@@ -220,23 +221,25 @@ mod tests {
     }
 
     #[test]
-    fn events_from_before_are_known_by_their_place_in_a_chain() {
-        let table = concat!("ba", "se_audit");
-        let old = Connection::open_in_memory().unwrap();
-        old.execute_batch(include_str!("migrations/V1__registry_feed_changes_audit.sql")).unwrap();
-        old.execute_batch(include_str!("migrations/V2__forks_merges_digests.sql")).unwrap();
-        for origin in ["NULL", "x'01'"] {
-            old.execute_batch(&format!(
-                "INSERT INTO {table} (id, timestamp, clock_quality, event_type, action, success, resource_type,
-                    received_at, origin_incarnation)
-                    VALUES (zeroblob(16), 1, 'synced', 'login', 'execute', 1, 'session', 1, {origin})"
-            ))
-            .unwrap();
-        }
-        old.execute_batch(include_str!("migrations/V3__sound.sql")).unwrap();
-        let mut statement = old.prepare(&format!("SELECT source FROM {table} ORDER BY source")).unwrap();
-        let sources: Vec<String> =
+    fn events_from_before_are_known_by_their_place_in_a_chain_and_stay_as_they_were() {
+        let base = |sql: &str| sql.replace('#', concat!("ba", "se_"));
+        let mut old = Connection::open_in_memory().unwrap();
+        let now = Timestamp::from_millis(1_777_622_400_000);
+        apply(&mut old, now, MIGRATIONS.get(..2).unwrap()).unwrap();
+        let fill = "INSERT INTO #audit (id, timestamp, clock_quality, event_type, action, success,
+                resource_type, details, received_at, origin_incarnation, origin_n) VALUES
+                (zeroblob(16), 1, 'synced', 'login', 'execute', 1, 'session', '{}', 3, x'01', 7),
+                (zeroblob(16), 2, 'synced', 'login', 'execute', 0, 'session', '{}', 4, NULL, NULL)";
+        old.execute_batch(&base(fill)).unwrap();
+        migrate(&mut old, now).unwrap();
+        let kept = "SELECT timestamp || success || details || received_at || quote(origin_incarnation) ||
+                quote(origin_n) || source || quote(flags) || quote(claimed_at) FROM #audit ORDER BY rowid";
+        let mut statement = old.prepare(&base(kept)).unwrap();
+        let rows: Vec<String> =
             statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
-        assert_eq!(sources, ["device", "server"]);
+        assert_eq!(rows, ["11{}3X'01'7deviceNULLNULL", "20{}4NULLNULLserverNULLNULL"]);
+        for gone in ["sealed_seq", "previous", "link"] {
+            assert!(old.prepare(&base(&format!("SELECT {gone} FROM #audit"))).is_err(), "{gone}");
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::store::{Anchor, Expected, Listed, NewPatient, Paging, Patient};
 
 impl OrganizationStore {
     /// A page of patients: of one facility or of all that the scope reaches, of those who are in care, or who are not,
-    /// and of those who are wanted, where that is asked.
+    /// and of those who are wanted, where that is asked. Each with the place in the feed of the last edit.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] for `sort` and `page`.
@@ -27,17 +27,26 @@ impl OrganizationStore {
         (facility, is_active): (Option<FacilityId>, Option<bool>),
         asked: Paging,
         wanted: Option<impl Fn(&Patient) -> bool + Send + 'static>,
-    ) -> Result<Listed<Patient, Anchor>> {
-        self.read(move |tx| patient::LIST.page(tx, &asked, params![is_active], facility, wanted)).await
+    ) -> Result<Listed<(Patient, u64), Anchor>> {
+        self.read(move |tx| {
+            let Listed { items, next } =
+                patient::LIST.page(tx, &asked, params![is_active], facility, wanted)?;
+            let items: Result<Vec<_>> = items.into_iter().map(|patient| with_place(tx, patient)).collect();
+            Ok(Listed { items: items?, next })
+        })
+        .await
     }
 
-    /// Those of these ids whom the scope reaches.
+    /// Those of these ids whom the scope reaches, as in a list.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn patients_of(&self, ids: BTreeSet<PatientId>) -> Result<Vec<Patient>> {
-        self.read(move |tx| ids.into_iter().filter_map(|id| patient::find(tx, id).transpose()).collect())
-            .await
+    pub async fn patients_of(&self, ids: BTreeSet<PatientId>) -> Result<Vec<(Patient, u64)>> {
+        self.read(move |tx| {
+            let found = ids.into_iter().filter_map(|id| patient::find(tx, id).transpose());
+            found.map(|patient| with_place(tx, patient?)).collect()
+        })
+        .await
     }
 
     /// Those whose place another took, of one facility or of all that the scope reaches.
@@ -153,6 +162,12 @@ fn of_whom(tx: &Tx<'_>, admitted: &Patient, error: StoreError) -> Result<()> {
         return Err(error);
     }
     Err(patient::holder(tx, admitted)?.map_or(error, |holder| StoreError::Admitted(holder.id)))
+}
+
+/// A patient, and the place in the feed of the last edit.
+fn with_place(tx: &Tx<'_>, patient: Patient) -> Result<(Patient, u64)> {
+    let written = tx.within_facility(patient.facility_id, |tx| patient::written(tx, patient.id))?;
+    Ok((patient, written))
 }
 
 pub(super) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {
