@@ -28,7 +28,6 @@ pub enum BackupError {
     /// A file or folder cannot be read or written.
     #[error("{path}: {fault}; check that it exists, who owns it and whether the disk is full")]
     File {
-        /// Which one.
         path: PathBuf,
         /// Why not.
         fault: std::io::Error,

@@ -10,10 +10,11 @@ use carepost_protocol::record::Collection;
 
 use super::StoreError;
 use super::engine::{AccessScope, ToValue, Tx, Value, params};
-use super::handles::organization::{parked_key, publish_users, remove_badge, unfinished};
+use super::handles::organization::{parked_key, remove_badge, unfinished};
 use super::row::{columns, sql};
 use super::rules::badge_keys;
 use super::rules::feed_writer::put;
+use super::rules::user;
 use crate::scope::OrganizationScope;
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -383,7 +384,7 @@ impl Registry {
                 tx.within_facility(facility, |tx| put(tx, Collection::Users, id, None, None))?;
             }
         }
-        publish_users(tx, &self.users.keys().copied().map(UserId::from_bytes).collect::<Vec<_>>())?;
+        user::publish_all(tx, &self.users.keys().copied().map(UserId::from_bytes).collect::<Vec<_>>())?;
         let mut facilities = self.facilities.keys().copied().map(FacilityId::from_bytes);
         facilities.try_for_each(|facility| badge_keys::publish_all(tx, facility))
     }

@@ -51,7 +51,6 @@ pub enum StoreError {
     /// A value breaks a rule that only the store can check.
     #[error("{field}: {detail}")]
     Invalid {
-        /// Which field.
         field: &'static str,
         /// What is wrong and what to do.
         detail: String,
@@ -62,7 +61,6 @@ pub enum StoreError {
         .collection.name()
     )]
     TooLarge {
-        /// In which collection.
         collection: Collection,
         /// How many bytes it would have.
         bytes: usize,

@@ -15,9 +15,9 @@
 //!
 //! A field is the column of its name, or what stands behind `=`, which may be several; `by` names the function
 //! that makes the field of it. Fields behind `and` are in no column, and begin as their default. `row! { impl ... }`
-//! is for a type that is defined elsewhere. With `whole` behind it, a row is also inserted by the list.
+//! is for a type that is defined elsewhere. With `whole` behind it, a row is also inserted and updated by the list.
 
-use super::engine::ToValue;
+use super::engine::{Params, ToValue};
 
 /// A type whose columns are listed.
 pub(super) trait Stored {
@@ -31,6 +31,11 @@ pub(super) trait Whole: Stored {
     const COUNT: usize;
     /// What goes into them, in their order.
     fn values(&self) -> Vec<&dyn ToValue>;
+
+    /// The same, and what goes into further columns.
+    fn values_and<'v>(&'v self, more: Params<'v>) -> Vec<&'v dyn ToValue> {
+        [self.values().as_slice(), more].concat()
+    }
 }
 
 macro_rules! row {
@@ -40,7 +45,7 @@ macro_rules! row {
             $($(#[$doc:meta])* $field_vis:vis $field:ident: $type:ty $(= $columns:literal $(by $make:path)?)?,)+
         } and {
             $($(#[$more_doc:meta])* $more_vis:vis $more:ident: $more_type:ty,)+
-        }
+        } $($whole:ident)?
     ) => {
         $(#[$attribute])*
         $vis struct $name {
@@ -48,7 +53,7 @@ macro_rules! row {
             $($(#[$more_doc])* $more_vis $more: $more_type,)+
         }
         $crate::store::row::row! {
-            impl $name { $($field $(= $columns $(by $make)?)?,)+ } and { $($more,)+ }
+            impl $name { $($field $(= $columns $(by $make)?)?,)+ } and { $($more,)+ } $($whole)?
         }
     };
     (
@@ -65,8 +70,13 @@ macro_rules! row {
             impl $name { $($field $(= $columns $(by $make)?)?,)+ } $($whole)?
         }
     };
-    (impl $name:ident { $($field:ident $(= $columns:literal $(by $make:path)?)?,)+ } whole) => {
-        $crate::store::row::row! { impl $name { $($field $(= $columns $(by $make)?)?,)+ } }
+    (
+        impl $name:ident { $($field:ident $(= $columns:literal $(by $make:path)?)?,)+ }
+        $(and { $($more:ident,)+ })? whole
+    ) => {
+        $crate::store::row::row! {
+            impl $name { $($field $(= $columns $(by $make)?)?,)+ } $(and { $($more,)+ })?
+        }
         impl $crate::store::row::Whole for $name {
             const COUNT: usize = [$(stringify!($field)),+].len();
             fn values(&self) -> Vec<&dyn $crate::store::engine::ToValue> {
@@ -144,21 +154,59 @@ macro_rules! select {
 }
 pub(super) use select;
 
-/// The statement that inserts a row of a type into a table or view, as [`Whole::values`] gives it.
+/// The statement that inserts a row of a type into a table or view, as [`Whole::values`] gives it, and further columns.
 macro_rules! insert {
-    ($name:ty, $into:literal) => {
+    ($name:ty, $into:literal $(, $more:ident)*) => {
         $crate::store::row::sql!(
             "INSERT INTO ",
             $into,
             " (",
             <$name as $crate::store::row::Stored>::COLUMNS,
+            $(", ", stringify!($more),)*
             ") VALUES (",
-            $crate::store::row::placeholders(<$name as $crate::store::row::Whole>::COUNT),
+            $crate::store::row::placeholders(
+                <$name as $crate::store::row::Whole>::COUNT + <[&str]>::len(&[$(stringify!($more)),*])
+            ),
             ")"
         )
     };
 }
 pub(super) use insert;
+
+/// The statement that writes all columns of the row of a type whose first one, its id, is that.
+macro_rules! update {
+    ($name:ty, $of:literal) => {
+        $crate::store::row::sql!(
+            "UPDATE ",
+            $of,
+            " SET (",
+            <$name as $crate::store::row::Stored>::COLUMNS,
+            ") = (",
+            $crate::store::row::placeholders(<$name as $crate::store::row::Whole>::COUNT),
+            ") WHERE id = ?1"
+        )
+    };
+}
+pub(super) use update;
+
+/// Inserts a row that is more, or less, than a type lists: each column beside what goes into it.
+macro_rules! insert_into {
+    ($tx:expr, $into:literal { $($column:ident: $value:expr,)+ }) => {
+        $tx.execute(
+            $crate::store::row::sql!(
+                "INSERT INTO ",
+                $into,
+                " (",
+                $crate::store::row::columns!($($column,)+),
+                ") VALUES (",
+                $crate::store::row::placeholders([$(stringify!($column)),+].len()),
+                ")"
+            ),
+            $crate::store::engine::params![$($value),+],
+        )
+    };
+}
+pub(super) use insert_into;
 
 /// How many bytes the parts have.
 pub(super) const fn length(mut parts: &[&str]) -> usize {
@@ -227,7 +275,14 @@ mod tests {
             select!(Pair, "pairs WHERE left = ?1"),
             "SELECT left, coalesce(right_, 0) FROM pairs WHERE left = ?1"
         );
-        assert!(insert!(Pair, "pairs").ends_with(" VALUES (?1, ?2)"));
+        assert_eq!(
+            insert!(Pair, "pairs", middle),
+            "INSERT INTO pairs (left, coalesce(right_, 0), middle) VALUES (?1, ?2, ?3)"
+        );
+        assert_eq!(
+            update!(Pair, "pairs"),
+            "UPDATE pairs SET (left, coalesce(right_, 0)) = (?1, ?2) WHERE id = ?1"
+        );
         assert_eq!(placeholders(32).split(", ").count(), 32);
         assert_eq!(placeholders(10).rsplit(", ").next(), Some("?10"));
         let pair = Pair { left: 1, right: 2 };

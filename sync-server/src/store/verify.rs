@@ -49,11 +49,9 @@ impl Verified {
 /// Consecutive numbers of a lane that are lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Missing {
-    /// Whose.
     pub device: DeviceId,
     /// In which incarnation of its outbox.
     pub incarnation: IncarnationId,
-    /// In which lane.
     pub lane: Lane,
     /// The first.
     pub from: u64,
@@ -68,11 +66,9 @@ pub struct Fault {
     pub device: DeviceId,
     /// In which incarnation of its outbox.
     pub incarnation: IncarnationId,
-    /// In which lane.
     pub lane: Lane,
     /// At which number.
     pub n: u64,
-    /// What it is.
     pub what: What,
 }
 

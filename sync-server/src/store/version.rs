@@ -7,11 +7,10 @@ use std::str::FromStr;
 use carepost_protocol::change::PayloadHash;
 use carepost_protocol::hex::{hex, unhex};
 use carepost_protocol::workflow::Workflow;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
-use super::{
-    Badge, Deactivated, Device, Facility, KeptChange, Organization, Patient, Reconsidered, StoreError, User,
-};
+use super::StoreError;
 
 /// What can be edited of a thing, as a hash: the same values are the same version. Figures that the server measures
 /// by itself are no part of it.
@@ -48,8 +47,8 @@ impl Expected {
 
 impl Version {
     /// Of a thing with these values.
-    fn of(values: &Value) -> Self {
-        let hash = PayloadHash::of(values.to_string().as_bytes());
+    pub(super) fn of(values: &impl Serialize) -> Self {
+        let hash = PayloadHash::of(json!(values).to_string().as_bytes());
         let mut version = [0; 16];
         version.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
         Self(version)
@@ -69,48 +68,8 @@ impl FromStr for Version {
     }
 }
 
-/// Things that can be edited, each with what of it: its version is of these.
-macro_rules! versioned {
-    ($($thing:ty: $($field:ident),+;)+) => {
-        $(impl Versioned for $thing {
-            fn version(&self) -> Version {
-                Version::of(&json!([$(self.$field),+]))
-            }
-        })+
-    };
-}
-
-versioned! {
-    Organization: id, name, slug, organization_type, npi, address, contact;
-    Facility: id, name, facility_type, licensed_beds, current_census, phone, phi_mode, require_encryption,
-        record_days, time_zone, address, units;
-    User: id, facility_id, username, email, display_name, role, employee_id, session_timeout_minutes,
-        is_active, pin_exposed_at, secrets;
-    Device: id, name, device_type, phi_mode, state, deactivation;
-    Badge: id, user_id, is_active;
-    KeptChange: device, incarnation, n, reason, flags, settlement, settled_at;
-}
-
-impl Versioned for Patient {
-    fn version(&self) -> Version {
-        Version::of(&json!([self.id, self.values(), self.replaced_by]))
-    }
-}
-
 impl Versioned for Workflow {
     fn version(&self) -> Version {
-        Version::of(&json!(self))
-    }
-}
-
-impl Versioned for Deactivated {
-    fn version(&self) -> Version {
-        self.device.version()
-    }
-}
-
-impl Versioned for Reconsidered {
-    fn version(&self) -> Version {
-        self.change.version()
+        Version::of(self)
     }
 }

@@ -82,6 +82,11 @@ const ROOMS: &[(&str, Option<&str>, &[&str])] = &[
     ("sync-server/src/operations/", None, &["axum::", "http::"]),
     ("sync-server/src/store/", None, &["axum::", "http::", "operations::"]),
     (
+        "sync-server/src/store/rules/",
+        None,
+        &["handles::", "FacilityStore", "OrganizationStore", "SystemStore", "Noted"],
+    ),
+    (
         "sync-server/src/store/engine/",
         None,
         &["handles::", "rules::", "model::", "column::", "commits::", "feed::"],
@@ -175,6 +180,11 @@ fn a_planted_import_is_found() {
         &planted("sync-server/src/store/engine/tables.rs", "use crate::store::rules::page;"),
         "rules::",
     );
+    for (line, handle) in
+        [("impl FacilityStore {", "FacilityStore"), ("use crate::store::handles::organization;", "handles::")]
+    {
+        assert_found(&planted("sync-server/src/store/rules/page.rs", line), handle);
+    }
     assert_kept(&planted("sync-server/src/http/api/users.rs", "use crate::operations::users;"));
     assert_kept(&planted("agent/src/kiosk/mod.rs", "// crate::upstream::Upstream fetches"));
     assert_kept(&planted("agent/src/workspace/mod.rs", "use crate::mirror::Mirror;"));

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carepost_protocol::audit::AuditEvent;
+use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::{PatientId, RecordId};
 use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Permit, ReadPatients, Resource};
 use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat};
+use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, Revoked};
 use carepost_protocol::wire::older::OlderRecords;
-use carepost_protocol::wire::pull::Cursor;
+use carepost_protocol::wire::problem::Expects;
+use carepost_protocol::wire::pull::{Cursor, SyncPosition};
 use carepost_protocol::wire::push::PushReceipt;
 use serde_json::value::RawValue;
 
@@ -24,7 +26,8 @@ use crate::store::rules::feed_writer::count_on;
 use crate::store::rules::older::{self, OlderRequest};
 use crate::store::rules::page::{self, AgainRequest, PageRequest};
 use crate::store::rules::push::{self, Batch, Taken};
-use crate::store::rules::{audit, patient};
+use crate::store::rules::quarantine::quarantine;
+use crate::store::rules::{audit, patient, revoked, sync_position};
 use crate::store::{DeviceIdentity, Page, Patient, Related, Store, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -32,8 +35,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// Work within one facility.
 #[derive(Debug, Clone)]
 pub struct FacilityStore {
-    pub(in crate::store) store: Store,
-    pub(in crate::store) scope: FacilityScope,
+    pub(super) store: Store,
+    pub(super) scope: FacilityScope,
 }
 
 impl FacilityStore {
@@ -68,6 +71,80 @@ impl FacilityStore {
             rest = next.rest;
         }
         Ok(receipt)
+    }
+
+    /// Quarantines a device, as two copies of it speak: what it pushes is taken all the same. The identity is as it
+    /// stands after.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn quarantine(&self, device: &mut DeviceIdentity, reason: &'static str) -> Result<()> {
+        let id = device.device();
+        let quarantine = move |tx: &Tx<'_>| quarantine(tx, id, reason);
+        self.store.write(AccessScope::Facility(self.scope), quarantine).await?;
+        device.state = DeviceState::Quarantined;
+        Ok(())
+    }
+
+    /// What was revoked after what a device knows by its mirror, or by earlier answers; none where staff
+    /// and badges have not changed since.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revoked(&self, device: &DeviceIdentity, beat: &Heartbeat) -> Result<Option<Revoked>> {
+        let (access, facility) = (AccessScope::Facility(self.scope), self.scope.facility());
+        let moves = &self.store.inner.staff_moves;
+        let last = match moves.find(&facility) {
+            Ok(last) => last,
+            Err(generation) => {
+                let last = self.store.read(access, revoked::last_move).await?;
+                moves.keep(facility, &last, generation);
+                last
+            }
+        };
+        let since = revoked::known(device, beat, last);
+        if since >= last.seq {
+            return Ok(None);
+        }
+        let mut revoked = self.store.read(access, move |tx| revoked::revoked_since(tx, since)).await?;
+        revoked.through.epoch = revoked.through.epoch.saturating_add(device.view_changes());
+        Ok(Some(revoked))
+    }
+
+    /// Checks where a device says that it stands before it is sent anything. Where it says more than the
+    /// server knows, it has to begin anew. Where it proves that the server gave it a cursor beyond the end
+    /// of the feed, the facility's epoch is raised, so that every device fetches its copy anew; what waits
+    /// in their outboxes is not affected.
+    ///
+    /// # Errors
+    /// [`StoreError::CursorRefused`], with what the server expects of the chains in which it has less.
+    pub async fn check_sync_position(&self, device: &DeviceIdentity, position: &SyncPosition) -> Result<()> {
+        let (access, view_changes) = (AccessScope::Facility(self.scope), device.view_changes());
+        let device = device.device();
+        // What a device is told is the feed's epoch and the changes of its view together.
+        let epoch = position.epoch.map(|epoch| epoch.saturating_sub(view_changes));
+        let position = &SyncPosition { epoch, ..position.clone() };
+        let cursor = epoch.zip(position.seq).map(|(epoch, seq)| Cursor { epoch, seq });
+        let asked = position.clone();
+        let found = self.store.read(access, move |tx| sync_position::find(tx, device, &asked)).await?;
+        if !found.ahead && found.expects == Expects::default() {
+            if let Some(Cursor { epoch, seq }) = cursor {
+                let told = Cursor { epoch: epoch.saturating_add(view_changes), seq };
+                self.store.inner.presence.applied(self.scope, device, told, self.store.now());
+            }
+            return Ok(());
+        }
+        let (prover, facility) = (&self.store.inner.prover, self.scope.facility());
+        let proof = position.proof.as_deref();
+        let is_proven =
+            cursor.zip(proof).is_some_and(|(cursor, proof)| prover.holds(facility, cursor, proof));
+        let expects = if is_proven && found.may_be_raised(self.store.now()) {
+            let asked = position.clone();
+            self.store.write(access, move |tx| sync_position::raise(tx, device, &asked)).await?
+        } else {
+            found.expects
+        };
+        Err(StoreError::CursorRefused { expects: (expects != Expects::default()).then_some(expects) })
     }
 
     /// Whether a device may go on from a cursor: tombstones that it needs may be gone. A mirror that was

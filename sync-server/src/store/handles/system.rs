@@ -14,10 +14,11 @@ use carepost_protocol::text::fold;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::enroll::{EnrollRequest, EnrollResponse};
 
-use super::organization::{insert_user, merged};
+use super::organization::insert_user;
 use crate::scope::OrganizationScope;
 use crate::store::crossing::Crossing;
 use crate::store::engine::{AccessScope, Tx, params};
+use crate::store::model::merged;
 use crate::store::row::{Stored, Whole, insert, select, sql};
 use crate::store::rules::sign_in::{self, Login};
 use crate::store::rules::{audit, enrollment, idempotency};

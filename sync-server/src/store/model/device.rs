@@ -10,16 +10,15 @@ use carepost_protocol::wire::pull::Cursor;
 use serde::Serialize;
 
 use crate::store::row::row;
+use crate::store::version::{Version, Versioned};
 
 row! {
     /// A device as an administrator sees it, its latest heartbeat included.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Device {
-        /// The device.
         pub id: DeviceId,
         /// The facility it belongs to.
         pub facility_id: FacilityId,
-        /// Its name.
         pub name: String,
         /// What kind of device it is.
         pub device_type: DeviceType,
@@ -142,7 +141,6 @@ pub(in crate::store) fn is_refused_as_exposed(
 /// A device that was deactivated, and what that set off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deactivated {
-    /// The device.
     pub device: Device,
     /// What it held that counts as known to a thief from now on; none unless it was just lost.
     pub exposed: Option<Exposed>,
@@ -157,14 +155,23 @@ pub struct Exposed {
     pub badges: u64,
 }
 
+impl Versioned for Device {
+    fn version(&self) -> Version {
+        Version::of(&(self.id, &self.name, self.device_type, self.phi_mode, self.state, self.deactivation))
+    }
+}
+
+impl Versioned for Deactivated {
+    fn version(&self) -> Version {
+        self.device.version()
+    }
+}
+
 /// A device registered before it is seen (S1-59).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDevice {
-    /// The facility.
     pub facility_id: FacilityId,
-    /// Its name.
     pub name: String,
-    /// What kind of device it is.
     pub device_type: DeviceType,
     /// The label on its hardware.
     pub device_uuid: Option<DeviceUuid>,
@@ -175,9 +182,7 @@ pub struct NewDevice {
 /// What an administrator changes of a device; what is none stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DevicePatch {
-    /// Its name.
     pub name: Option<String>,
-    /// What kind of device it is.
     pub device_type: Option<DeviceType>,
     /// How much of a resident it is sent; `Some(None)` is as the facility says.
     pub phi_mode: Option<Option<PhiMode>>,
@@ -199,16 +204,13 @@ pub struct PresentedKey {
 pub struct Claim {
     /// The facility it shall belong to.
     pub facility_id: FacilityId,
-    /// Its name.
     pub name: String,
-    /// What kind of device it is.
     pub device_type: DeviceType,
 }
 
 /// A waiting device whose code an administrator entered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// The enrollment.
     pub id: EnrollmentId,
     /// The label it claims.
     pub device_uuid: DeviceUuid,

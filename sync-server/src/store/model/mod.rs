@@ -15,6 +15,7 @@ pub use patient::{NewPatient, Patient, Related};
 pub use user::{Badge, Credentials, NewSession, NewUser, Session, User, UserPatch};
 
 pub(in crate::store) use device::is_refused_as_exposed;
+pub(in crate::store) use organization::merged;
 
 /// A page of a facility's feed, as it goes over the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]

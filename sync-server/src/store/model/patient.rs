@@ -8,6 +8,7 @@ use carepost_protocol::time::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::store::row::row;
+use crate::store::version::{Version, Versioned};
 
 row! {
     /// A patient: what devices mirror, and where the row belongs.
@@ -51,6 +52,12 @@ impl Deref for Patient {
 impl DerefMut for Patient {
     fn deref_mut(&mut self) -> &mut PatientDocument {
         &mut self.document
+    }
+}
+
+impl Versioned for Patient {
+    fn version(&self) -> Version {
+        Version::of(&(self.id, self.values(), self.replaced_by))
     }
 }
 

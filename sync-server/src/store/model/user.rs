@@ -9,6 +9,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::UnknownTap;
 
 use crate::store::row::row;
+use crate::store::version::{Version, Versioned};
 
 row! {
     /// A user, without the secrets.
@@ -43,7 +44,6 @@ row! {
         pub last_activity_at: Option<Timestamp>,
         /// Until when sign-in is locked.
         pub locked_until: Option<Timestamp> = "(SELECT max(locked_until) FROM sign_ins WHERE name = users.username_key)",
-        /// When the user was created.
         pub created_at: Timestamp,
     }
 }
@@ -52,21 +52,33 @@ fn secrets((pin_verifier, password_hash): (Option<String>, Option<String>)) -> P
     PayloadHash::of(format!("{pin_verifier:?} {password_hash:?}").as_bytes())
 }
 
+impl Versioned for User {
+    fn version(&self) -> Version {
+        Version::of(&(
+            self.id,
+            self.facility_id,
+            &self.username,
+            &self.email,
+            &self.display_name,
+            self.role,
+            &self.employee_id,
+            self.session_timeout_minutes,
+            self.is_active,
+            self.pin_exposed_at,
+            &self.secrets,
+        ))
+    }
+}
+
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewUser {
     /// The home facility; a role that acts within one facility needs one.
     pub facility_id: Option<FacilityId>,
-    /// The name to sign in with.
     pub username: String,
-    /// The address.
     pub email: Option<String>,
-    /// The name people see.
     pub display_name: String,
-    /// What the user may do.
     pub role: Role,
-    /// The employer's number for the user.
     pub employee_id: Option<String>,
-    /// How long an idle session lasts, in minutes.
     pub session_timeout_minutes: u32,
     /// The password's verifier, an Argon2id PHC string.
     pub password_hash: Option<String>,
@@ -86,21 +98,16 @@ impl fmt::Debug for NewUser {
 /// What an administrator changes of a user; what is none stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserPatch {
-    /// The name to sign in with.
     pub username: Option<String>,
     /// The home facility; `Some(None)` removes it.
     pub facility_id: Option<Option<FacilityId>>,
     /// The address; `Some(None)` removes it.
     pub email: Option<Option<String>>,
-    /// The name people see.
     pub display_name: Option<String>,
-    /// What the user may do.
     pub role: Option<Role>,
     /// The employer's number; `Some(None)` removes it.
     pub employee_id: Option<Option<String>>,
-    /// How long an idle session lasts, in minutes.
     pub session_timeout_minutes: Option<u32>,
-    /// Whether the user may sign in at all.
     pub is_active: Option<bool>,
 }
 
@@ -174,7 +181,6 @@ pub struct NewSession {
     pub organization: Option<OrganizationId>,
     /// SHA-256 of the token that the client holds.
     pub token_sha256: [u8; 32],
-    /// When it ends whatever happens.
     pub expires_at: Timestamp,
 }
 
@@ -182,7 +188,6 @@ row! {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Badge {
         pub id: BadgeId,
-        /// Whose it is.
         pub user_id: UserId,
         /// The facility whose readers know it.
         pub facility_id: FacilityId,
@@ -194,5 +199,11 @@ row! {
         pub created_at: Timestamp,
         /// The username of who issued it, where that is a user in the scope and since it is kept.
         pub issued_by: Option<String> = "(SELECT username FROM users WHERE users.id = badges.issued_by)",
+    }
+}
+
+impl Versioned for Badge {
+    fn version(&self) -> Version {
+        Version::of(&(self.id, self.user_id, self.is_active))
     }
 }

@@ -13,6 +13,7 @@ use crate::store::column::flags;
 use crate::store::engine::{Tx, params};
 use crate::store::listed::Listed;
 use crate::store::row::{Stored, row, sql};
+use crate::store::version::{Version, Versioned};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -54,7 +55,6 @@ row! {
         pub seq: Option<u64> = "coalesce(settled_seq, seq)",
         /// How it was settled.
         pub settlement: Option<Settlement>,
-        /// When it was settled.
         pub settled_at: Option<Timestamp>,
         /// By whom.
         pub settled_by: Option<UserId>,
@@ -62,6 +62,13 @@ row! {
         pub settled_reason: Option<String>,
         /// The hash of its exact bytes.
         pub sha256: PayloadHash = "payload_sha256",
+    }
+}
+
+impl Versioned for KeptChange {
+    fn version(&self) -> Version {
+        let (settlement, at) = (self.settlement, self.settled_at);
+        Version::of(&(self.device, self.incarnation, self.n, &self.reason, &self.flags, settlement, at))
     }
 }
 

@@ -10,7 +10,7 @@ mod lobby;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use carepost_protocol::device::DeviceState;
+use carepost_protocol::device::{DeviceState, DeviceType};
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{
     AssignmentId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, OrganizationId, UserId,
@@ -23,7 +23,7 @@ use crate::scope::OrganizationScope;
 use crate::store::column::json;
 use crate::store::crossing::Crossing;
 use crate::store::engine::{AccessScope, Tx, params};
-use crate::store::row::{Stored, row, select, sql};
+use crate::store::row::{Stored, insert_into, row, select, sql};
 use crate::store::{Claim, Device, PresentedKey, StoreError, Waiting};
 use lobby::{CODE_LIFE, Lobby};
 #[cfg(test)]
@@ -399,12 +399,35 @@ fn registered(tx: &Tx<'_>, row: &Lobby, facility: FacilityId) -> Result<DeviceId
         )?;
         return Ok(id);
     }
+    register(tx, (facility, name), *device_type, Some(row.device_uuid), None)
+}
+
+/// Adds the row of a device that has no key yet: one that is expected with the token that lets it in until then, or one
+/// that waits to be let in.
+pub(in crate::store) fn register(
+    tx: &Tx<'_>,
+    (facility, name): (FacilityId, &str),
+    device_type: DeviceType,
+    device_uuid: Option<DeviceUuid>,
+    token: Option<([u8; 32], Timestamp)>,
+) -> Result<DeviceId> {
     let id = DeviceId::new(tx.now(), tx.random()?);
-    tx.execute(
-        "INSERT INTO devices (id, facility_id, name, device_type, state, device_uuid, mac_addresses, waiting,
-            wedged, cursor_refused, created_at) VALUES (?1, ?2, ?3, ?4, 'PENDING', ?5, '[]', 0, 0, 0, ?6)",
-        params![id, facility, name, device_type, row.device_uuid, tx.now()],
-    )?;
+    let (token_sha256, token_expires_at) = token.unzip();
+    insert_into!(tx, "devices" {
+        id: id,
+        facility_id: facility,
+        name: name,
+        device_type: device_type,
+        state: if token.is_some() { DeviceState::Expected } else { DeviceState::Pending },
+        device_uuid: device_uuid,
+        mac_addresses: "[]",
+        token_sha256: token_sha256,
+        token_expires_at: token_expires_at,
+        waiting: 0_u64,
+        wedged: 0_u64,
+        cursor_refused: false,
+        created_at: tx.now(),
+    })?;
     Ok(id)
 }
 

@@ -22,4 +22,5 @@ pub(super) mod sign_in;
 pub(super) mod sorted;
 pub(super) mod superseded;
 pub(super) mod sync_position;
+pub(super) mod user;
 pub(super) mod view;

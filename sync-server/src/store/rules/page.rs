@@ -42,7 +42,6 @@ pub struct PageRequest {
 /// What is asked for when collections are sent again from their beginning.
 #[derive(Debug, Clone)]
 pub struct AgainRequest {
-    /// Which collections.
     pub collections: Vec<Collection>,
     /// Up to which place of the feed: the device's own, which stays where it is.
     pub cursor: Cursor,

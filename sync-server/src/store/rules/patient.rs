@@ -18,7 +18,7 @@ use super::review::{self, About};
 use super::sorted::{SortedList, sorted_list};
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};
-use crate::store::row::{Stored, row, select, sql};
+use crate::store::row::{Stored, insert_into, row, select, sql};
 use crate::store::{Patient, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -51,28 +51,23 @@ pub(in crate::store) fn insert(
     patient: &Patient,
     duplicate_of: Option<PatientId>,
 ) -> Result<()> {
-    tx.execute(
-        "INSERT INTO patients (id, facility_id, mrn, name, date_of_birth, room, is_active, created_at,
-            duplicate_of, mrn_key, name_key, fields, room_key, medicare_key, sort_key)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        params![
-            patient.id,
-            patient.facility_id,
-            patient.mrn,
-            patient.name,
-            patient.date_of_birth,
-            patient.room,
-            patient.is_active,
-            patient.created_at,
-            duplicate_of,
-            MRN.key(patient),
-            words_key(&patient.name),
-            others(patient)?,
-            room_key(patient),
-            MEDICARE.key(patient),
-            sort_key(patient),
-        ],
-    )
+    insert_into!(tx, "patients" {
+        id: patient.id,
+        facility_id: patient.facility_id,
+        mrn: patient.mrn,
+        name: patient.name,
+        date_of_birth: patient.date_of_birth,
+        room: patient.room,
+        is_active: patient.is_active,
+        created_at: patient.created_at,
+        duplicate_of: duplicate_of,
+        mrn_key: MRN.key(patient),
+        name_key: words_key(&patient.name),
+        fields: others(patient)?,
+        room_key: room_key(patient),
+        medicare_key: MEDICARE.key(patient),
+        sort_key: sort_key(patient),
+    })
     .map(drop)
 }
 

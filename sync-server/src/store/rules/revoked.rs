@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::feed_writer::head;
 use crate::store::cache::Cache;
-use crate::store::engine::{AccessScope, FromValue, Tx, Value, params};
-use crate::store::{DeviceIdentity, FacilityStore, StoreError};
+use crate::store::engine::{FromValue, Tx, Value, params};
+use crate::store::{DeviceIdentity, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -21,42 +21,18 @@ const LOOKED_AT: u32 = 1_000;
 /// Where the feeds of facilities last said something of staff or badges, or their epochs were raised.
 pub(in crate::store) type StaffMoves = Cache<FacilityId, Cursor>;
 
-impl FacilityStore {
-    /// What was revoked after what a device knows by its mirror, or by earlier answers; none where staff
-    /// and badges have not changed since.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn revoked(&self, device: &DeviceIdentity, beat: &Heartbeat) -> Result<Option<Revoked>> {
-        let (facility, moves) = (self.scope.facility(), &self.store.inner.staff_moves);
-        let last = match moves.find(&facility) {
-            Ok(last) => last,
-            Err(generation) => {
-                let last = self.store.read(AccessScope::Facility(self.scope), last_move).await?;
-                moves.keep(facility, &last, generation);
-                last
-            }
-        };
-        let view_changes = device.view_changes();
-        // Whoever stepped over what the feed said of staff, or has another copy of it, does not know it, however
-        // far the mirror is.
-        let over = beat.mirror.stepped_over.iter().map(|over| &over.collection);
-        let blind = over
-            .chain(&beat.mirror.differs)
-            .any(|name| [Collection::Users, Collection::Badges].iter().any(|staff| staff.name() == name));
-        let mirror = beat.cursor.filter(|_| !blind);
-        // A place of another epoch is nowhere: everything is told.
-        let in_epoch = |cursor: &Cursor| cursor.epoch == last.epoch.saturating_add(view_changes);
-        let known = [mirror, beat.revocations].into_iter().flatten().filter(in_epoch);
-        let since = known.map(|cursor| cursor.seq).max().unwrap_or(0);
-        if since >= last.seq {
-            return Ok(None);
-        }
-        let mut revoked =
-            self.store.read(AccessScope::Facility(self.scope), move |tx| revoked_since(tx, since)).await?;
-        revoked.through.epoch = revoked.through.epoch.saturating_add(view_changes);
-        Ok(Some(revoked))
-    }
+/// How far a device knows what the feed said of staff and badges, as it says, where the feed's end is `last`. Whoever
+/// stepped over some of that, or has another copy of it, does not know it by the mirror, however far that is.
+pub(in crate::store) fn known(device: &DeviceIdentity, beat: &Heartbeat, last: Cursor) -> u64 {
+    let over = beat.mirror.stepped_over.iter().map(|over| &over.collection);
+    let blind = over
+        .chain(&beat.mirror.differs)
+        .any(|name| [Collection::Users, Collection::Badges].iter().any(|staff| staff.name() == name));
+    let mirror = beat.cursor.filter(|_| !blind);
+    // A place of another epoch is nowhere: everything is told.
+    let in_epoch = |cursor: &Cursor| cursor.epoch == last.epoch.saturating_add(device.view_changes());
+    let known = [mirror, beat.revocations].into_iter().flatten().filter(in_epoch);
+    known.map(|cursor| cursor.seq).max().unwrap_or(0)
 }
 
 /// Staff, then badges. Each by an index of its own that has the collection in it: SQLite would rather walk
@@ -70,7 +46,7 @@ pub(in crate::store) const SINCE: [&str; 2] = [
     "SELECT seq, id, body FROM documents WHERE collection = 'badges' AND seq > ?1 ORDER BY seq LIMIT ?2",
 ];
 
-fn last_move(tx: &Tx<'_>) -> Result<Cursor> {
+pub(in crate::store) fn last_move(tx: &Tx<'_>) -> Result<Cursor> {
     let mut last = Cursor { seq: 0, ..head(tx)? };
     for sql in LAST {
         last.seq = last.seq.max(tx.first::<u64>(sql, params![])?.unwrap_or(0));
@@ -94,7 +70,8 @@ impl FromValue<'_> for Active {
     }
 }
 
-fn revoked_since(tx: &Tx<'_>, since: u64) -> Result<Revoked> {
+/// What was revoked after a place in the feed.
+pub(in crate::store) fn revoked_since(tx: &Tx<'_>, since: u64) -> Result<Revoked> {
     let mut revoked = Revoked { users: Vec::new(), badges: Vec::new(), through: head(tx)?, more: false };
     let mut rows = Vec::new();
     for (collection, sql) in [Collection::Users, Collection::Badges].into_iter().zip(SINCE) {

@@ -19,8 +19,8 @@ use serde_json::json as object;
 
 use super::audit;
 use super::push::{Chain, expects};
-use crate::store::engine::{AccessScope, Tx, params};
-use crate::store::{DatabaseKey, DeviceIdentity, FacilityStore, StoreError};
+use crate::store::engine::{Tx, params};
+use crate::store::{DatabaseKey, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -45,7 +45,7 @@ impl Prover {
         URL_SAFE_NO_PAD.encode(hmac::sign(&self.0, &proven(facility, at)))
     }
 
-    fn holds(&self, facility: FacilityId, at: Cursor, proof: &str) -> bool {
+    pub(in crate::store) fn holds(&self, facility: FacilityId, at: Cursor, proof: &str) -> bool {
         let proof = URL_SAFE_NO_PAD.decode(proof);
         proof.is_ok_and(|proof| hmac::verify(&self.0, &proven(facility, at), &proof).is_ok())
     }
@@ -62,53 +62,15 @@ struct Feed {
 }
 
 /// What was found of where a device stands.
-struct Found {
+pub(in crate::store) struct Found {
     feed: Feed,
-    expects: Expects,
+    pub(in crate::store) expects: Expects,
     /// It stands in the feed's epoch, and beyond its end.
-    ahead: bool,
-}
-
-impl FacilityStore {
-    /// Checks where a device says that it stands before it is sent anything. Where it says more than the
-    /// server knows, it has to begin anew. Where it proves that the server gave it a cursor beyond the end
-    /// of the feed, the facility's epoch is raised, so that every device fetches its copy anew; what waits
-    /// in their outboxes is not affected.
-    ///
-    /// # Errors
-    /// [`StoreError::CursorRefused`], with what the server expects of the chains in which it has less.
-    pub async fn check_sync_position(&self, device: &DeviceIdentity, position: &SyncPosition) -> Result<()> {
-        let (access, view_changes) = (AccessScope::Facility(self.scope), device.view_changes());
-        let device = device.device();
-        // What a device is told is the feed's epoch and the changes of its view together.
-        let epoch = position.epoch.map(|epoch| epoch.saturating_sub(view_changes));
-        let position = &SyncPosition { epoch, ..position.clone() };
-        let cursor = epoch.zip(position.seq).map(|(epoch, seq)| Cursor { epoch, seq });
-        let asked = position.clone();
-        let found = self.store.read(access, move |tx| find(tx, device, &asked)).await?;
-        if !found.ahead && found.expects == Expects::default() {
-            if let Some(Cursor { epoch, seq }) = cursor {
-                let told = Cursor { epoch: epoch.saturating_add(view_changes), seq };
-                self.store.inner.presence.applied(self.scope, device, told, self.store.now());
-            }
-            return Ok(());
-        }
-        let (prover, facility) = (&self.store.inner.prover, self.scope.facility());
-        let proof = position.proof.as_deref();
-        let is_proven =
-            cursor.zip(proof).is_some_and(|(cursor, proof)| prover.holds(facility, cursor, proof));
-        let expects = if is_proven && found.may_be_raised(self.store.now()) {
-            let asked = position.clone();
-            self.store.write(access, move |tx| raise(tx, device, &asked)).await?
-        } else {
-            found.expects
-        };
-        Err(StoreError::CursorRefused { expects: (expects != Expects::default()).then_some(expects) })
-    }
+    pub(in crate::store) ahead: bool,
 }
 
 impl Found {
-    fn may_be_raised(&self, now: Timestamp) -> bool {
+    pub(in crate::store) fn may_be_raised(&self, now: Timestamp) -> bool {
         // A raise that is from the future, because the clock was set back since, is long ago.
         let long_ago = |at: Timestamp| at > now || now.since(at) >= RAISE_EVERY;
         self.ahead && self.feed.raised_at.is_none_or(long_ago)
@@ -124,7 +86,7 @@ impl Feed {
     }
 }
 
-fn find(tx: &Tx<'_>, device: DeviceId, position: &SyncPosition) -> Result<Found> {
+pub(in crate::store) fn find(tx: &Tx<'_>, device: DeviceId, position: &SyncPosition) -> Result<Found> {
     let feed = Feed::read(tx)?;
     let mut missing = Expects::default();
     if let Some(incarnation) = position.incarnation {
@@ -141,8 +103,8 @@ fn find(tx: &Tx<'_>, device: DeviceId, position: &SyncPosition) -> Result<Found>
     Ok(Found { feed, expects: missing, ahead })
 }
 
-/// Looks again, now that nothing else writes: of two that come together, one raises.
-fn raise(tx: &Tx<'_>, device: DeviceId, position: &SyncPosition) -> Result<Expects> {
+/// Raises the facility's epoch. It looks again, now that nothing else writes: of two that come together, one raises.
+pub(in crate::store) fn raise(tx: &Tx<'_>, device: DeviceId, position: &SyncPosition) -> Result<Expects> {
     let found = find(tx, device, position)?;
     if found.may_be_raised(tx.now()) {
         let from = found.feed.head;

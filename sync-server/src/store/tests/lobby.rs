@@ -46,7 +46,7 @@ async fn claims(world: &World, tenant: &Tenant, who: UserId, code: UserCode) -> 
 }
 
 /// A device whose code was typed: its key, the code, how it waits, and the number on its screen.
-async fn claimed(world: &World, tenant: &Tenant) -> (PresentedKey, UserCode, Waiting, String) {
+pub(super) async fn claimed(world: &World, tenant: &Tenant) -> (PresentedKey, UserCode, Waiting, String) {
     let key = fresh_key();
     let code = code_of(world, &key, 1).await;
     let waiting = claims(world, tenant, person(1), code.clone()).await.unwrap();

@@ -10,7 +10,7 @@ pub(super) fn nina(tenant: &Tenant, network: &str) -> Login {
 }
 
 /// So many failures: until when it is locked after the last.
-async fn fail(world: &World, login: &Login, times: u32) -> Option<Timestamp> {
+pub(super) async fn fail(world: &World, login: &Login, times: u32) -> Option<Timestamp> {
     let mut until = None;
     for _ in 0..times {
         until = world.store.system().sign_in_failed(login.clone(), Some(event(world))).await.unwrap();
@@ -18,7 +18,7 @@ async fn fail(world: &World, login: &Login, times: u32) -> Option<Timestamp> {
     until
 }
 
-async fn sign_in(world: &World, tenant: &Tenant, login: &Login) -> Result<(), StoreError> {
+pub(super) async fn sign_in(world: &World, tenant: &Tenant, login: &Login) -> Result<(), StoreError> {
     sign_in_for(world, tenant, login, world.ambient.random().unwrap()).await
 }
 

@@ -11,9 +11,10 @@ use carepost_protocol::wire::heartbeat::{TAP_LASTS, UnknownTap};
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::Badge;
 use crate::store::engine::params;
-use crate::store::row::select;
+use crate::store::row::{insert_into, select};
 use crate::store::rules::badge_keys::{BadgeKeys, keys, renew};
 use crate::store::rules::feed_writer::{FeedEnd, put};
+use crate::store::rules::user;
 
 impl OrganizationStore {
     /// A user's badges, latest first.
@@ -22,7 +23,7 @@ impl OrganizationStore {
     /// [`StoreError::NotFound`] for the user.
     pub async fn badges(&self, user: UserId) -> Result<Vec<Badge>> {
         self.read(move |tx| {
-            super::users::user(tx, user)?;
+            user::user(tx, user)?;
             let of_user = select!(Badge, "badges WHERE user_id = ?1 ORDER BY created_at DESC, id DESC");
             tx.all(of_user, params![user])
         })
@@ -130,7 +131,7 @@ fn invalid(field: &'static str, detail: &str) -> StoreError {
 }
 
 fn home_of(tx: &Tx<'_>, user: UserId) -> Result<FacilityId> {
-    let facility = super::users::user(tx, user)?.facility_id;
+    let facility = user::user(tx, user)?.facility_id;
     facility.ok_or_else(|| {
         invalid("user_id", "this user has no home facility whose readers would know the badge")
     })
@@ -167,11 +168,15 @@ fn issue(
         created_at: now,
         issued_by: name.transpose()?.flatten(),
     };
-    tx.execute(
-        "INSERT INTO badges (id, facility_id, user_id, lookup, is_active, created_at, issued_by)
-            VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6)",
-        params![badge.id, facility, user, lookup, now, by],
-    )?;
+    insert_into!(tx, "badges" {
+        id: badge.id,
+        facility_id: facility,
+        user_id: user,
+        lookup: lookup,
+        is_active: true,
+        created_at: now,
+        issued_by: by,
+    })?;
     publish(tx, &badge)?;
     Ok(badge)
 }

@@ -9,16 +9,22 @@ use super::{Noted, Result, StoreError, Subject, Tx};
 use crate::clock;
 use crate::store::rules::changes::{self, KeptChange};
 use crate::store::rules::push::{self, Followed};
+use crate::store::version::{Version, Versioned};
 
 /// What came of looking at a rejected change again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reconsidered {
     /// The change as it is now.
     pub change: KeptChange,
-    /// In which facility.
     pub facility: FacilityId,
     /// How many that had depended on it stand now as well.
     pub followed: u64,
+}
+
+impl Versioned for Reconsidered {
+    fn version(&self) -> Version {
+        self.change.version()
+    }
 }
 
 impl Noted {

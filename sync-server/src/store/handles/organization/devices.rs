@@ -61,23 +61,9 @@ impl Noted {
         self.write(move |tx| {
             super::facilities::facility(tx, new.facility_id)?;
             enrollment::has_room(tx, new.facility_id, None)?;
-            let id = DeviceId::new(tx.now(), tx.random()?);
-            tx.execute(
-                "INSERT INTO devices (id, facility_id, name, device_type, state, device_uuid, mac_addresses,
-                    token_sha256, token_expires_at, waiting, wedged, cursor_refused, created_at)
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, '[]', ?7, ?8, 0, 0, 0, ?9)",
-                params![
-                    id,
-                    new.facility_id,
-                    new.name,
-                    new.device_type,
-                    DeviceState::Expected,
-                    new.device_uuid,
-                    new.token_sha256,
-                    tx.now().after(TOKEN_LIFE),
-                    tx.now(),
-                ],
-            )?;
+            let token = Some((new.token_sha256, tx.now().after(TOKEN_LIFE)));
+            let place = (new.facility_id, new.name.as_str());
+            let id = enrollment::register(tx, place, new.device_type, new.device_uuid, token)?;
             enrollment::be_told_apart(tx, new.facility_id, &new.name, Some(id))?;
             device(tx, id)
         })

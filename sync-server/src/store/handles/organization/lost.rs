@@ -12,11 +12,11 @@ use carepost_protocol::id::{BadgeId, DeviceId, FacilityId, UserId};
 use carepost_protocol::pin;
 use carepost_protocol::record::{Collection, UserDocument};
 
-use super::users::{document, publish};
 use super::{OrganizationStore, Result, Tx};
 use crate::store::engine::params;
 use crate::store::rules::badge_keys::{BadgeKeys, keys, lay_key, renew, tell_next};
 use crate::store::rules::feed_writer::FeedEnd;
+use crate::store::rules::user::{document, publish};
 use crate::store::{Device, Exposed};
 
 /// How many PINs and badges one commit takes at most; fewer when it has had its time.

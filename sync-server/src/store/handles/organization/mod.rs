@@ -32,7 +32,7 @@ use crate::store::{
 pub(in crate::store) use badges::remove_by_id as remove_badge;
 pub use changes::Reconsidered;
 pub(in crate::store) use devices::TOKEN_LIFE;
-pub(in crate::store) use facilities::{merged, publish as publish_facility};
+pub(in crate::store) use facilities::publish as publish_facility;
 #[cfg(test)]
 pub(in crate::store) use lost::{BADGES_BEFORE, EXPOSED, LEFT, UNMARKED, begin as begin_with_lost};
 pub(in crate::store) use lost::{
@@ -42,9 +42,7 @@ pub use records::Struck;
 #[cfg(test)]
 pub(in crate::store) use users::LIST as USERS;
 pub use users::{USERNAME_RULE, is_username};
-pub(in crate::store) use users::{
-    document as user_document, insert_user, parked_key, publish_all as publish_users,
-};
+pub(in crate::store) use users::{insert_user, parked_key};
 #[cfg(test)]
 pub(in crate::store) use withdrawal::LOOK_UPS as WITHDRAWN_BY;
 pub use withdrawal::{Stays, Withdrawal};

@@ -17,9 +17,7 @@ use crate::store::rules::{archive, chart, patient as patients};
 /// What strikes out another record, and where.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Struck {
-    /// It.
     pub record: RecordDocument,
-    /// In which facility.
     facility: FacilityId,
 }
 

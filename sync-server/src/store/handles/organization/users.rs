@@ -1,22 +1,19 @@
-//! Users: their rows, the terms they served, and what devices mirror of them.
-
-use std::collections::BTreeMap;
+//! Users: their rows, and the terms they served.
 
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{FacilityId, UserId};
-use carepost_protocol::pin;
-use carepost_protocol::record::{Collection, UserDocument};
+use carepost_protocol::record::Collection;
 use carepost_protocol::role::Role;
 use carepost_protocol::text::{fold, name_key};
 
 use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
-use crate::store::column::json;
 use crate::store::engine::params;
-use crate::store::row::select;
-use crate::store::rules::feed_writer::{FeedEnd, put};
+use crate::store::row::insert_into;
+use crate::store::rules::feed_writer::put;
 use crate::store::rules::sign_in;
 use crate::store::rules::sorted::{SortedList, sorted_list};
+use crate::store::rules::user::{publish, user};
 use crate::store::{Anchor, Listed, NewUser, Paging, User, UserPatch};
 
 /// What a username must be.
@@ -24,7 +21,6 @@ pub const USERNAME_RULE: &str = "give 1 to 100 characters without blanks, with a
 /// The longest username, in characters.
 const MAX_USERNAME: usize = 100;
 
-/// The list of them.
 pub(in crate::store) static LIST: SortedList<User> =
     sorted_list!(User, "users", "", "facility_id = ?4 AND ", |user| *user.id.as_bytes());
 
@@ -139,27 +135,23 @@ pub(in crate::store) fn insert_user(tx: &Tx<'_>, new: &NewUser) -> Result<UserId
     check_username(&new.username)?;
     check_place(tx, new.role, new.facility_id)?;
     let (now, id) = (tx.now(), UserId::new(tx.now(), tx.random()?));
-    tx.execute(
-        "INSERT INTO users (id, facility_id, username, username_key, email, email_key, display_name, role,
-            employee_id, password_hash, pin_verifier, session_timeout_minutes, is_active, created_at, sort_key)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14)",
-        params![
-            id,
-            new.facility_id,
-            new.username,
-            fold(&new.username),
-            new.email,
-            new.email.as_deref().map(fold),
-            new.display_name,
-            new.role,
-            new.employee_id,
-            new.password_hash,
-            new.pin_verifier,
-            new.session_timeout_minutes,
-            now,
-            name_key(&new.display_name).into_bytes(),
-        ],
-    )?;
+    insert_into!(tx, "users" {
+        id: id,
+        facility_id: new.facility_id,
+        username: new.username,
+        username_key: fold(&new.username),
+        email: new.email,
+        email_key: new.email.as_deref().map(fold),
+        display_name: new.display_name,
+        role: new.role,
+        employee_id: new.employee_id,
+        password_hash: new.password_hash,
+        pin_verifier: new.pin_verifier,
+        session_timeout_minutes: new.session_timeout_minutes,
+        is_active: true,
+        created_at: now,
+        sort_key: name_key(&new.display_name).into_bytes(),
+    })?;
     begin_term(tx, id, new.role, new.facility_id)?;
     publish(tx, id)?;
     Ok(id)
@@ -292,51 +284,4 @@ fn check_place(tx: &Tx<'_>, role: Role, facility: Option<FacilityId>) -> Result<
         }
         None => Ok(()),
     }
-}
-
-pub(super) fn publish(tx: &Tx<'_>, id: UserId) -> Result<()> {
-    publish_all(tx, &[id])
-}
-
-/// Puts these users into the feeds of their home facilities.
-pub(in crate::store) fn publish_all(tx: &Tx<'_>, ids: &[UserId]) -> Result<()> {
-    let mut bodies: BTreeMap<FacilityId, Vec<(UserId, String)>> = BTreeMap::new();
-    for id in ids {
-        if let (Some(facility), body) = document(tx, *id)? {
-            bodies.entry(facility).or_default().push((*id, body));
-        }
-    }
-    for (facility, bodies) in bodies {
-        tx.within_facility(facility, |tx| {
-            let mut feed = FeedEnd::open(tx)?;
-            for (id, body) in &bodies {
-                feed.put(tx, Collection::Users, id.as_bytes(), None, Some(body))?;
-            }
-            feed.close(tx)
-        })?;
-    }
-    Ok(())
-}
-
-/// What devices mirror of a user, and those of which facility. A PIN that a thief has known for too long is not
-/// sent: an agent that does not know what exposed means would go by it for ever.
-pub(in crate::store) fn document(tx: &Tx<'_>, id: UserId) -> Result<(Option<FacilityId>, String)> {
-    let user = user(tx, id)?;
-    let pin_verifier =
-        tx.first::<Option<String>>("SELECT pin_verifier FROM users WHERE id = ?1", params![id])?.flatten();
-    let expired = user.pin_exposed_at.is_some_and(|exposed| pin::is_expired(exposed, tx.now()));
-    let document = UserDocument {
-        id,
-        display_name: user.display_name,
-        role: user.role,
-        pin_verifier: pin_verifier.filter(|_| !expired),
-        pin_exposed_at: user.pin_exposed_at,
-        session_timeout_minutes: user.session_timeout_minutes,
-        is_active: user.is_active,
-    };
-    Ok((user.facility_id, json(&document)?))
-}
-
-pub(super) fn user(tx: &Tx<'_>, id: UserId) -> Result<User> {
-    tx.first(select!(User, "users WHERE id = ?1"), params![id])?.ok_or(StoreError::NotFound("user"))
 }

@@ -12,8 +12,8 @@ use super::super::{Result, reject};
 use super::{Judge, Judged, Standing, unknown};
 use crate::store::Flag;
 use crate::store::engine::{Tx, params};
-use crate::store::handles::organization::user_document;
 use crate::store::row::{row, select};
+use crate::store::rules::user;
 
 row! {
     /// How a user's PIN stands.
@@ -48,7 +48,7 @@ impl Judge {
                     WHERE id = ?1",
                 params![change.actor, chosen.pin_verifier, chosen.exposed_at, made],
             )?;
-            let (_, body) = user_document(tx, change.actor)?;
+            let (_, body) = user::document(tx, change.actor)?;
             self.feed.put(tx, Collection::Users, change.actor.as_bytes(), None, Some(&body))?;
         }
         Ok(Standing { verdict: Verdict::Applied, seq: self.feed.seq(), record, patient: None, flags })
