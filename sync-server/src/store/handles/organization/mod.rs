@@ -80,6 +80,11 @@ pub struct Noted {
 trait Subject {
     /// Says which one it is, and whose.
     fn describe(&self, event: &mut AuditEvent);
+
+    /// Whether it was done, whatever came of it: then it is not done again for the same key.
+    fn is_done(&self) -> bool {
+        true
+    }
 }
 
 /// None is a refusal.
@@ -90,12 +95,20 @@ impl<T: Subject> Subject for Option<T> {
             None => event.success = false,
         }
     }
+
+    fn is_done(&self) -> bool {
+        self.is_some()
+    }
 }
 
 /// With what else whoever made the change wants to know.
 impl<T: Subject, U> Subject for (T, U) {
     fn describe(&self, event: &mut AuditEvent) {
         self.0.describe(event);
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.is_done()
     }
 }
 
@@ -242,7 +255,7 @@ impl Noted {
         let noted = move |tx: &Tx<'_>| {
             let done = work(tx)?;
             done.describe(&mut event);
-            if event.success {
+            if done.is_done() {
                 idempotency::record(tx, idempotent, event.user_id)?;
             }
             append(tx, scope, event)?;
