@@ -30,6 +30,18 @@ const SLOWLY: &str = "
         return reply;
     }";
 
+/// Has the next draft wait until it is released.
+const HELD: &str = "
+    const after = window.fetch;
+    window.fetch = async (to, how) => {
+        if (String(to).endsWith('/draft') && !window.release) {
+            const reply = after(to, how);
+            await new Promise((go) => (window.release = go));
+            return reply;
+        }
+        return after(to, how);
+    }";
+
 fn types(words: &str) -> String {
     format!(
         "const field = document.querySelector('[name=note_1]');
@@ -74,5 +86,37 @@ async fn a_long_form_is_kept_and_an_older_draft_is_never_written_over_a_newer_on
     page.sees(&["You began this earlier"]).await?;
     let kept = "return ['note_1', 'note_39'].map((key) => document.querySelector(`[name=${key}]`).value)";
     assert_eq!(page.script(kept).await?, json!(["last", "x".repeat(2_000)]));
+
+    // It locks while an older one is on its way: the newer one goes after it, and is what is there.
+    page.script(SLOWLY).await?;
+    page.script(HELD).await?;
+    page.script(&types("older still")).await?;
+    shows("a draft on its way", "return window.sent.length === 1").await?;
+    page.script(&types("newer still")).await?;
+    kiosk.tap_to(&scene.nora.uid, "locked").await?;
+    shows("a blank page", "return !document.querySelector('form')").await?;
+    assert_eq!(page.script("return window.sent").await?, json!(["older still"]));
+    page.script("window.release()").await?;
+    page.sees(&["Tap your badge"]).await?;
+    kiosk.tap_to(&scene.nora.uid, "open-").await?;
+    page.sees(&["You began this earlier"]).await?;
+    assert_eq!(page.script(kept).await?, json!(["newer still", "x".repeat(2_000)]));
+    page.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_does_not_wait_for_a_short_draft() -> Result<()> {
+    let scene = Scene::new(1).await?;
+    let kiosk = scene.kiosk("hall").await?;
+    let page = before_a_form(&scene, &kiosk, "vitals").await?;
+    page.script(HELD).await?;
+    page.fill("[name=pulse]", "71").await?;
+    until("a draft on its way", PATIENCE, || async {
+        ensure!(page.script("return Boolean(window.release)").await? == json!(true), "it is not");
+        Ok(())
+    })
+    .await?;
+    kiosk.tap_to(&scene.nora.uid, "locked").await?;
+    page.sees(&["Tap your badge"]).await?;
     page.close().await
 }

@@ -57,16 +57,24 @@ impl StateCopy {
 /// An empty directory of this user's alone, where there is room for what is in that one.
 fn place_for(directory: &Path) -> anyhow::Result<PathBuf> {
     let among = std::env::temp_dir();
-    let found = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let sizes = found.filter_map(|entry| entry.path().metadata().ok()).filter(Metadata::is_file);
-    // As much again once it is opened: what its logs hold is folded in.
-    let takes = 2 * sizes.map(|file| file.len()).sum::<u64>();
+    let takes = takes(directory);
     let free = files::room(&among).with_context(|| named(&among))?;
     let (needed, has) = (takes.div_ceil(MIB), free / MIB);
     anyhow::ensure!(free >= takes, "it takes up to {needed} MiB, and {} has {has} free", among.display());
     let path = among.join(format!("carepost-doctor-{}", hex(&Clock::new(None).random::<8>())));
     DirBuilder::new().mode(0o700).create(&path).with_context(|| named(&path))?;
     Ok(path)
+}
+
+/// What a copy takes at the most, also once it is opened: what its logs hold is folded in then, beside them.
+fn takes(directory: &Path) -> u64 {
+    let found = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let files = found.filter_map(|entry| {
+        let size = entry.path().metadata().ok().filter(Metadata::is_file)?.len();
+        let is_log = entry.file_name().as_encoded_bytes().ends_with(b"-wal");
+        Some(if is_log { 2 * size } else { size })
+    });
+    files.sum()
 }
 
 fn named(path: &Path) -> String {
@@ -95,5 +103,20 @@ impl Drop for StateCopy {
     fn drop(&mut self) {
         // What stays opens nowhere else, and goes with the next start of the machine.
         let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_takes_what_is_there_and_its_logs_once_more() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in [("mirror.db", 4_000), ("mirror.db-wal", 300), ("identity", 20)] {
+            std::fs::write(folder.path().join(name), vec![0; bytes]).unwrap();
+        }
+        std::fs::create_dir(folder.path().join("set-aside-wal")).unwrap();
+        assert_eq!(takes(folder.path()), 4_000 + 2 * 300 + 20);
     }
 }

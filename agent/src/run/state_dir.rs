@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use carepost_host::files;
@@ -39,6 +40,8 @@ pub(crate) struct StateDir {
     pub(crate) clock: Arc<Clock>,
     /// This run of the process.
     pub(crate) boot: BootId,
+    /// Whether the server has answered this run.
+    answered: Arc<AtomicBool>,
     /// When it began, on monotonic time.
     pub(crate) started: std::time::Duration,
 }
@@ -117,7 +120,7 @@ impl StateDir {
         let boot = BootId::new(clock.now(), clock.random());
         let started = clock.monotonic();
         let root = config.identity.factors_root.clone();
-        Ok(Self { vault, factors, root, clock, boot, started })
+        Ok(Self { vault, factors, root, clock, boot, answered: Arc::default(), started })
     }
 
     /// The server, reached with this device's key. `boot` is given by the agent that runs, and by no
@@ -127,7 +130,11 @@ impl StateDir {
         let key = self.vault.device_key();
         let own = Credentials::new(key.certificate_der(), key.pkcs8());
         let clock = Arc::clone(&self.clock);
-        Ok(Upstream::new(&config.server, ca.as_deref().map(Vec::as_slice), &own, clock, boot)?)
+        let mut upstream =
+            Upstream::new(&config.server, ca.as_deref().map(Vec::as_slice), &own, clock, boot)?;
+        // A line that broke is made anew by the same run: forgotten, a copy that was heard meanwhile stays unseen.
+        upstream.answered = Arc::clone(&self.answered);
+        Ok(upstream)
     }
 
     /// The mirror and the outbox of an enrolled device.
@@ -283,4 +290,34 @@ pub(crate) fn server_ca(config: &Config) -> anyhow::Result<Option<Zeroizing<Vec<
 /// The facility's badge key out of a grant.
 pub(crate) fn badge_key(grant: &Grant) -> anyhow::Result<Zeroizing<[u8; 32]>> {
     badge::key_of(&grant.badge_key).context("the grant's badge key is not 32 bytes: enroll the device again")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use rcgen::generate_simple_self_signed;
+
+    use super::*;
+
+    #[test]
+    fn a_line_made_anew_says_that_the_server_answered_this_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(path("root/etc")).unwrap();
+        std::fs::write(path("root/etc/machine-id"), "0123456789abcdef0123456789abcdef\n").unwrap();
+        let authority = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(path("ca.pem"), authority.cert.pem()).unwrap();
+        let mut config: Config = toml::from_str("[server]\nurl = \"https://localhost:1\"").unwrap();
+        config.state_dir = path("state");
+        config.server.ca_file = Some(path("ca.pem"));
+        config.identity.factors_root = path("root");
+        let opened = || StateDir::open(&config).unwrap();
+        let line = |state: &StateDir| state.upstream(&config, Some(state.boot)).unwrap().answered;
+        let state = opened();
+        line(&state).store(true, Ordering::Relaxed);
+        assert!(line(&state).load(Ordering::Relaxed));
+        drop(state);
+        assert!(!line(&opened()).load(Ordering::Relaxed), "that is another run");
+    }
 }

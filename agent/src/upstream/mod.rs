@@ -134,8 +134,9 @@ pub struct Upstream {
     proxy: Option<String>,
     ends: Arc<Ends>,
     distrust: Arc<Mutex<Option<Distrust>>>,
-    /// Whether the server has answered as one that knows who speaks.
-    answered: Arc<AtomicBool>,
+    /// Whether the server has answered the process that speaks as one that knows it. A line made anew for the same
+    /// process goes on with it.
+    pub(crate) answered: Arc<AtomicBool>,
 }
 
 impl Upstream {

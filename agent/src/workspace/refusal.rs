@@ -22,7 +22,10 @@ pub enum Refused {
     #[error("this entry is not on this device; it may still be loading")]
     NoSuchRecord,
     /// No rejected change has that number any more.
-    #[error("this entry is rejected no more; there is nothing left to do")]
+    #[error(
+        "this entry was settled meanwhile: corrected, taken or discarded; look whether it stands, and chart it anew if \
+         it does not"
+    )]
     NotRejected,
     /// Somebody else made it.
     #[error("only whoever made this entry can correct it")]

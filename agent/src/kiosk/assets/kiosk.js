@@ -7,6 +7,8 @@
   const RESTART = 60_000; // A restart takes no longer; what does not answer by then may not come back by itself.
   const GOING = 5_000; // Another page is there by then, or does not come: what was pressed led nowhere.
   const PAUSE = 600; // A pause in typing this long keeps the draft.
+  const OLDER = 5_000; // A lock waits this long for an older draft before it sends the newer one.
+  const LONG = 20_000; // And this long for one that does not outlive its page.
   const OUTLIVES = 60_000; // Bytes: of what outlives its page browsers send 64 KiB, and refuse the rest.
   const AGREES = 60_000; // The browser's clock counts while it is no further than this from the agent's.
   const { body, documentElement: root } = document;
@@ -19,7 +21,6 @@
   // --- Going blank -----------------------------------------------------------------------------------
   const blank = (words) => {
     gone = true;
-    flush();
     stream.close();
     const say = document.createElement("p");
     say.className = "restarting";
@@ -28,17 +29,18 @@
     body.replaceChildren(say);
     return say;
   };
-  const home = () => {
+  const home = async () => {
     if (gone) return;
     blank("");
+    await settle();
     // What was pressed is on its way, and may have been answered: the start page in its place is not where it leads.
     if (going) awaited = true;
-    // A long draft does not outlive its page, and there is nothing left to read on that.
-    else Promise.resolve(keeping).finally(() => location.replace("/"));
+    else location.replace("/");
   };
   const restarting = () => {
     if (gone || !body.dataset.screen) return;
     const say = blank("This kiosk is restarting. It comes back by itself; saved entries are safe.");
+    settle();
     setTimeout(() => {
       say.textContent = `This kiosk does not answer. Write it on paper or use another device. ${body.dataset.call ?? "Call IT"}. This page goes on trying.`;
     }, RESTART);
@@ -216,6 +218,7 @@
   const form = document.querySelector("form[data-draft]");
   let pause = 0;
   let keeping = null;
+  let outlives = true;
   let leaving = false;
   const kept = document.querySelector("[data-kept]");
   const keep = () => {
@@ -224,8 +227,9 @@
     pause = keeping && !gone ? setTimeout(keep, PAUSE) : 0;
     if (pause) return;
     const typed = new URLSearchParams(new FormData(form));
-    const [keepalive, signal] = [`${typed}`.length < OUTLIVES, AbortSignal.timeout(20_000)];
-    keeping = fetch(form.dataset.draft, { method: "POST", body: typed, keepalive, signal })
+    outlives = `${typed}`.length < OUTLIVES;
+    // Not given up, however late: the device would write it all the same, and perhaps after the entry it became.
+    keeping = fetch(form.dataset.draft, { method: "POST", body: typed, keepalive: outlives })
       .then(async (reply) => {
         // 205: all is as it was shown, so nothing is unfinished.
         const some = reply.status !== 205;
@@ -259,6 +263,15 @@
   // The device takes the last words of a form also when the screen has just locked.
   const flush = () => pause && !leaving && keep();
   addEventListener("pagehide", flush);
+  const within = (most, what) => Promise.race([what, new Promise((go) => setTimeout(go, most))]);
+  // A blank page lives on until its last words are on their way: after an older draft, and where a draft is too long
+  // to outlive its page, until it has arrived.
+  const settle = async () => {
+    clearTimeout(pause);
+    if (pause) await within(OLDER, keeping);
+    flush();
+    if (!outlives) await within(LONG, keeping);
+  };
 
   // --- Times that are typed alone --------------------------------------------------------------------
   // "14:30" or "now" is written out with its day, once, when its field is left: read again later it would mean another

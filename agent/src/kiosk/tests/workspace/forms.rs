@@ -440,6 +440,8 @@ async fn a_rejected_entry_waits_for_its_version() {
     device.publishes(104, &second(), &[first()]);
     assert!(offers().await);
     assert_eq!(field(&device.sheet("/rejected/1").await.html, "glucose"), "412");
+    let settled = open(&device.pages, "/rejected/9").await.body;
+    assert!(settled.contains("chart it anew if it does not"), "{settled}");
 }
 
 #[tokio::test]
