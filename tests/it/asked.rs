@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use carepost_tests::device::Device;
 use carepost_tests::scene::Scene;
+use serde_json::json;
 
 use crate::cli::Terminal;
 
@@ -79,5 +80,41 @@ async fn what_is_taken_from_devices_or_people_is_asked_about_and_what_takes_noth
     ] {
         terminal.does(words).await?;
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_asked_about_badge_readers_nor_about_a_form_that_the_server_refuses() -> Result<()> {
+    let scene = Scene::new(0).await?;
+    let session = scene.folder_of("session.json").display().to_string();
+    let terminal = Terminal { server: &scene.server, session };
+    terminal.does(&["sign-in", "admin", "--of", "golden-years"]).await?;
+    let (folder, server) = (scene.folder_of("door"), &scene.server);
+    let door = Device::enroll(&folder, server, server.devices.port(), &scene.facility, "Door").await?;
+    let path = format!("/api/v1/devices/{}", door.grant.device_id);
+    scene.facility.organization.admin.put(&path, &json!({"device_type": "BADGE_READER"})).await?;
+    for words in [
+        ["device", "phi-mode", "Door", "free"],
+        ["device", "phi-mode", "Door", "facility"],
+        ["facility", "phi-mode", "Riverside", "free"],
+        ["facility", "record-days", "Riverside", "7"],
+    ] {
+        terminal.does(&words).await?;
+    }
+    let encrypts = ["facility", "require-encryption", "Riverside", "yes"];
+    let (_, _, error) = terminal.types(&encrypts).await?;
+    ensure!(error.contains("until they are encrypted: Door"), "{error}");
+
+    // A form that was kept while it was published anew.
+    let mut form = terminal.does(&["workflow", "list"]).await?["items"][0].clone();
+    let mut anew = form.clone();
+    anew["label"] = "Vital signs".into();
+    form["enabled"] = false.into();
+    let file = scene.folder_of("form.json").display().to_string();
+    std::fs::write(&file, anew.to_string())?;
+    terminal.does(&["workflow", "publish", &file]).await?;
+    std::fs::write(&file, form.to_string())?;
+    let (code, _, error) = terminal.types(&["workflow", "publish", &file]).await?;
+    ensure!(code == 1 && error.contains("version 2 is the latest"), "{code}: {error}");
     Ok(())
 }

@@ -201,6 +201,11 @@ pub(super) async fn device(client: &Client, device: Device) -> anyhow::Result<Ou
     Ok(Output::Thing(thing, COLUMNS))
 }
 
+/// Whether a device is sent residents at all: a reader of badges has the same in every mode, and no records.
+pub(super) fn holds_residents(device: &Value) -> bool {
+    text(device, "device_type") != Some("BADGE_READER")
+}
+
 /// Asks about a mode in which a device in use is sent less than now.
 async fn ask_about_mode(
     client: &Client,
@@ -213,7 +218,8 @@ async fn ask_about_mode(
     let facility = client.get(&format!("/api/v1/facilities/{facility}")).await?;
     let of_all = text(&facility, "phi_mode").unwrap_or_default();
     let (now, then) = (text(&known, "phi_mode").unwrap_or(of_all), mode.unwrap_or(of_all));
-    if known.get("is_active") == Some(&Value::Bool(true)) && is_narrower(then, now) {
+    let is_in_use = known.get("is_active") == Some(&Value::Bool(true));
+    if is_in_use && holds_residents(&known) && is_narrower(then, now) {
         let device = described(&known);
         confirm.ask(&format!("go from {now} to {then} on {device}: what that hides leaves it"))?;
     }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::confirm::Confirm;
+use super::devices::holds_residents;
 use super::find::{ask_about_name, facility_id, organization_id};
 use super::names::{FACILITY, items, text};
 use super::value_parsers::{
@@ -314,7 +315,7 @@ fn loss(known: &Value, devices: &[Value], change: &Value) -> Option<String> {
     let (what, from): (String, Vec<&Value>) = if let Some(mode) = text(change, "phi_mode") {
         let now = text(known, "phi_mode").filter(|now| is_narrower(mode, now))?;
         let what = format!("go from {now} to {mode} at {at}: what that hides leaves these devices");
-        (what, in_use.filter(|it| text(it, "phi_mode").is_none()).collect())
+        (what, in_use.filter(|it| holds_residents(it) && text(it, "phi_mode").is_none()).collect())
     } else if let Some(days) = change.get("record_days") {
         let now = known.get("record_days").filter(|now| are_fewer(days, now))?;
         let said = |days: &Value| match days.as_u64() {
@@ -326,7 +327,7 @@ fn loss(known: &Value, devices: &[Value], change: &Value) -> Option<String> {
             said(days),
             said(now)
         );
-        (what, in_use.collect())
+        (what, in_use.filter(|it| holds_residents(it)).collect())
     } else if is(change, "require_encryption") && !is(known, "require_encryption") {
         let what = format!(
             "demand encryption at {at}: nothing is sent any more to these devices until they are encrypted"
@@ -376,15 +377,21 @@ pub(super) async fn workflow(client: &Client, workflow: Workflow) -> anyhow::Res
     Ok(Output::Thing(thing, &["key", "label", "version", "enabled", "id"]))
 }
 
-/// Asks about forms that kiosks offer, and are to offer no more.
+/// Asks about forms that kiosks offer, and are to offer no more; not about one that was changed in a version before the
+/// one that is there, as the server takes nothing back with that.
 async fn ask_about_forms(client: &Client, forms: &[Value], confirm: &Confirm) -> anyhow::Result<()> {
     let is_offered = |form: &Value, offered: bool| form.get("enabled") == Some(&Value::Bool(offered));
-    let off: Vec<_> = forms.iter().filter(|form| is_offered(form, false)).map(|it| it.get("key")).collect();
+    let off: Vec<_> = forms.iter().filter(|form| is_offered(form, false)).collect();
     if off.is_empty() || !confirm.asks() {
         return Ok(());
     }
     let known = client.all("/api/v1/workflows").await?;
-    let leave = items(&known).iter().filter(|form| is_offered(form, true) && off.contains(&form.get("key")));
+    let version = |form: &Value| form.get("version").and_then(Value::as_u64);
+    let is_off = |known: &Value| {
+        let mut off = off.iter().filter(|form| form.get("key") == known.get("key"));
+        off.any(|form| version(form).is_none_or(|it| Some(it) == version(known)))
+    };
+    let leave = items(&known).iter().filter(|form| is_offered(form, true) && is_off(form));
     let labels: Vec<_> = leave.filter_map(|form| text(form, "label")).collect();
     if labels.is_empty() {
         return Ok(());

@@ -69,7 +69,7 @@ struct Device {
 }
 
 /// A form as a browser holds it.
-struct Sheet {
+struct OpenForm {
     path: String,
     screen: String,
     token: String,
@@ -77,7 +77,7 @@ struct Sheet {
     html: String,
 }
 
-impl Sheet {
+impl OpenForm {
     fn of(path: &str, html: String) -> Self {
         let hidden = |name: &str| {
             let begin = format!(r#"name="{name}" value=""#);
@@ -161,19 +161,19 @@ impl Device {
         SessionKey::of(open.session)
     }
 
-    async fn form(&self, resident: u8) -> Sheet {
+    async fn form(&self, resident: u8) -> OpenForm {
         let path = chart(resident);
         let answer = open(&self.pages, &path).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-        Sheet::of(&path, answer.body)
+        OpenForm::of(&path, answer.body)
     }
 
-    async fn send(&self, sheet: &Sheet, answers: &str) -> Answer {
-        post(&self.pages, &sheet.path, &sheet.with(answers)).await
+    async fn send(&self, form: &OpenForm, answers: &str) -> Answer {
+        post(&self.pages, &form.path, &form.with(answers)).await
     }
 
-    async fn keep(&self, sheet: &Sheet, answers: &str) -> Answer {
-        post(&self.pages, &format!("{}/draft", sheet.path), &sheet.with(answers)).await
+    async fn keep(&self, form: &OpenForm, answers: &str) -> Answer {
+        post(&self.pages, &format!("{}/draft", form.path), &form.with(answers)).await
     }
 
     fn lane<T: serde::de::DeserializeOwned>(&self, lane: Lane) -> Vec<T> {
@@ -337,9 +337,9 @@ async fn what_cannot_be_a_pin_is_said_and_never_counts_as_a_wrong_one() {
 async fn what_anna_sends_never_becomes_bens() {
     let device = Device::new();
     let annas = device.sign_in(ANNA);
-    let sheet = device.form(4).await;
+    let form = device.form(4).await;
     device.sign_in(BEN);
-    let answer = device.send(&sheet, ANSWERS).await;
+    let answer = device.send(&form, ANSWERS).await;
     assert_eq!((answer.status.as_u16(), answer.header("location")), (303, "/"));
     // Nor when the tap falls between the pages' look at the screen and the workspace's.
     let answers = [("pulse".to_owned(), "72".to_owned())];
@@ -359,16 +359,16 @@ async fn what_anna_typed_waits_for_her_when_ben_takes_over() {
     for by_save in [false, true] {
         let device = Device::new();
         device.sign_in(ANNA);
-        let sheet = device.form(4).await;
+        let form = device.form(4).await;
         device.sign_in(BEN);
         if by_save {
-            assert_eq!(device.send(&sheet, "pulse=91").await.header("location"), "/");
+            assert_eq!(device.send(&form, "pulse=91").await.header("location"), "/");
         } else {
-            assert_eq!(device.keep(&sheet, "pulse=91").await.status, StatusCode::NO_CONTENT);
+            assert_eq!(device.keep(&form, "pulse=91").await.status, StatusCode::NO_CONTENT);
         }
         let bens = device.form(4).await;
         assert!(!bens.html.contains(r#"value="91""#), "Ben sees none of it: {}", bens.html);
-        let late = device.keep(&sheet, "pulse=55").await;
+        let late = device.keep(&form, "pulse=55").await;
         assert_eq!(late.status, StatusCode::CONFLICT, "another form was shown since");
         device.sign_in(ANNA);
         let again = device.form(4).await;
@@ -381,10 +381,10 @@ async fn what_anna_typed_waits_for_her_when_ben_takes_over() {
 async fn what_was_typed_is_kept_when_the_screen_locks() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
+    let form = device.form(4).await;
     device.agent.lock();
-    assert_eq!(device.keep(&sheet, "pulse=91").await.status, StatusCode::NO_CONTENT);
-    let other = Sheet { path: chart(2), ..sheet };
+    assert_eq!(device.keep(&form, "pulse=91").await.status, StatusCode::NO_CONTENT);
+    let other = OpenForm { path: chart(2), ..form };
     assert_eq!(device.keep(&other, "pulse=91").await.status, StatusCode::UNAUTHORIZED);
 }
 
@@ -393,12 +393,12 @@ async fn what_was_typed_long_after_the_lock_is_nobodys() {
     for (seconds, status) in [(50, StatusCode::NO_CONTENT), (61, StatusCode::CONFLICT)] {
         let device = Device::new();
         device.sign_in(ANNA);
-        let sheet = device.form(4).await;
+        let form = device.form(4).await;
         device.agent.lock();
         device.workspace.forms().locked_earlier(Duration::from_secs(seconds));
         // Ben's sign-in ends Anna's session; the time runs from the first lock on.
         device.sign_in(BEN);
-        assert_eq!(device.keep(&sheet, "pulse=91").await.status, status, "{seconds} s later");
+        assert_eq!(device.keep(&form, "pulse=91").await.status, status, "{seconds} s later");
     }
 }
 
@@ -406,12 +406,12 @@ async fn what_was_typed_long_after_the_lock_is_nobodys() {
 async fn a_draft_is_one_answer_to_each_question_about_somebody_who_is_here() {
     let device = Device::new();
     let annas = device.sign_in(ANNA);
-    let sheet = device.form(4).await;
-    assert_eq!(device.keep(&sheet, "pulse=90&pulse=91&made_up=1").await.status, StatusCode::NO_CONTENT);
+    let form = device.form(4).await;
+    assert_eq!(device.keep(&form, "pulse=90&pulse=91&made_up=1").await.status, StatusCode::NO_CONTENT);
     let kept = device.workspace.outbox().draft(UserId::from_bytes([ANNA; 16]), patient(4), "vitals").unwrap();
     let answers = [("pulse", "91"), ("_version", "1")].map(|(key, text)| (key.to_owned(), text.to_owned()));
     assert_eq!(kept, Some(answers.to_vec()));
-    let nobody = Sheet { path: chart(77), ..sheet };
+    let nobody = OpenForm { path: chart(77), ..form };
     assert_eq!(device.keep(&nobody, "pulse=90").await.status, StatusCode::NOT_FOUND);
     let long = [("notes".to_owned(), "x".repeat(300_000))];
     assert_eq!(device.workspace.forms().keep_draft(&annas, &vitals(4), &long, None), Err(Refused::TooLong));
@@ -426,14 +426,14 @@ async fn a_draft_is_one_answer_to_each_question_about_somebody_who_is_here() {
 async fn an_unclear_save_is_repeated_and_never_doubled() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
-    let faulty = device.send(&sheet, "pulse=7200").await;
+    let form = device.form(4).await;
+    let faulty = device.send(&form, "pulse=7200").await;
     assert_eq!(faulty.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(Sheet::of(&sheet.path, faulty.body).token, sheet.token);
-    assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(OpenForm::of(&form.path, faulty.body).token, form.token);
+    assert_eq!(device.send(&form, ANSWERS).await.status, StatusCode::SEE_OTHER);
     // As if the answer had been lost: the same answers again are the same entry, others are refused.
-    assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
-    let other = device.send(&sheet, &ANSWERS.replace("72", "73")).await;
+    assert_eq!(device.send(&form, ANSWERS).await.status, StatusCode::SEE_OTHER);
+    let other = device.send(&form, &ANSWERS.replace("72", "73")).await;
     assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(other.body.contains("This form was saved before with other values"), "{}", other.body);
     assert!(other.body.contains(r#"value="73""#), "what was typed stays");
@@ -445,12 +445,12 @@ async fn an_unclear_save_is_repeated_and_never_doubled() {
 async fn trouble_with_the_disk_goes_with_the_first_write_that_works() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
+    let form = device.form(4).await;
     device.break_disk(true);
-    let answer = device.send(&sheet, ANSWERS).await;
+    let answer = device.send(&form, ANSWERS).await;
     assert_eq!(answer.status, StatusCode::INSUFFICIENT_STORAGE);
     assert!(answer.body.contains("This device cannot save"), "{}", answer.body);
-    assert_eq!(Sheet::of(&sheet.path, answer.body).token, sheet.token);
+    assert_eq!(OpenForm::of(&form.path, answer.body).token, form.token);
     assert!(!device.workspace.audit_trail().retry(), "still broken");
     assert!(device.agent.status().storage_trouble.is_some());
     assert_eq!(
@@ -466,7 +466,7 @@ async fn trouble_with_the_disk_goes_with_the_first_write_that_works() {
     );
     assert!(!device.workspace.audit_trail().retry(), "nothing waits any more");
     assert!(device.accesses().contains(&(AuditAction::Create, false, None)), "{:?}", device.accesses());
-    assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(device.send(&form, ANSWERS).await.status, StatusCode::SEE_OTHER);
     assert_eq!(device.entries().len(), 1);
 }
 
@@ -516,8 +516,8 @@ async fn refused_reads_are_written_down() {
 async fn the_audit_event_of_an_entry_names_its_record() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
-    device.send(&sheet, ANSWERS).await;
+    let form = device.form(4).await;
+    device.send(&form, ANSWERS).await;
     let entries = device.entries();
     let incarnation: IncarnationId = device.workspace.outbox().incarnation();
     let record = RecordId::of_create(incarnation, 1, entries[0].recorded_at).to_string();

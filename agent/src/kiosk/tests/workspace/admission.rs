@@ -12,16 +12,16 @@ pub(super) fn confirmed(html: &str) -> Vec<String> {
     values.map(|rest| rest.split('"').next().unwrap().replace(' ', "+")).collect()
 }
 
-async fn admission(device: &Device) -> Sheet {
-    Sheet::of("/admit", open(&device.pages, "/admit").await.body)
+async fn admission(device: &Device) -> OpenForm {
+    OpenForm::of("/admit", open(&device.pages, "/admit").await.body)
 }
 
 #[tokio::test]
 async fn who_may_be_here_already_is_asked_about_before_anything_is_saved() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = admission(&device).await;
-    let asked = device.send(&sheet, "name=SMITH,+M%C3%A1ry&room=112&date_of_birth=1934&mrn=").await;
+    let form = admission(&device).await;
+    let asked = device.send(&form, "name=SMITH,+M%C3%A1ry&room=112&date_of_birth=1934&mrn=").await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
     for words in
         ["Not saved yet", "Mary Smith", "104", "03/05/1934", "GY-0004", "Same person", "Different person"]
@@ -33,7 +33,7 @@ async fn who_may_be_here_already_is_asked_about_before_anything_is_saved() {
     let read = (AuditAction::View, true, Some(patient(4).to_string()));
     assert!(device.accesses().contains(&read), "who was shown is written down: {:?}", device.accesses());
     // Another person: the answer holds for whom was asked about.
-    let again = Sheet::of("/admit", asked.body);
+    let again = OpenForm::of("/admit", asked.body);
     let another = confirmed(&again.html).join("&_confirmed=");
     let other = device.send(&again, &format!("name=John+Smith&room=112&_confirmed={another}")).await;
     assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY, "that is yet somebody else");
@@ -43,12 +43,12 @@ async fn who_may_be_here_already_is_asked_about_before_anything_is_saved() {
     let said = device.entries().pop().unwrap().confirmed;
     assert_eq!((said, device.entries().len()), (vec![format!("another person than {}", patient(4))], 1));
     // Who waits here counts as well.
-    let sheet = admission(&device).await;
-    let asked = device.send(&sheet, "name=Mary+Smith&room=113").await;
+    let form = admission(&device).await;
+    let asked = device.send(&form, "name=Mary+Smith&room=113").await;
     assert_eq!(confirmed(&asked.body).len(), 2, "{}", asked.body);
     // And sent again, as if its answer had been lost, it is the same admission and no question about itself.
     for _ in 0..2 {
-        assert_eq!(device.send(&sheet, "name=Nora+New&room=113").await.status, StatusCode::SEE_OTHER);
+        assert_eq!(device.send(&form, "name=Nora+New&room=113").await.status, StatusCode::SEE_OTHER);
         assert_eq!(device.entries().len(), 2);
     }
 }
@@ -59,18 +59,18 @@ async fn the_same_person_is_opened_and_nobody_admitted() {
     device.sign_in(ANNA);
     let page = format!("/residents/{}", patient(4));
     let known = format!("/admit/known/{}", patient(4));
-    let sheet = admission(&device).await;
+    let form = admission(&device).await;
     let answers = "name=mary+smith&room=104&date_of_birth=3%2F1934&mrn=gy+0004";
-    let asked = device.send(&sheet, answers).await;
+    let asked = device.send(&form, answers).await;
     assert!(asked.body.contains(&format!(r#"formaction="{known}""#)), "{}", asked.body);
-    let opened = post(&device.pages, &known, &sheet.with(answers)).await;
+    let opened = post(&device.pages, &known, &form.with(answers)).await;
     assert_eq!(opened.header("location"), format!("{page}?known=1"));
     let shown = open(&device.pages, opened.header("location")).await.body;
     assert!(shown.contains("Nobody new was admitted") && !shown.contains("Not finished"), "{shown}");
     // What was typed and is not known goes on to the edit, and is saved there or not at all.
     let answers = "name=Mary+Smith&room=112&date_of_birth=1934&mrn=GY-0004";
-    device.send(&sheet, answers).await;
-    let opened = post(&device.pages, &known, &sheet.with(answers)).await;
+    device.send(&form, answers).await;
+    let opened = post(&device.pages, &known, &form.with(answers)).await;
     assert_eq!(opened.header("location"), format!("{page}?known=news"));
     let shown = open(&device.pages, opened.header("location")).await.body;
     assert!(shown.contains("is kept below") && shown.contains(&format!("{page}/edit")), "{shown}");
@@ -90,11 +90,11 @@ async fn who_was_discharged_is_asked_about_too() {
     let end = PageEnd::new(Cursor { epoch: 1, seq: 101 }, 101, Timestamp::EPOCH);
     device.workspace.mirror().apply(&page, &end).unwrap();
     device.sign_in(ANNA);
-    let sheet = admission(&device).await;
-    let asked = device.send(&sheet, "name=Mary+Smith").await;
+    let form = admission(&device).await;
+    let asked = device.send(&form, "name=Mary+Smith").await;
     assert!(asked.body.contains("Discharged"), "{}", asked.body);
     let known = format!("/admit/known/{}", gone.id);
-    let opened = post(&device.pages, &known, &sheet.with("name=Mary+Smith")).await;
+    let opened = post(&device.pages, &known, &form.with("name=Mary+Smith")).await;
     let shown = open(&device.pages, opened.header("location")).await.body;
     assert!(shown.contains("Nobody new was admitted") && shown.contains(">Readmit</a>"), "{shown}");
     assert_eq!(device.entries(), []);
@@ -123,10 +123,10 @@ async fn what_says_that_there_is_no_number_is_asked_to_be_left_out() {
         assert!(asked.body.contains("is no number: leave it empty"), "{none}: {}", asked.body);
     }
     let path = format!("/residents/{}/edit", patient(4));
-    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
-    let seen = hidden(&sheet.html, "_seen");
+    let form = OpenForm::of(&path, open(&device.pages, &path).await.body);
+    let seen = hidden(&form.html, "_seen");
     let edit = format!("_seen={seen}&name=Mary+Smith&room=108&date_of_birth=03/05/1934&mrn=n/a");
-    let asked = device.send(&sheet, &edit).await;
+    let asked = device.send(&form, &edit).await;
     assert!(asked.body.contains("is no number: leave it empty"), "{}", asked.body);
     assert_eq!(device.entries(), []);
     let saved = device.send(&admission(&device).await, "name=Nora+New&mrn=").await;
@@ -138,12 +138,12 @@ async fn an_edit_that_takes_anothers_number_asks_whose_it_is_before_it_is_saved(
     let device = Device::new();
     device.sign_in(ANNA);
     let path = format!("/residents/{}/edit", patient(4));
-    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
-    let seen = hidden(&sheet.html, "_seen");
+    let form = OpenForm::of(&path, open(&device.pages, &path).await.body);
+    let seen = hidden(&form.html, "_seen");
     let with =
         |mrn: &str| format!("_seen={seen}&name=Mary+Smith&room=108&date_of_birth=03/05/1934&mrn={mrn}");
     // However it is typed: capitals and blanks make no other number.
-    let asked = device.send(&sheet, &with("%20gy-0002")).await;
+    let asked = device.send(&form, &with("%20gy-0002")).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
     for words in [
         "Not saved yet: who is this?",
@@ -164,14 +164,14 @@ async fn an_edit_that_takes_anothers_number_asks_whose_it_is_before_it_is_saved(
     assert!(open(&device.pages, &path).await.body.contains(r#"value=" gy-0002""#), "it is kept as a draft");
     // The answer is about whom it was asked about.
     let another = confirmed(&asked.body).join("&_confirmed=");
-    let other = device.send(&sheet, &format!("{}&_confirmed={another}", with("GY-0003"))).await;
+    let other = device.send(&form, &format!("{}&_confirmed={another}", with("GY-0003"))).await;
     assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY, "that is yet somebody else's");
-    let saved = device.send(&sheet, &format!("{}&_confirmed={another}", with("gy-0002"))).await;
+    let saved = device.send(&form, &format!("{}&_confirmed={another}", with("gy-0002"))).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     assert_eq!(device.entries().pop().unwrap().fields["mrn"], "gy-0002");
     // Whoever moves her afterwards is not asked again, nor is her own number anybody else's.
-    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
-    let moved = fields(&sheet.html, &path).replace("room=%31%30%38", "room=109");
+    let form = OpenForm::of(&path, open(&device.pages, &path).await.body);
+    let moved = fields(&form.html, &path).replace("room=%31%30%38", "room=109");
     assert_eq!(post(&device.pages, &path, &moved).await.status, StatusCode::SEE_OTHER);
 }
 
@@ -180,10 +180,10 @@ async fn an_edit_that_makes_one_the_namesake_of_another_asks_who_it_is_and_no_ot
     let device = Device::new();
     device.sign_in(ANNA);
     let path = format!("/residents/{}/edit", patient(2));
-    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
-    let seen = hidden(&sheet.html, "_seen");
+    let form = OpenForm::of(&path, open(&device.pages, &path).await.body);
+    let seen = hidden(&form.html, "_seen");
     let edit = format!("_seen={seen}&name=Smith,+Mary&room=102&date_of_birth=&mrn=GY-0002");
-    let asked = device.send(&sheet, &edit).await;
+    let asked = device.send(&form, &edit).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
     for words in [
         "Not saved yet: who is this?",
@@ -198,15 +198,15 @@ async fn an_edit_that_makes_one_the_namesake_of_another_asks_who_it_is_and_no_ot
     // Where it may be, nobody is said to be another: the server then asks. It says nothing of a number.
     let same = confirmed(&asked.body).join("&_confirmed=");
     let numbered = format!("{}&_confirmed={same}", edit.replace("GY-0002", "GY-0003"));
-    let asked = device.send(&sheet, &numbered).await;
+    let asked = device.send(&form, &numbered).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
     assert!(asked.body.contains("This MRN is Maria Ortega"), "{}", asked.body);
     let both = confirmed(&asked.body).join("&_confirmed=");
-    assert_eq!(device.send(&sheet, &format!("{edit}&_confirmed={both}")).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(device.send(&form, &format!("{edit}&_confirmed={both}")).await.status, StatusCode::SEE_OTHER);
     assert_eq!(device.entries().pop().unwrap().confirmed, [""; 0]);
     // Whoever moves her afterwards is not asked again.
-    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
-    let moved = fields(&sheet.html, &path).replace("room=%31%30%32", "room=109");
+    let form = OpenForm::of(&path, open(&device.pages, &path).await.body);
+    let moved = fields(&form.html, &path).replace("room=%31%30%32", "room=109");
     assert_eq!(post(&device.pages, &path, &moved).await.status, StatusCode::SEE_OTHER);
     let said = device.entries().pop().unwrap();
     assert_eq!((said.fields.len(), said.fields["room"].as_str()), (1, Some("109")));
@@ -217,18 +217,18 @@ async fn whoever_is_asked_about_a_number_has_said_of_nobody_that_they_are_two() 
     let device = Device::new();
     device.sign_in(ANNA);
     let path = format!("/residents/{}/edit", patient(2));
-    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
-    let seen = hidden(&sheet.html, "_seen");
+    let form = OpenForm::of(&path, open(&device.pages, &path).await.body);
+    let seen = hidden(&form.html, "_seen");
     let edit = format!("_seen={seen}&name=Smith,+Mary&room=102&date_of_birth=&mrn=GY-0003");
     // Whose the number is, and then who it is.
-    let asked = device.send(&sheet, &edit).await;
+    let asked = device.send(&form, &edit).await;
     assert!(
         asked.body.contains("This MRN is Maria Ortega") && !asked.body.contains("GY-0004"),
         "{}",
         asked.body
     );
     let number = confirmed(&asked.body).join("&_confirmed=");
-    let asked = device.send(&sheet, &format!("{edit}&_confirmed={number}")).await;
+    let asked = device.send(&form, &format!("{edit}&_confirmed={number}")).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
     assert!(
         asked.body.contains("GY-0004") && asked.body.contains("Different person: save"),
@@ -237,7 +237,7 @@ async fn whoever_is_asked_about_a_number_has_said_of_nobody_that_they_are_two() 
     );
     let mut another = confirmed(&asked.body);
     another.retain(|text| !text.starts_with("may+be"));
-    let saved = device.send(&sheet, &format!("{edit}&_confirmed={}", another.join("&_confirmed="))).await;
+    let saved = device.send(&form, &format!("{edit}&_confirmed={}", another.join("&_confirmed="))).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let said = device.entries().pop().unwrap().confirmed;
     assert_eq!(said, [format!("another person than {}", patient(4))]);
@@ -247,17 +247,17 @@ async fn whoever_is_asked_about_a_number_has_said_of_nobody_that_they_are_two() 
 async fn an_admission_that_was_rejected_says_again_what_was_said() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = admission(&device).await;
-    let asked = device.send(&sheet, "name=Mary+Smith&room=112").await;
+    let form = admission(&device).await;
+    let asked = device.send(&form, "name=Mary+Smith&room=112").await;
     let another = confirmed(&asked.body).join("&_confirmed=");
     // What was said of a namesake is not said of a number that is hers.
     let numbered = format!("name=Mary+Smith&room=112&mrn=GY-0004&_confirmed={another}");
-    let asked = device.send(&sheet, &numbered).await;
+    let asked = device.send(&form, &numbered).await;
     assert!(asked.body.contains("This MRN is Mary Smith"), "{}", asked.body);
-    let saved = device.send(&sheet, &format!("name=Mary+Smith&room=112&_confirmed={another}")).await;
+    let saved = device.send(&form, &format!("name=Mary+Smith&room=112&_confirmed={another}")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     device.settle(&[(1, RejectionCode::BreaksSchema)]);
-    let rejected = device.sheet("/rejected/1").await;
+    let rejected = device.open_form("/rejected/1").await;
     let saved = device.send(&rejected, "name=Mary+Smith&room=113").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let again = device.entries().pop().unwrap();
@@ -296,19 +296,19 @@ async fn whose_number_it_is_is_said_and_a_medicare_number_is_one_persons_too() {
     assert!(!alike.body.contains("one number is one person"), "{}", alike.body);
     assert!(alike.body.contains(r#"<button class="care primary" id="another">"#), "{}", alike.body);
     let path = format!("/residents/{}/edit", patient(4));
-    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
-    let seen = hidden(&sheet.html, "_seen");
+    let form = OpenForm::of(&path, open(&device.pages, &path).await.body);
+    let seen = hidden(&form.html, "_seen");
     let edit = format!(
         "_seen={seen}&name=Mary+Smith&room=104&date_of_birth=03/05/1934&mrn=GY-0004&medicare={number}"
     );
-    let asked = device.send(&sheet, &edit).await;
+    let asked = device.send(&form, &edit).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
     for words in ["This Medicare number is John Smith", "Save with this Medicare number"] {
         assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
     }
     assert_eq!(device.entries(), []);
     let another = confirmed(&asked.body).join("&_confirmed=");
-    let saved = device.send(&sheet, &format!("{edit}&_confirmed={another}")).await;
+    let saved = device.send(&form, &format!("{edit}&_confirmed={another}")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     assert_eq!(device.entries().pop().unwrap().fields["medicare"], number);
 }
@@ -325,12 +325,12 @@ async fn two_numbers_of_one_edit_are_each_said_to_be_whose_they_are() {
     device.sign_in(ANNA);
     let path = format!("/residents/{}/edit", patient(4));
     for (mrn, whose) in [("GY-0002", "John Smith"), ("GY-0003", "Maria Ortega")] {
-        let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
-        let seen = hidden(&sheet.html, "_seen");
+        let form = OpenForm::of(&path, open(&device.pages, &path).await.body);
+        let seen = hidden(&form.html, "_seen");
         let edit = format!(
             "_seen={seen}&name=Mary+Smith&room=104&date_of_birth=03/05/1934&mrn={mrn}&medicare=1EG4TE5MK73"
         );
-        let asked = device.send(&sheet, &edit).await;
+        let asked = device.send(&form, &edit).await;
         assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
         for words in [
             &format!("This MRN is {whose}"),
@@ -348,8 +348,8 @@ async fn a_number_of_somebody_who_was_replaced_is_said_to_be_theirs() {
     replaced(&device, &resident(3, "Maria Ortega", "103"), &resident(2, "John Smith", "102"));
     device.sign_in(ANNA);
     let path = format!("/residents/{}/edit", patient(4));
-    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
-    let answers = fields(&sheet.html, &path).replace("mrn=%47%59%2D%30%30%30%34", "mrn=GY-0003");
+    let form = OpenForm::of(&path, open(&device.pages, &path).await.body);
+    let answers = fields(&form.html, &path).replace("mrn=%47%59%2D%30%30%30%34", "mrn=GY-0003");
     let asked = post(&device.pages, &path, &answers).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
     for words in ["This MRN is John Smith", "GY-0002", "Also admitted with this MRN"] {
@@ -388,27 +388,27 @@ async fn a_birthday_changed_round_and_a_slip_in_the_name_are_asked_about() {
 async fn an_unlikely_birthday_is_asked_about_and_saved_as_confirmed_and_one_answer_takes_back_no_other() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = admission(&device).await;
+    let form = admission(&device).await;
     let year: u16 = device.agent.clock().now().to_string()[..4].parse().unwrap();
     let child = format!("01/01/{}", year - 3);
     let born = format!("name=Mary+Smith&mrn=GY-0004&date_of_birth={child}");
-    let first = device.send(&sheet, &born).await;
+    let first = device.send(&form, &born).await;
     assert_eq!(first.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(first.body.contains("years old: check the year"), "{}", first.body);
     // Then who it may be, and then it is saved.
     let likely = confirmed(&first.body).join("&_confirmed=");
-    let second = device.send(&sheet, &format!("{born}&_confirmed={likely}")).await;
+    let second = device.send(&form, &format!("{born}&_confirmed={likely}")).await;
     assert_eq!(second.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(second.body.contains("may be the same person"), "{}", second.body);
     let both = confirmed(&second.body);
     assert_eq!(both.len(), 3, "with the number: {}", second.body);
-    let saved = device.send(&sheet, &format!("{born}&_confirmed={}", both.join("&_confirmed="))).await;
+    let saved = device.send(&form, &format!("{born}&_confirmed={}", both.join("&_confirmed="))).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let another = format!("another person than {}", patient(4));
     assert_eq!(device.entries().pop().unwrap().confirmed, ["date_of_birth", another.as_str()]);
     // An edit asks as well, and not again about what stands.
     let path = format!("/residents/{}/edit", patient(2));
-    let edit = Sheet::of(&path, open(&device.pages, &path).await.body);
+    let edit = OpenForm::of(&path, open(&device.pages, &path).await.body);
     let answers = fields(&edit.html, &path);
     let known = "date_of_birth=%30%33%2F%30%33%2F%31%39%33%32";
     assert!(answers.contains(known), "{answers}");

@@ -47,14 +47,14 @@ async fn what_was_chosen_stays_when_not_all_is_and_one_persons_two_values_are_to
     let review = conflict(id, vec![disputed("room", room), disputed("name", name)]);
     device.bring(101, Collection::Reviews, id, &review);
     device.sign_in(ANNA);
-    let sheet = Sheet::of(&format!("/reviews/{id}"), device.shown("/reviews").await);
-    assert!(!sheet.html.contains(" checked"), "{}", sheet.html);
+    let form = OpenForm::of(&format!("/reviews/{id}"), device.shown("/reviews").await);
+    assert!(!form.html.contains(" checked"), "{}", form.html);
     for second in [":10:07 ", ":10:41 "] {
-        assert!(sheet.html.contains(second), "{second} is missing in {}", sheet.html);
+        assert!(form.html.contains(second), "{second} is missing in {}", form.html);
     }
-    assert!(!sheet.html.contains(":10:00 "), "two people are told apart by name: {}", sheet.html);
-    let base = hidden(&sheet.html, "_base");
-    let refused = device.send(&sheet, &format!("_base={base}&room=1")).await;
+    assert!(!form.html.contains(":10:00 "), "two people are told apart by name: {}", form.html);
+    let base = hidden(&form.html, "_base");
+    let refused = device.send(&form, &format!("_base={base}&room=1")).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(refused.body.contains("Choose which is right for Name"), "{}", refused.body);
     assert!(refused.body.contains(r#"name="room" value="1" checked"#), "{}", refused.body);
@@ -77,7 +77,7 @@ async fn a_conflict_is_decided_and_goes_through_the_outbox() {
     let told = device.shown(&page).await;
     assert!(told.contains("Room: two versions") && told.contains("Decide which is right"), "{told}");
     let path = format!("/reviews/{id}");
-    let sheet = Sheet::of(&path, device.shown("/reviews").await);
+    let form = OpenForm::of(&path, device.shown("/reviews").await);
     for words in [
         "Mary Smith",
         "<small>Anna Field ·",
@@ -86,15 +86,15 @@ async fn a_conflict_is_decided_and_goes_through_the_outbox() {
         "which is right?",
         "And 1188 more",
     ] {
-        assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
+        assert!(form.html.contains(words), "{words} is missing in {}", form.html);
     }
-    let base = hidden(&sheet.html, "_base");
-    let open_still = device.send(&sheet, &format!("_base={base}")).await;
+    let base = hidden(&form.html, "_base");
+    let open_still = device.send(&form, &format!("_base={base}")).await;
     assert_eq!(open_still.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(open_still.body.contains("Choose which is right for Room"), "{}", open_still.body);
-    let stale = device.send(&sheet, "_base=77&room=0").await;
+    let stale = device.send(&form, "_base=77&room=0").await;
     assert!(stale.body.contains("This has changed since"), "{}", stale.body);
-    let closed = device.send(&sheet, &format!("_base={base}&room=0")).await;
+    let closed = device.send(&form, &format!("_base={base}&room=0")).await;
     assert_eq!(closed.status, StatusCode::SEE_OTHER, "{}", closed.body);
     let change = device.entries().pop().unwrap();
     assert_eq!(

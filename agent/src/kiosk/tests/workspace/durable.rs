@@ -75,9 +75,9 @@ async fn what_an_event_led_to_shows_once_it_is_durable_and_a_lock_at_once() {
 async fn whoever_left_the_screen_while_a_form_was_saved_is_not_led_back_to_it() {
     let device = Device::new();
     let on = device.sign_in(ANNA);
-    let sheet = device.form(4).await;
+    let form = device.form(4).await;
     let answers: Vec<(String, String)> = [
-        ("_version", sheet.version.as_str()),
+        ("_version", form.version.as_str()),
         ("taken_at", "2026-05-01T14:30"),
         ("pulse", "72"),
         ("position", "Sitting"),
@@ -87,7 +87,7 @@ async fn whoever_left_the_screen_while_a_form_was_saved_is_not_led_back_to_it() 
     let agent = Arc::clone(&device.agent);
     let saved = device.while_saved(
         move || agent.lock(),
-        || device.workspace.forms().save(&on, &vitals(4), &sheet.token, &answers),
+        || device.workspace.forms().save(&on, &vitals(4), &form.token, &answers),
     );
     assert!(saved.is_ok(), "{saved:?}");
     assert!(matches!(device.agent.screen(), Screen::Locked(_)), "{:?}", device.agent.screen());
@@ -101,7 +101,7 @@ async fn whoever_left_the_screen_while_a_form_was_saved_is_not_led_back_to_it() 
 async fn nothing_is_saved_in_a_file_to_which_no_path_leads() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
+    let form = device.form(4).await;
     let [path, away] = ["outbox.db", "away.db"].map(|name| device.directory.path().join(name));
     for is_replaced in [false, true] {
         std::fs::rename(&path, &away).unwrap();
@@ -116,7 +116,7 @@ async fn nothing_is_saved_in_a_file_to_which_no_path_leads() {
             page.contains("This device cannot save") && page.contains("moved, deleted or replaced"),
             "{page}"
         );
-        let refused = device.send(&sheet, ANSWERS).await;
+        let refused = device.send(&form, ANSWERS).await;
         assert_eq!(refused.status, StatusCode::INSUFFICIENT_STORAGE);
         assert!(refused.body.contains("This entry is not saved"), "{}", refused.body);
         assert!(refused.body.contains(" data-unwritten>"), "{}", refused.body);
@@ -125,7 +125,7 @@ async fn nothing_is_saved_in_a_file_to_which_no_path_leads() {
         assert_eq!(device.agent.status().storage_trouble, None);
     }
     assert_eq!(device.entries(), []);
-    assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(device.send(&form, ANSWERS).await.status, StatusCode::SEE_OTHER);
     assert_eq!(device.entries().len(), 1);
     let next = device.form(4).await.html;
     assert!(!next.contains("You began this earlier") && !next.contains("data-unwritten"), "{next}");

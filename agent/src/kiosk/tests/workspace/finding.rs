@@ -127,8 +127,8 @@ async fn who_was_merged_away_is_found_by_their_own_name_and_number_as_whoever_th
             "{asked}"
         );
     }
-    let sheet = Sheet::of("/admit", open(&device.pages, "/admit").await.body);
-    let asked = device.send(&sheet, "name=Mary+Smith&mrn=GY-0004").await.body;
+    let form = OpenForm::of("/admit", open(&device.pages, "/admit").await.body);
+    let asked = device.send(&form, "name=Mary+Smith&mrn=GY-0004").await.body;
     let known = format!("/admit/known/{}", patient(2));
     assert_eq!(asked.matches("/admit/known/").count(), 1, "{asked}");
     assert!(asked.contains(&known), "{asked}");

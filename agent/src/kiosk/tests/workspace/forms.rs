@@ -66,8 +66,8 @@ impl Device {
         self.workspace.mirror().apply(&page, &end).unwrap();
     }
 
-    async fn takes(&self, sheet: &Sheet, answers: &str) -> Answer {
-        let saved = self.send(sheet, answers).await;
+    async fn takes(&self, form: &OpenForm, answers: &str) -> Answer {
+        let saved = self.send(form, answers).await;
         assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
         saved
     }
@@ -79,8 +79,8 @@ impl Device {
     }
 }
 
-fn asks_for(sheet: &Sheet, key: &str) -> bool {
-    sheet.html.contains(&format!(r#"name="{key}""#))
+fn asks_for(form: &OpenForm, key: &str) -> bool {
+    form.html.contains(&format!(r#"name="{key}""#))
 }
 
 #[tokio::test]
@@ -143,10 +143,10 @@ async fn a_correction_asks_what_its_entry_was_asked_and_drops_nothing() {
     for (latest, superseded) in [(second(), vec![first()]), (third(), vec![first(), second()])] {
         let device = Device::of_first();
         device.publishes(103, &latest, &superseded);
-        let sheet = device.sheet(&of("correct")).await;
-        assert_eq!(field(&sheet.html, "glucose"), "412");
-        assert!(!asks_for(&sheet, "mood"), "{}", sheet.html);
-        let saved = device.takes(&sheet, &format!("{GLUCOSE}&_reason=Misread")).await;
+        let form = device.open_form(&of("correct")).await;
+        assert_eq!(field(&form.html, "glucose"), "412");
+        assert!(!asks_for(&form, "mood"), "{}", form.html);
+        let saved = device.takes(&form, &format!("{GLUCOSE}&_reason=Misread")).await;
         assert!(saved.header("location").contains("critical"), "{}", saved.header("location"));
         let told = device.shown(saved.header("location")).await;
         assert!(told.contains("with a critical value: Glucose 412 mg/dL."), "{told}");
@@ -154,8 +154,8 @@ async fn a_correction_asks_what_its_entry_was_asked_and_drops_nothing() {
         // The correction is an entry of that version too.
         let page = device.shown(&format!("/residents/{}", patient(4))).await;
         let again = page.split('"').find(|part| part.contains("/correct/")).unwrap();
-        let sheet = device.sheet(again).await;
-        device.takes(&sheet, &format!("{}&_reason=Misread", GLUCOSE.replace("412", "388"))).await;
+        let form = device.open_form(again).await;
+        device.takes(&form, &format!("{}&_reason=Misread", GLUCOSE.replace("412", "388"))).await;
         assert_eq!(device.last(), (Some(1), Some(json!(388))));
     }
 }
@@ -164,8 +164,8 @@ async fn a_correction_asks_what_its_entry_was_asked_and_drops_nothing() {
 async fn what_was_struck_out_in_a_later_version_is_put_back_in_its_own() {
     let device = Device::of_first();
     device.publishes(103, &second(), &[first()]);
-    let sheet = device.sheet(&of("strike")).await;
-    device.takes(&sheet, "_reason=Wrong+resident").await;
+    let form = device.open_form(&of("strike")).await;
+    device.takes(&form, "_reason=Wrong+resident").await;
     let strike = device.entries().pop().unwrap();
     assert_eq!((strike.schema_version, strike.entered_in_error), (Some(1), true));
     assert!(strike.fields.is_empty());
@@ -180,7 +180,7 @@ async fn what_was_struck_out_in_a_later_version_is_put_back_in_its_own() {
         ..record(32, BEN, "2026-05-01T14:20:00Z", 0, Some(31))
     };
     device.bring(104, Collection::Records, struck.id, &struck);
-    let back = device.sheet(&format!("/residents/{}/correct/{}", patient(4), struck.id)).await;
+    let back = device.open_form(&format!("/residents/{}/correct/{}", patient(4), struck.id)).await;
     assert_eq!(field(&back.html, "glucose"), "412");
     device.takes(&back, &format!("{GLUCOSE}&_reason=Hers+after+all")).await;
     assert_eq!(device.last(), (Some(1), Some(json!(412))));
@@ -190,11 +190,11 @@ async fn what_was_struck_out_in_a_later_version_is_put_back_in_its_own() {
 async fn a_page_that_was_open_is_saved_in_its_version_and_the_next_one_is_of_the_latest() {
     for (latest, superseded) in [(second(), vec![first()]), (third(), vec![first(), second()])] {
         let device = Device::of_first();
-        let sheet = device.form(4).await;
+        let form = device.form(4).await;
         device.publishes(103, &latest, &superseded);
-        let refused = device.send(&sheet, &GLUCOSE.replace("78", "7O")).await;
+        let refused = device.send(&form, &GLUCOSE.replace("78", "7O")).await;
         assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
-        let again = Sheet::of(&sheet.path, refused.body);
+        let again = OpenForm::of(&form.path, refused.body);
         assert_eq!((field(&again.html, "glucose"), again.version.as_str()), ("412", "1"));
         assert!(!asks_for(&again, "mood") && !again.html.contains("no such field"), "{}", again.html);
         device.takes(&again, GLUCOSE).await;
@@ -202,7 +202,7 @@ async fn a_page_that_was_open_is_saved_in_its_version_and_the_next_one_is_of_the
 
         let next = open(&device.pages, &chart(4)).await;
         if latest.enabled {
-            let next = Sheet::of(&chart(4), next.body);
+            let next = OpenForm::of(&chart(4), next.body);
             assert!(asks_for(&next, "mood") && !asks_for(&next, "glucose"), "{}", next.html);
             device.takes(&next, &format!("{ANSWERS}&mood=calm")).await;
             assert_eq!(device.last(), (Some(2), None));
@@ -216,12 +216,12 @@ async fn a_page_that_was_open_is_saved_in_its_version_and_the_next_one_is_of_the
 async fn a_draft_is_opened_and_saved_in_the_version_that_it_was_begun_in() {
     for (latest, superseded) in [(second(), vec![first()]), (third(), vec![first(), second()])] {
         let device = Device::of_first();
-        let sheet = device.form(4).await;
-        assert_eq!(device.keep(&sheet, "pulse=78").await.status, StatusCode::NO_CONTENT);
+        let form = device.form(4).await;
+        assert_eq!(device.keep(&form, "pulse=78").await.status, StatusCode::NO_CONTENT);
         device.publishes(103, &latest, &superseded);
         // The last words are typed after that, and after the screen has locked.
         device.agent.lock();
-        assert_eq!(device.keep(&sheet, GLUCOSE).await.status, StatusCode::NO_CONTENT);
+        assert_eq!(device.keep(&form, GLUCOSE).await.status, StatusCode::NO_CONTENT);
         device.sign_in(BEN);
         device.sign_in(ANNA);
         let page = device.shown(&format!("/residents/{}", patient(4))).await;
@@ -256,8 +256,8 @@ async fn a_draft_that_did_not_ask_everything_leaves_the_rest_as_it_was_charted()
     let name = format!("@{}", charted().id);
     device.workspace.outbox().put_draft(by(ANNA), patient(4), &name, &typed, Timestamp::EPOCH).unwrap();
     device.publishes(103, &second(), &[first()]);
-    let sheet = device.sheet(&of("correct")).await;
-    assert_eq!((field(&sheet.html, "pulse"), field(&sheet.html, "glucose")), ("78", "412"));
+    let form = device.open_form(&of("correct")).await;
+    assert_eq!((field(&form.html, "pulse"), field(&form.html, "glucose")), ("78", "412"));
 }
 
 #[tokio::test]
@@ -271,9 +271,9 @@ async fn a_rejected_entry_is_corrected_in_the_version_that_it_was_charted_in() {
         for words in ["Glucose", "412 mg/dL", "Critical", r#"href="/rejected/1""#] {
             assert!(page.contains(words), "{words} is missing in {page}");
         }
-        let sheet = device.sheet("/rejected/1").await;
-        assert_eq!(field(&sheet.html, "glucose"), "412");
-        device.takes(&sheet, &GLUCOSE.replace("78", "75")).await;
+        let form = device.open_form("/rejected/1").await;
+        assert_eq!(field(&form.html, "glucose"), "412");
+        device.takes(&form, &GLUCOSE.replace("78", "75")).await;
         assert_eq!(device.last(), (Some(1), Some(json!(412))));
     }
 }
@@ -282,14 +282,14 @@ async fn a_rejected_entry_is_corrected_in_the_version_that_it_was_charted_in() {
 async fn a_form_that_was_begun_before_a_newer_version_came_says_so() {
     let device = Device::of_first();
     let newer = "A newer version of this form is there; this one is saved as it was begun.";
-    let sheet = device.form(4).await;
-    assert!(!sheet.html.contains(newer), "{}", sheet.html);
-    device.keep(&sheet, GLUCOSE).await;
+    let form = device.form(4).await;
+    assert!(!form.html.contains(newer), "{}", form.html);
+    device.keep(&form, GLUCOSE).await;
     device.publishes(103, &second(), &[first()]);
     let again = device.form(4).await;
     assert!(again.html.contains(newer) && asks_for(&again, "glucose"), "{}", again.html);
     // A page that was left open says it where it comes back.
-    let faulty = device.send(&sheet, &GLUCOSE.replace("78", "many")).await;
+    let faulty = device.send(&form, &GLUCOSE.replace("78", "many")).await;
     assert!(faulty.body.contains(newer), "{}", faulty.body);
     device.takes(&again, GLUCOSE).await;
     let anew = device.form(4).await;
@@ -311,9 +311,9 @@ async fn an_entry_whose_version_is_not_here_is_read_without_measures_and_can_onl
     let refused = open(&device.pages, &of("correct")).await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
     assert!(refused.body.contains("another version of its form"), "{}", refused.body);
-    let sheet = device.sheet(&of("strike")).await;
-    assert!(sheet.html.contains("cannot be put back on this device until"), "{}", sheet.html);
-    device.takes(&sheet, "_reason=Misread").await;
+    let form = device.open_form(&of("strike")).await;
+    assert!(form.html.contains("cannot be put back on this device until"), "{}", form.html);
+    device.takes(&form, "_reason=Misread").await;
     let page = device.shown(&format!("/residents/{}", patient(4))).await;
     assert!(!page.contains("Put back"), "{page}");
     let strike = device.entries().pop().unwrap();
@@ -321,7 +321,7 @@ async fn an_entry_whose_version_is_not_here_is_read_without_measures_and_can_onl
     assert!(strike.entered_in_error && strike.fields.is_empty());
     // Rejected, it is saved again as it was.
     device.settle(&[(1, RejectionCode::BreaksSchema)]);
-    let again = device.sheet("/rejected/1").await;
+    let again = device.open_form("/rejected/1").await;
     device.takes(&again, "_reason=Misread+twice").await;
     let again = device.entries().pop().unwrap();
     assert_eq!((again.schema_version, again.entered_in_error), (Some(1), true));
@@ -331,11 +331,11 @@ async fn an_entry_whose_version_is_not_here_is_read_without_measures_and_can_onl
 async fn what_was_begun_in_a_version_that_is_not_here_is_kept_until_it_comes_or_is_discarded() {
     for comes in [true, false] {
         let device = Device::of_first();
-        let sheet = device.form(4).await;
-        assert_eq!(device.keep(&sheet, GLUCOSE).await.status, StatusCode::NO_CONTENT);
+        let form = device.form(4).await;
+        assert_eq!(device.keep(&form, GLUCOSE).await.status, StatusCode::NO_CONTENT);
         device.publishes(103, &second(), &[]);
         // The page that is open, and what is kept of it.
-        let sent = device.send(&sheet, &GLUCOSE.replace("412", "388")).await;
+        let sent = device.send(&form, &GLUCOSE.replace("412", "388")).await;
         let discard = format!("{}/discard", chart(4));
         for answer in [sent, open(&device.pages, &chart(4)).await] {
             assert_eq!(answer.status, StatusCode::CONFLICT);
@@ -352,8 +352,8 @@ async fn what_was_begun_in_a_version_that_is_not_here_is_kept_until_it_comes_or_
             let begun = device.form(4).await;
             assert_eq!((field(&begun.html, "glucose"), begun.version.as_str()), ("388", "1"));
         } else {
-            let screen = format!("_screen={}", sheet.screen);
-            let dropped = post(&device.pages, &format!("{}/discard", sheet.path), &screen).await;
+            let screen = format!("_screen={}", form.screen);
+            let dropped = post(&device.pages, &format!("{}/discard", form.path), &screen).await;
             assert_eq!(dropped.status, StatusCode::SEE_OTHER, "{}", dropped.body);
             let page = device.shown(&format!("/residents/{}", patient(4))).await;
             assert!(page.contains("Discarded: ") && page.contains("/undo"), "{page}");
@@ -366,15 +366,15 @@ async fn what_was_begun_in_a_version_that_is_not_here_is_kept_until_it_comes_or_
 #[tokio::test]
 async fn what_is_saved_is_not_refused_when_it_is_sent_again_after_its_version_has_gone() {
     let device = Device::of_first();
-    let sheet = device.form(4).await;
-    device.takes(&sheet, GLUCOSE).await;
+    let form = device.form(4).await;
+    device.takes(&form, GLUCOSE).await;
     device.publishes(103, &second(), &[]);
     // Its answer was lost, and the browser sends it again.
-    device.takes(&sheet, GLUCOSE).await;
+    device.takes(&form, GLUCOSE).await;
     let page = device.shown(&format!("/residents/{}", patient(4))).await;
     assert!(!page.contains("Not finished"), "nothing is left from which it would be saved twice: {page}");
     // What differs was not saved, and is not lost.
-    let other = device.send(&sheet, &GLUCOSE.replace("412", "388")).await;
+    let other = device.send(&form, &GLUCOSE.replace("412", "388")).await;
     assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY);
     for words in ["This form was saved before with other values", "<dd>388</dd>", "kept here until"] {
         assert!(other.body.contains(words), "{words} is missing in {}", other.body);
@@ -417,8 +417,8 @@ async fn an_older_page_does_not_take_the_place_of_what_was_begun_in_a_newer_one(
 #[tokio::test]
 async fn whoever_comes_back_is_led_to_what_she_typed_though_its_version_has_gone() {
     let device = Device::of_first();
-    let sheet = device.form(4).await;
-    device.keep(&sheet, GLUCOSE).await;
+    let form = device.form(4).await;
+    device.keep(&form, GLUCOSE).await;
     device.publishes(103, &second(), &[]);
     device.agent.lock();
     device.tap(ANNA);
@@ -439,7 +439,7 @@ async fn a_rejected_entry_waits_for_its_version() {
     assert!(!offers().await, "nothing is offered that can only be refused");
     device.publishes(104, &second(), &[first()]);
     assert!(offers().await);
-    assert_eq!(field(&device.sheet("/rejected/1").await.html, "glucose"), "412");
+    assert_eq!(field(&device.open_form("/rejected/1").await.html, "glucose"), "412");
     let settled = open(&device.pages, "/rejected/9").await.body;
     assert!(settled.contains("chart it anew if it does not"), "{settled}");
 }

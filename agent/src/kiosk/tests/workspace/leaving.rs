@@ -5,14 +5,6 @@ use serde_json::Value;
 
 use super::*;
 
-impl Device {
-    async fn open_form(&self, path: &str) -> Sheet {
-        let answer = open(&self.pages, path).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-        Sheet::of(path, answer.body)
-    }
-}
-
 /// The hidden fields of the form that goes there, as a browser sends them.
 pub(super) fn fields(html: &str, action: &str) -> String {
     let form =

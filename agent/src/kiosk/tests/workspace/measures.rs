@@ -28,10 +28,10 @@ impl Device {
     }
 
     /// Saves a form, as its page sends it.
-    async fn saves(&self, sheet: &Sheet, answers: &str) -> Answer {
+    async fn saves(&self, form: &OpenForm, answers: &str) -> Answer {
         let units =
-            if sheet.html.contains("name=\"_units\" value=\"metric\"") { "_units=metric&" } else { "" };
-        self.send(sheet, &format!("{units}{ANSWERS}&{answers}")).await
+            if form.html.contains("name=\"_units\" value=\"metric\"") { "_units=metric&" } else { "" };
+        self.send(form, &format!("{units}{ANSWERS}&{answers}")).await
     }
 
     /// The temperatures of the entries so far, as they go to the server.
@@ -40,12 +40,12 @@ impl Device {
     }
 
     /// The form that corrects the entry which is shown with these words.
-    async fn correction(&self, words: &str) -> Sheet {
+    async fn correction(&self, words: &str) -> OpenForm {
         let page = open(&self.pages, &format!("/residents/{}", patient(4))).await.body;
         let (_, after) = page.split_once(words).unwrap_or_else(|| panic!("no {words} in {page}"));
         let path = after.split('"').find(|part| part.contains("/correct/")).unwrap().to_owned();
         let html = open(&self.pages, &path).await.body;
-        Sheet::of(&path, html)
+        OpenForm::of(&path, html)
     }
 }
 
@@ -54,19 +54,19 @@ async fn what_is_charted_in_celsius_is_stored_in_fahrenheit_and_comes_back_as_it
     let device = Device::new();
     device.charts_in(101, Units::Metric);
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
+    let form = device.form(4).await;
     for shown in
         ["Plausible: 29.5 to 43.3 °C", "<span class=\"unit\">°C</span>", "<span class=\"unit\">bpm</span>"]
     {
-        assert!(sheet.html.contains(shown), "no {shown}: {}", sheet.html);
+        assert!(form.html.contains(shown), "no {shown}: {}", form.html);
     }
-    assert!(!sheet.html.contains("°F"), "{}", sheet.html);
+    assert!(!form.html.contains("°F"), "{}", form.html);
 
     // What is unlikely is asked about in the facility's unit.
-    let asked = device.saves(&sheet, "temperature=43.4").await;
+    let asked = device.saves(&form, "temperature=43.4").await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(asked.body.contains("43.4 °C is high: 43.3 or less is plausible"), "{}", asked.body);
-    let again = Sheet::of(&sheet.path, asked.body);
+    let again = OpenForm::of(&form.path, asked.body);
     let saved = device.saves(&again, "temperature=37.2").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     assert_eq!(device.temperatures(), [json!(98.96)]);
@@ -87,7 +87,7 @@ async fn what_is_charted_in_celsius_is_stored_in_fahrenheit_and_comes_back_as_it
 async fn what_is_asked_about_a_number_says_which_and_what_to_type() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
+    let form = device.form(4).await;
     for (typed, words) in [
         ("pulse=7O", "“O” is no part of a number"),
         ("pulse=fast", "give the number alone, such as 135"),
@@ -106,13 +106,13 @@ async fn what_is_asked_about_a_number_says_which_and_what_to_type() {
         let (key, _) = typed.split_once('=').unwrap();
         let rest = if key == "pulse" { "temperature=98.6" } else { "pulse=72" };
         let answers = format!("taken_at=2026-05-01T14:30&position=Sitting&{rest}&{typed}");
-        let asked = device.send(&sheet, &answers).await;
+        let asked = device.send(&form, &answers).await;
         assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{typed}");
         assert!(asked.body.contains(words), "{typed}: {}", asked.body);
     }
-    let saved = device.saves(&sheet, "temperature=٩٨٫٦٢٥").await;
+    let saved = device.saves(&form, "temperature=٩٨٫٦٢٥").await;
     assert_eq!(saved.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", saved.body);
-    let saved = device.saves(&sheet, "temperature=٩٨٫٦٢٥٠").await;
+    let saved = device.saves(&form, "temperature=٩٨٫٦٢٥٠").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     // What has three decimals is corrected as it is shown.
     let form = device.correction("98.625 °F").await;
@@ -126,13 +126,13 @@ async fn what_is_asked_about_a_number_says_which_and_what_to_type() {
 async fn what_was_confirmed_is_not_asked_again_with_what_is_doubtful_since() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
+    let form = device.form(4).await;
     let answers = |temperature: &str| {
         format!("taken_at=2026-05-01T14:30&position=Sitting&pulse=1&temperature={temperature}")
     };
-    let asked = device.send(&sheet, &answers("98.6")).await;
+    let asked = device.send(&form, &answers("98.6")).await;
     let pulse = confirmed(&asked.body).join("&_confirmed=");
-    let asked = device.send(&sheet, &format!("{}&_confirmed={pulse}", answers("37.2"))).await;
+    let asked = device.send(&form, &format!("{}&_confirmed={pulse}", answers("37.2"))).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", asked.body);
     let is_listed = |words: &str| asked.body.contains(&format!("<li>{words}"));
     assert!(is_listed("Temperature 37.2 °F is low") && !is_listed("Pulse"), "{}", asked.body);
@@ -140,7 +140,7 @@ async fn what_was_confirmed_is_not_asked_again_with_what_is_doubtful_since() {
     let both = confirmed(&asked.body);
     assert_eq!(both.len(), 2, "{both:?}");
     let saved = format!("{}&_confirmed={}", answers("37.2"), both.join("&_confirmed="));
-    let saved = device.send(&sheet, &saved).await;
+    let saved = device.send(&form, &saved).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
 }
 
@@ -149,13 +149,9 @@ async fn a_sign_says_which_unit_it_is_and_nothing_that_was_charted_is_rounded() 
     let device = Device::new();
     device.sign_in(ANNA);
     // In a Fahrenheit facility.
-    let sheet = device.form(4).await;
-    assert!(
-        sheet.html.contains("Plausible: 85 to 110 °F") && !sheet.html.contains("_units"),
-        "{}",
-        sheet.html
-    );
-    let saved = device.saves(&sheet, "temperature=37.2+%C2%B0C").await;
+    let form = device.form(4).await;
+    assert!(form.html.contains("Plausible: 85 to 110 °F") && !form.html.contains("_units"), "{}", form.html);
+    let saved = device.saves(&form, "temperature=37.2+%C2%B0C").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
     assert!(page.contains("<dd>99 °F</dd>"), "{page}");

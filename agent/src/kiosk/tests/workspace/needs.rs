@@ -52,10 +52,10 @@ impl Device {
         self.workspace.mirror().apply(&page, &end).unwrap();
     }
 
-    pub(super) async fn sheet(&self, path: &str) -> Sheet {
+    pub(super) async fn open_form(&self, path: &str) -> OpenForm {
         let answer = open(&self.pages, path).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-        Sheet::of(path, answer.body)
+        OpenForm::of(path, answer.body)
     }
 
     pub(super) async fn shown(&self, path: &str) -> String {
@@ -103,8 +103,8 @@ pub(super) fn hidden(html: &str, name: &str) -> String {
 async fn a_rejected_entry_is_corrected_by_whoever_made_it() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
-    device.send(&sheet, ANSWERS).await;
+    let form = device.form(4).await;
+    device.send(&form, ANSWERS).await;
     device.settle(&[(1, RejectionCode::BreaksSchema)]);
     device.sign_in(BEN);
     let bens = device.shown("/rejected").await;
@@ -124,7 +124,7 @@ async fn a_rejected_entry_is_corrected_by_whoever_made_it() {
     device.sign_in(ANNA);
     let annas = device.shown("/rejected").await;
     assert!(annas.contains(r#"href="/rejected/1""#), "{annas}");
-    let again = device.sheet("/rejected/1").await;
+    let again = device.open_form("/rejected/1").await;
     assert_eq!(field(&again.html, "pulse"), "72", "what was saved is filled in");
     assert!(
         again.html.contains("too high") && again.html.contains("The server rejected this"),
@@ -203,18 +203,18 @@ async fn an_entry_is_corrected_beside_what_was_charted() {
     let page = format!("/residents/{}", patient(4));
     let path = format!("{page}/correct/{}", RecordId::from_bytes([31; 16]));
     assert!(device.shown(&page).await.contains(&format!(r#"href="{path}""#)));
-    let sheet = device.sheet(&path).await;
-    assert_eq!(field(&sheet.html, "pulse"), "72");
+    let form = device.open_form(&path).await;
+    assert_eq!(field(&form.html, "pulse"), "72");
     // What is typed for a correction is no draft of a new entry.
-    assert_eq!(device.keep(&sheet, "pulse=99").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(device.keep(&form, "pulse=99").await.status, StatusCode::NO_CONTENT);
     assert!(!device.form(4).await.html.contains(r#"value="99""#));
-    let sheet = device.sheet(&path).await;
-    assert_eq!(field(&sheet.html, "pulse"), "99");
-    assert!(sheet.html.contains("You correct an entry by Ben"), "{}", sheet.html);
-    let unsaid = device.send(&sheet, &ANSWERS.replace("72", "78")).await;
+    let form = device.open_form(&path).await;
+    assert_eq!(field(&form.html, "pulse"), "99");
+    assert!(form.html.contains("You correct an entry by Ben"), "{}", form.html);
+    let unsaid = device.send(&form, &ANSWERS.replace("72", "78")).await;
     assert_eq!(unsaid.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(unsaid.body.contains("Reason for the correction: this is required"), "{}", unsaid.body);
-    let saved = device.send(&sheet, &format!("{}&_reason=Read+anew", ANSWERS.replace("72", "78"))).await;
+    let saved = device.send(&form, &format!("{}&_reason=Read+anew", ANSWERS.replace("72", "78"))).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let entries = device.entries();
     assert_eq!(
@@ -231,7 +231,7 @@ async fn an_entry_is_corrected_beside_what_was_charted() {
         "{counts}"
     );
     assert!(earlier.contains("72 bpm") && !counts.contains("72 bpm"), "{shown}");
-    assert_eq!(field(&device.sheet(&path).await.html, "pulse"), "72", "the draft went with the save");
+    assert_eq!(field(&device.open_form(&path).await.html, "pulse"), "72", "the draft went with the save");
     // Somebody else's correction, side by side.
     device.bring(
         102,
@@ -254,9 +254,9 @@ async fn a_resident_is_admitted_and_charted_on_at_once() {
     let device = Device::new();
     device.sign_in(ANNA);
     assert!(device.shown("/").await.contains(r#"href="/admit""#));
-    let sheet = device.sheet("/admit").await;
+    let form = device.open_form("/admit").await;
     let faulty =
-        device.send(&sheet, "name=&room=a+room+with+a+long+name+indeed&date_of_birth=1941-13-50").await;
+        device.send(&form, "name=&room=a+room+with+a+long+name+indeed&date_of_birth=1941-13-50").await;
     assert_eq!(faulty.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(
         faulty.body.contains("Name: this is required")
@@ -270,13 +270,12 @@ async fn a_resident_is_admitted_and_charted_on_at_once() {
         "{}",
         faulty.body
     );
-    assert!(sheet.html.contains("Such as 03/15/1941"), "{}", sheet.html);
+    assert!(form.html.contains("Such as 03/15/1941"), "{}", form.html);
     for birth in ["2099-01-01", "1066-10-14", "0000-01-01"] {
-        let wrong = device.send(&sheet, &format!("name=Nora+New&date_of_birth={birth}")).await;
+        let wrong = device.send(&form, &format!("name=Nora+New&date_of_birth={birth}")).await;
         assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY, "{birth}");
     }
-    let saved =
-        device.send(&sheet, "name=+Nora%09New%0D%0A&room=112&date_of_birth=03%2F15%2F1941&mrn=").await;
+    let saved = device.send(&form, "name=+Nora%09New%0D%0A&room=112&date_of_birth=03%2F15%2F1941&mrn=").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let entries = device.entries();
     assert_eq!((entries[0].kind, entries[0].collection), (ChangeKind::Create, Collection::Patients));
@@ -284,15 +283,15 @@ async fn a_resident_is_admitted_and_charted_on_at_once() {
     assert_eq!(Value::from(entries[0].fields.clone()), fields);
     let list = device.shown("/").await;
     assert!(list.contains("Nora New") && list.contains("Saved here"), "{list}");
-    let sheet = device.sheet("/admit").await;
-    let wrong = device.send(&sheet, "name=Olga+New&medicare=1EG4TE5").await;
+    let form = device.open_form("/admit").await;
+    let wrong = device.send(&form, "name=Olga+New&medicare=1EG4TE5").await;
     assert!(wrong.body.contains("is no Medicare number"), "{}", wrong.body);
-    let saved = device.send(&sheet, "name=Olga+New&medicare=1eg4te5mk73").await;
+    let saved = device.send(&form, "name=Olga+New&medicare=1eg4te5mk73").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let admitted = device.entries().pop().unwrap().fields;
     assert_eq!(Value::from(admitted), json!({"name": "Olga New", "medicare": "1EG4-TE5-MK73"}));
     let page = saved.header("location").split('?').next().unwrap().to_owned();
-    let vitals = device.sheet(&format!("{page}/chart/vitals")).await;
+    let vitals = device.open_form(&format!("{page}/chart/vitals")).await;
     assert_eq!(device.send(&vitals, ANSWERS).await.status, StatusCode::SEE_OTHER);
     let olga: PatientId = page.trim_start_matches("/residents/").parse().unwrap();
     assert_eq!(device.entries().pop().unwrap().patient, Some(olga));
@@ -306,20 +305,20 @@ async fn only_what_was_changed_about_a_resident_is_an_edit() {
     let device = Device::new();
     device.sign_in(ANNA);
     let path = format!("/residents/{}/edit", patient(4));
-    let sheet = device.sheet(&path).await;
+    let form = device.open_form(&path).await;
     let kept = |html: &str, room: &str| {
         let value = |name: &str| field(html, name).replace(' ', "+");
         let (name, born, mrn) = (value("name"), value("date_of_birth"), value("mrn"));
         let seen = hidden(html, "_seen");
         format!("_seen={seen}&name={name}&room={room}&date_of_birth={born}&mrn={mrn}")
     };
-    assert_eq!(field(&sheet.html, "date_of_birth"), "03/05/1934", "as every page shows it");
-    let nothing = device.send(&sheet, &kept(&sheet.html, "104")).await;
+    assert_eq!(field(&form.html, "date_of_birth"), "03/05/1934", "as every page shows it");
+    let nothing = device.send(&form, &kept(&form.html, "104")).await;
     assert!(nothing.body.contains("Nothing was changed"), "{}", nothing.body);
     // Meanwhile somebody else renames her: that is not undone.
     let renamed = PatientDocument { name: "Mary Jones".into(), ..resident(4, "", "104") };
     device.bring(101, Collection::Patients, patient(4), &renamed);
-    assert_eq!(device.send(&sheet, &kept(&sheet.html, "108")).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(device.send(&form, &kept(&form.html, "108")).await.status, StatusCode::SEE_OTHER);
     let edit = device.entries().pop().unwrap();
     assert_eq!(
         (edit.kind, edit.record, edit.base_seq),
@@ -328,8 +327,8 @@ async fn only_what_was_changed_about_a_resident_is_an_edit() {
     assert_eq!(Value::from(edit.fields), json!({"room": "108"}));
     let shown = device.shown(&format!("/residents/{}", patient(4))).await;
     assert!(shown.contains("Mary Jones") && shown.contains("108") && shown.contains("Saved here"), "{shown}");
-    let sheet = device.sheet(&path).await;
-    assert_eq!(device.send(&sheet, &kept(&sheet.html, "")).await.status, StatusCode::SEE_OTHER);
+    let form = device.open_form(&path).await;
+    assert_eq!(device.send(&form, &kept(&form.html, "")).await.status, StatusCode::SEE_OTHER);
     let edit = device.entries().pop().unwrap();
     assert_eq!(Value::from(edit.fields), json!({"room": null}));
 }
@@ -341,25 +340,25 @@ async fn a_birthday_of_before_that_would_be_taken_no_more_keeps_nobody_from_movi
         PatientDocument { date_of_birth: Some("1066-10-14".into()), ..resident(4, "Mary Smith", "104") };
     device.bring(101, Collection::Patients, patient(4), &born);
     device.sign_in(ANNA);
-    let sheet = device.sheet(&format!("/residents/{}/edit", patient(4))).await;
-    let seen = hidden(&sheet.html, "_seen");
+    let form = device.open_form(&format!("/residents/{}/edit", patient(4))).await;
+    let seen = hidden(&form.html, "_seen");
     let moved =
         |born: &str| format!("_seen={seen}&name=Mary+Smith&room=108&date_of_birth={born}&mrn=GY-0004");
-    let wrong = device.send(&sheet, &moved("1067-10-14")).await;
+    let wrong = device.send(&form, &moved("1067-10-14")).await;
     assert!(wrong.body.contains("nobody is older than 130 years"), "{}", wrong.body);
-    let shown = field(&sheet.html, "date_of_birth");
+    let shown = field(&form.html, "date_of_birth");
     assert_eq!(shown, "10/14/1066");
-    assert_eq!(device.send(&sheet, &moved(shown)).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(device.send(&form, &moved(shown)).await.status, StatusCode::SEE_OTHER);
     assert_eq!(Value::from(device.entries().pop().unwrap().fields), json!({"room": "108"}));
     // What is known in part is shown in part, and read back as the same.
     for (room, known, shown) in [("109", "1934", "1934"), ("110", "1934-03", "03/1934")] {
         let born = PatientDocument { date_of_birth: Some(known.into()), ..born.clone() };
         device.bring(102, Collection::Patients, patient(4), &born);
-        let sheet = device.sheet(&format!("/residents/{}/edit", patient(4))).await;
-        assert_eq!(field(&sheet.html, "date_of_birth"), shown);
-        let seen = hidden(&sheet.html, "_seen");
+        let form = device.open_form(&format!("/residents/{}/edit", patient(4))).await;
+        assert_eq!(field(&form.html, "date_of_birth"), shown);
+        let seen = hidden(&form.html, "_seen");
         let answers = format!("_seen={seen}&name=Mary+Smith&room={room}&date_of_birth={shown}&mrn=GY-0004");
-        assert_eq!(device.send(&sheet, &answers).await.status, StatusCode::SEE_OTHER);
+        assert_eq!(device.send(&form, &answers).await.status, StatusCode::SEE_OTHER);
         assert_eq!(Value::from(device.entries().pop().unwrap().fields), json!({"room": room}), "{known}");
     }
 }

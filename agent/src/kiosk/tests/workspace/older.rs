@@ -184,12 +184,12 @@ async fn an_older_entry_can_be_corrected_from_the_page_that_shows_it() {
     let (page, _) = device.older(&older(), Ok(found.clone())).await;
     assert!(page.body.contains(&format!("href=\"{path}\"")), "{}", page.body);
     // What was typed waits as a draft, and is found again with the entry.
-    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
-    assert!(sheet.html.contains(r#"value="91""#), "{}", sheet.html);
-    assert_eq!(device.keep(&sheet, "pulse=88").await.status, StatusCode::NO_CONTENT);
-    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
-    assert!(sheet.html.contains(r#"value="88""#), "{}", sheet.html);
-    let saved = device.send(&sheet, &format!("{ANSWERS}&_reason=Misread")).await;
+    let form = OpenForm::of(&path, open(&device.pages, &path).await.body);
+    assert!(form.html.contains(r#"value="91""#), "{}", form.html);
+    assert_eq!(device.keep(&form, "pulse=88").await.status, StatusCode::NO_CONTENT);
+    let form = OpenForm::of(&path, open(&device.pages, &path).await.body);
+    assert!(form.html.contains(r#"value="88""#), "{}", form.html);
+    let saved = device.send(&form, &format!("{ANSWERS}&_reason=Misread")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let entries = device.entries();
     assert_eq!(
@@ -214,7 +214,7 @@ async fn what_was_struck_out_further_back_is_shown_as_far_as_it_is_here() {
         let one = RecordDocument { recorded_at: made, ..record(n, 4, 100 + n, None) };
         device.bring(100 + u64::from(n), Collection::Records, one.id, &one);
     }
-    let struck = device.send(&device.sheet(&strike(1)).await, "_reason=Misread").await;
+    let struck = device.send(&device.open_form(&strike(1)).await, "_reason=Misread").await;
     assert_eq!(struck.status, StatusCode::SEE_OTHER, "{}", struck.body);
     let shown = device.shown(&page).await;
     let (_, struck) = shown.split_once("Struck out by Anna Field").unwrap();
@@ -225,7 +225,7 @@ async fn what_was_struck_out_further_back_is_shown_as_far_as_it_is_here() {
     device.archived();
     let found = OlderRecords { records: vec![record(90, 4, 91, None)], ..OlderRecords::default() };
     device.older(&older(), Ok(found)).await;
-    device.send(&device.sheet(&strike(90)).await, "_reason=Misread").await;
+    device.send(&device.open_form(&strike(90)).await, "_reason=Misread").await;
     let shown = device.shown(&page).await;
     assert!(shown.contains("91 bpm"), "{shown}");
     device.agent.lock();

@@ -29,8 +29,8 @@ impl Device {
         self.workspace.mirror().apply(&page, &end).unwrap();
     }
 
-    async fn discard(&self, sheet: &Sheet) -> Answer {
-        post(&self.pages, &format!("{}/discard", sheet.path), &format!("_screen={}", sheet.screen)).await
+    async fn discard(&self, form: &OpenForm) -> Answer {
+        post(&self.pages, &format!("{}/discard", form.path), &format!("_screen={}", form.screen)).await
     }
 }
 
@@ -52,11 +52,11 @@ async fn what_was_typed_before_a_role_became_narrower_is_kept_and_shown_with_why
     let device = Device::new();
     device.sign_in(ANNA);
     let path = format!("/residents/{}/edit", patient(4));
-    let sheet = device.sheet(&path).await;
-    let seen = hidden(&sheet.html, "_seen");
+    let form = device.open_form(&path).await;
+    let seen = hidden(&form.html, "_seen");
     device.becomes(101, ANNA, Role::Caregiver);
     let answers = format!("_seen={seen}&name=Mary+Smyth&room=104&date_of_birth=03/05/1934&mrn=GY-0004");
-    let refused = device.send(&sheet, &answers).await;
+    let refused = device.send(&form, &answers).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     let shown = ["<dd>Mary Smyth</dd>", "Your role does not allow this", "kept here until you discard it"];
     says(&refused.body, &shown);
@@ -79,16 +79,16 @@ async fn what_was_typed_before_a_role_became_narrower_is_kept_and_shown_with_why
     hides(&hers);
     // She drops it, and has it back; pressing that twice takes nothing from her.
     for _ in 0..2 {
-        assert_eq!(device.discard(&sheet).await.header("location"), "/");
+        assert_eq!(device.discard(&form).await.header("location"), "/");
         let start = open(&device.pages, "/").await.body;
         says(&start, &["Discarded: Edit resident"]);
         assert!(!start.contains("Not finished") && !start.contains("Mary"), "{start}");
     }
-    post(&device.pages, &format!("{path}/undo"), &format!("_screen={}", sheet.screen)).await;
+    post(&device.pages, &format!("{path}/undo"), &format!("_screen={}", form.screen)).await;
     says(&open(&device.pages, &path).await.body, &shown);
     // With her role it is the form again.
     device.becomes(103, ANNA, Role::Rn);
-    let begun = device.sheet(&path).await;
+    let begun = device.open_form(&path).await;
     assert_eq!((field(&begun.html, "name"), field(&begun.html, "mrn")), ("Mary Smyth", "GY-0004"));
     assert_eq!(device.send(&begun, &answers).await.status, StatusCode::SEE_OTHER);
     assert!(!device.shown("/").await.contains("Not finished"));
@@ -98,16 +98,16 @@ async fn what_was_typed_before_a_role_became_narrower_is_kept_and_shown_with_why
 async fn what_was_typed_about_a_resident_who_is_here_no_more_is_its_typists_alone() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
+    let form = device.form(4).await;
     device.takes_away(101, patient(4));
     device.break_table("drafts", true);
-    let refused = device.send(&sheet, ANSWERS).await.body;
+    let refused = device.send(&form, ANSWERS).await.body;
     says(
         &refused,
         &["<dd>72</dd>", "There is no such resident here, and this device cannot save", "until it restarts"],
     );
     device.break_table("drafts", false);
-    let refused = device.send(&sheet, ANSWERS).await;
+    let refused = device.send(&form, ANSWERS).await;
     assert_eq!(refused.status, StatusCode::NOT_FOUND);
     let shown = ["<dd>72</dd>", "There is no such resident here", "kept here until you discard it"];
     says(&refused.body, &shown);
@@ -123,11 +123,11 @@ async fn what_was_typed_about_a_resident_who_is_here_no_more_is_its_typists_alon
     let bens = open(&device.pages, &chart(4)).await;
     assert!(bens.status == StatusCode::NOT_FOUND && !bens.body.contains("<dd>"), "{}", bens.body);
     // He has begun nothing there, and begins nothing.
-    let late = device.keep(&Sheet { screen: device.screen_key(), ..sheet }, ANSWERS).await;
+    let late = device.keep(&OpenForm { screen: device.screen_key(), ..form }, ANSWERS).await;
     assert_eq!(late.status, StatusCode::NOT_FOUND, "{}", late.body);
 
     device.sign_in(ANNA);
-    let mine = Sheet {
+    let mine = OpenForm {
         path: chart(4),
         screen: device.screen_key(),
         token: String::new(),
@@ -147,9 +147,9 @@ async fn a_form_that_asks_nothing_is_refused_in_plain_words() {
     let device = Device::new();
     device.sign_in(ANNA);
     let path = format!("/residents/{}/discharge", patient(4));
-    let sheet = device.sheet(&path).await;
+    let form = device.open_form(&path).await;
     device.becomes(101, ANNA, Role::Caregiver);
-    let refused = post(&device.pages, &path, &super::leaving::fields(&sheet.html, &path)).await;
+    let refused = post(&device.pages, &path, &super::leaving::fields(&form.html, &path)).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     says(&refused.body, &["Your role does not allow this"]);
     assert!(!refused.body.contains("what you typed") && !refused.body.contains("paper"), "{}", refused.body);
@@ -162,16 +162,16 @@ async fn what_may_have_been_saved_and_was_is_taken_as_saved_when_it_is_sent_agai
     device.sign_in(ANNA);
     let other = device.form(2).await;
     assert_eq!(device.send(&other, ANSWERS).await.status, StatusCode::SEE_OTHER);
-    let sheet = device.form(4).await;
+    let form = device.form(4).await;
     device.break_disk(true);
-    let uncertain = device.send(&sheet, ANSWERS).await;
+    let uncertain = device.send(&form, ANSWERS).await;
     asks_to_press_again(&uncertain);
     device.break_disk(false);
     // As if it had reached the disk all the same.
-    let tokens = [&sheet.token, &other.token];
+    let tokens = [&form.token, &other.token];
     device.outbox_file().execute("UPDATE entries SET form = ?1 WHERE form = ?2", tokens).unwrap();
     device.becomes(101, ANNA, Role::Family);
-    let again = device.send(&sheet, ANSWERS).await;
+    let again = device.send(&form, ANSWERS).await;
     assert_eq!(again.header("location"), format!("/residents/{}?saved=1", patient(4)), "{}", again.body);
     assert_eq!(device.entries().len(), 1);
 }
@@ -205,10 +205,10 @@ async fn a_decision_that_may_have_been_saved_is_sent_again_as_it_was_and_saved_o
         device.bring(101, Collection::Reviews, review.id, &review);
         device.sign_in(ANNA);
         let path = format!("/reviews/{}", review.id);
-        let sheet = Sheet::of(&path, device.shown("/reviews").await);
-        let answers = format!("_base={}&{answer}", hidden(&sheet.html, "_base"));
+        let form = OpenForm::of(&path, device.shown("/reviews").await);
+        let answers = format!("_base={}&{answer}", hidden(&form.html, "_base"));
         device.break_disk(true);
-        let uncertain = device.send(&sheet, &answers).await;
+        let uncertain = device.send(&form, &answers).await;
         asks_to_press_again(&uncertain);
         device.break_disk(false);
         let again = super::leaving::fields(&uncertain.body, &path);
@@ -224,18 +224,18 @@ async fn a_decision_that_may_have_been_saved_is_sent_again_as_it_was_and_saved_o
 async fn what_may_have_been_saved_is_sent_again_also_where_its_form_does_not_open() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
+    let form = device.form(4).await;
     let rename = |from: &str, to: &str| {
         device.outbox_file().execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();
     };
     rename("drafts", "unread");
-    let uncertain = device.send(&sheet, ANSWERS).await;
+    let uncertain = device.send(&form, ANSWERS).await;
     asks_to_press_again(&uncertain);
     says(&uncertain.body, &["This is what you typed", "<dd>72</dd>"]);
     rename("unread", "drafts");
-    let again = super::leaving::fields(&uncertain.body, &sheet.path);
+    let again = super::leaving::fields(&uncertain.body, &form.path);
     for _ in 0..2 {
-        let saved = post(&device.pages, &sheet.path, &again).await;
+        let saved = post(&device.pages, &form.path, &again).await;
         assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     }
     assert_eq!(device.entries().len(), 1);
@@ -245,13 +245,13 @@ async fn what_may_have_been_saved_is_sent_again_also_where_its_form_does_not_ope
 async fn what_was_confirmed_is_still_where_it_is_not_certain_that_it_was_saved() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = Sheet::of("/admit", open(&device.pages, "/admit").await.body);
-    let asked = device.send(&sheet, "name=Mary+Smith&room=112").await;
+    let form = OpenForm::of("/admit", open(&device.pages, "/admit").await.body);
+    let asked = device.send(&form, "name=Mary+Smith&room=112").await;
     let another = super::admission::confirmed(&asked.body);
     assert_eq!(another.len(), 1, "{}", asked.body);
     device.break_disk(true);
     let answered = format!("name=Mary+Smith&room=112&_confirmed={}", another[0]);
-    let uncertain = device.send(&sheet, &answered).await;
+    let uncertain = device.send(&form, &answered).await;
     says(&uncertain.body, &["It is not certain that this was saved"]);
     assert_eq!(super::admission::confirmed(&uncertain.body), another, "{}", uncertain.body);
 }
@@ -260,12 +260,12 @@ async fn what_was_confirmed_is_still_where_it_is_not_certain_that_it_was_saved()
 async fn what_was_saved_and_cannot_be_compared_is_not_said_to_have_been_another() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let (sheet, other) = (device.form(4).await, device.form(2).await);
-    for sheet in [&sheet, &other] {
-        assert_eq!(device.send(sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
+    let (form, other) = (device.form(4).await, device.form(2).await);
+    for form in [&form, &other] {
+        assert_eq!(device.send(form, ANSWERS).await.status, StatusCode::SEE_OTHER);
     }
     device.becomes(101, ANNA, Role::Family);
-    let again = device.send(&sheet, ANSWERS).await;
+    let again = device.send(&form, ANSWERS).await;
     assert_eq!(again.status, StatusCode::UNPROCESSABLE_ENTITY);
     says(&again.body, &["This form was saved already: look at the saved entry"]);
     assert!(!again.body.contains("other values"), "{}", again.body);
@@ -283,27 +283,27 @@ async fn what_nobody_confirmed_is_asked_about_also_where_a_correction_leaves_it(
     device.bring(101, Collection::Records, charted.id, &charted);
     device.sign_in(ANNA);
     let path = format!("/residents/{}/correct/{}", patient(4), charted.id);
-    let sheet = device.sheet(&path).await;
-    let taken_at = field(&sheet.html, "taken_at");
+    let form = device.open_form(&path).await;
+    let taken_at = field(&form.html, "taken_at");
     let answers = format!("taken_at={taken_at}&pulse=74&position=Sitting&temperature=112&_reason=Read+anew");
-    let asked = device.send(&sheet, &answers).await;
+    let asked = device.send(&form, &answers).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
     says(&asked.body, &["Temperature 112", "Save as it is"]);
     assert_eq!(device.entries(), []);
     let confirmed = hidden(&asked.body, "_confirmed");
-    let saved = device.send(&sheet, &format!("{answers}&_confirmed={confirmed}")).await;
+    let saved = device.send(&form, &format!("{answers}&_confirmed={confirmed}")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     assert_eq!(device.entries().pop().unwrap().confirmed, ["temperature"]);
 }
 
 #[tokio::test]
 async fn a_correction_is_asked_about_what_it_changes_alone() {
-    let mut form = every_type();
+    let mut workflow = every_type();
     let visit = json!({"key": "visit", "label": "Next visit", "type": "datetime", "expects": "future",
         "display_order": 11});
-    form.fields.push(serde_json::from_value(visit).unwrap());
+    workflow.fields.push(serde_json::from_value(visit).unwrap());
     let device = Device::new();
-    device.bring(101, Collection::Workflows, form.id, &form);
+    device.bring(101, Collection::Workflows, workflow.id, &workflow);
     let mut charted = super::needs::record(31, BEN, "2026-05-01T14:10:00Z", 72, None);
     charted.values.insert("visit".into(), json!("2026-05-10T09:00-05:00"));
     charted.values.insert("temperature".into(), json!(112.0));
@@ -313,18 +313,18 @@ async fn a_correction_is_asked_about_what_it_changes_alone() {
     let _floor = clock.compared(at("2026-06-28T14:42:00Z"), clock.monotonic());
     device.sign_in(ANNA);
     let path = format!("/residents/{}/correct/{}", patient(4), charted.id);
-    let sheet = device.sheet(&path).await;
-    let (taken_at, visit) = (field(&sheet.html, "taken_at"), field(&sheet.html, "visit"));
-    assert_eq!(field(&sheet.html, "temperature"), "112", "no point says nothing");
+    let form = device.open_form(&path).await;
+    let (taken_at, visit) = (field(&form.html, "taken_at"), field(&form.html, "visit"));
+    assert_eq!(field(&form.html, "temperature"), "112", "no point says nothing");
     let answers = |pulse: u8, temperature: &str, visit: &str| {
         format!(
             "taken_at={taken_at}&pulse={pulse}&position=Sitting&temperature={temperature}&visit={visit}&_reason=Read+anew"
         )
     };
-    let asked = device.send(&sheet, &answers(74, "113", "2026-05-11T09:00")).await;
+    let asked = device.send(&form, &answers(74, "113", "2026-05-11T09:00")).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
     says(&asked.body, &["Temperature 113", "05/11/2026 09:00 is in the past"]);
-    let saved = device.send(&sheet, &answers(74, "112", visit)).await;
+    let saved = device.send(&form, &answers(74, "112", visit)).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let change = device.entries().pop().unwrap();
     assert_eq!(change.fields["pulse"], 74);

@@ -16,9 +16,9 @@ async fn the_same_entry_for_the_third_time_in_a_minute_is_asked_about() {
     let device = Device::new();
     device.sign_in(ANNA);
     for _ in 0..2 {
-        let sheet = device.form(4).await;
-        assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
-        let pressed_again = device.send(&sheet, ANSWERS).await;
+        let form = device.form(4).await;
+        assert_eq!(device.send(&form, ANSWERS).await.status, StatusCode::SEE_OTHER);
+        let pressed_again = device.send(&form, ANSWERS).await;
         assert_eq!(pressed_again.status, StatusCode::SEE_OTHER, "one form is one entry");
     }
     let third = device.form(4).await;
@@ -39,7 +39,7 @@ async fn the_same_entry_for_the_third_time_in_a_minute_is_asked_about() {
     // She means it: saved, and no answer of it counts as unlikely.
     device.sign_in(ANNA);
     let third = device.form(4).await;
-    let asked = Sheet::of(&third.path, device.send(&third, ANSWERS).await.body);
+    let asked = OpenForm::of(&third.path, device.send(&third, ANSWERS).await.body);
     let doubt = asked.html.split(r#"name="_confirmed" value=""#).nth(1).unwrap().split('"').next().unwrap();
     let meant = device.send(&asked, &format!("{ANSWERS}&_confirmed={}", doubt.replace(' ', "+"))).await;
     assert_eq!(meant.status, StatusCode::SEE_OTHER, "{}", meant.body);

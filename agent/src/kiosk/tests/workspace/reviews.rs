@@ -41,14 +41,14 @@ async fn corrections_that_were_looked_at_say_by_whom_and_one_of_them_is_struck_o
     let shown = device.shown(&page).await;
     assert!(shown.contains(side_by_side) && !shown.contains("Looked at by"), "{shown}");
     // What still stands can be corrected or struck out from there; the first version cannot.
-    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+    let form = OpenForm::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
     let link =
         |what: &str, n: u8| format!("/residents/{}/{what}/{}", patient(4), RecordId::from_bytes([n; 16]));
     for words in ["One entry was corrected more than once", &link("correct", 32), &link("strike", 33)] {
-        assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
+        assert!(form.html.contains(words), "{words} is missing in {}", form.html);
     }
-    assert!(!sheet.html.contains(&link("correct", 31)), "{}", sheet.html);
-    let seen = device.send(&sheet, &format!("_base={}", hidden(&sheet.html, "_base"))).await;
+    assert!(!form.html.contains(&link("correct", 31)), "{}", form.html);
+    let seen = device.send(&form, &format!("_base={}", hidden(&form.html, "_base"))).await;
     assert_eq!(seen.status, StatusCode::SEE_OTHER, "{}", seen.body);
     // At once, and once the server says so.
     let looked = "Looked at by <b>Anna Field</b>";
@@ -70,7 +70,7 @@ async fn corrections_that_were_looked_at_say_by_whom_and_one_of_them_is_struck_o
     // Struck out, they stand no more, and what is left is what counts.
     for n in [33, 34] {
         let path = link("strike", n);
-        let strike = Sheet::of(&path, open(&device.pages, &path).await.body);
+        let strike = OpenForm::of(&path, open(&device.pages, &path).await.body);
         let struck = device.send(&strike, "_reason=Read+wrong").await;
         assert_eq!(struck.status, StatusCode::SEE_OTHER, "{}", struck.body);
     }
@@ -113,8 +113,8 @@ async fn what_two_struck_out_is_over_and_a_correction_beside_a_strike_stands_onc
     let both = "Struck out by Ben Harbor and corrected by Anna Field, side by side.";
     let shown = device.shown(&page).await;
     assert!(shown.contains(both) && !shown.contains("All of it stands"), "{shown}");
-    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
-    let seen = device.send(&sheet, &format!("_base={}", hidden(&sheet.html, "_base"))).await;
+    let form = OpenForm::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+    let seen = device.send(&form, &format!("_base={}", hidden(&form.html, "_base"))).await;
     assert_eq!(seen.status, StatusCode::SEE_OTHER, "{}", seen.body);
     let shown = device.shown(&page).await;
     assert!(!shown.contains("side by side") && shown.contains("70 bpm"), "{shown}");
@@ -144,7 +144,7 @@ async fn a_review_shows_what_was_struck_out_and_it_is_put_back_from_there() {
     }
     assert_eq!(shown.matches("Charted by Ben Harbor").count(), 2, "{shown}");
     assert!(!shown.contains("Nothing was filled in"), "{shown}");
-    assert_eq!(field(&device.sheet(&back).await.html, "pulse"), "72");
+    assert_eq!(field(&device.open_form(&back).await.html, "pulse"), "72");
 
     // What it struck is not on this device: it does not say that there was nothing, and offers no way to it.
     let device = Device::new();
@@ -203,9 +203,9 @@ async fn a_number_that_is_anothers_is_asked_about_before_it_is_chosen() {
     device.bring(101, Collection::Reviews, review.id, &review);
     device.sign_in(ANNA);
     let path = format!("/reviews/{}", review.id);
-    let sheet = Sheet::of(&path, device.shown("/reviews").await);
-    let base = hidden(&sheet.html, "_base");
-    let asked = device.send(&sheet, &format!("_base={base}&mrn=0")).await;
+    let form = OpenForm::of(&path, device.shown("/reviews").await);
+    let base = hidden(&form.html, "_base");
+    let asked = device.send(&form, &format!("_base={base}&mrn=0")).await;
     assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
     for words in ["The MRN that you chose is John Smith", "GY-0002", "Save with this MRN"] {
         assert!(asked.body.contains(words), "{words} is missing in {}", asked.body);
@@ -246,7 +246,7 @@ async fn two_who_are_one_person_are_one_at_once_with_all_that_was_charted() {
     let vitals = device.form(2).await;
     device.send(&vitals, &ANSWERS.replace("72", "81")).await;
     let path = format!("/reviews/{}", review.id);
-    let sheet = Sheet::of(&path, device.shown("/reviews").await);
+    let form = OpenForm::of(&path, device.shown("/reviews").await);
     for words in [
         "Is this one person?",
         "Mary Smith",
@@ -255,12 +255,12 @@ async fn two_who_are_one_person_are_one_at_once_with_all_that_was_charted() {
         "Same person",
         "Two different people",
     ] {
-        assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
+        assert!(form.html.contains(words), "{words} is missing in {}", form.html);
     }
-    let base = hidden(&sheet.html, "_base");
-    let nobody = device.send(&sheet, &format!("_base={base}&same_person={}", patient(3))).await;
+    let base = hidden(&form.html, "_base");
+    let nobody = device.send(&form, &format!("_base={base}&same_person={}", patient(3))).await;
     assert!(nobody.body.contains("Say whether they are one person"), "{}", nobody.body);
-    let joined = device.send(&sheet, &format!("_base={base}&same_person={}", patient(2))).await;
+    let joined = device.send(&form, &format!("_base={base}&same_person={}", patient(2))).await;
     let page = format!("/residents/{}", patient(2));
     assert_eq!(joined.header("location"), format!("{page}?saved=joined"), "{}", joined.body);
     let fields = Value::from(device.entries().pop().unwrap().fields);
@@ -277,7 +277,7 @@ async fn two_who_are_one_person_are_one_at_once_with_all_that_was_charted() {
     assert!(older.contains("John Smith") && older.contains(&format!("{page}/chart/vitals")), "{older}");
     let correct = format!("/residents/{}/correct/{}", patient(4), charted.id);
     assert!(older.contains(&correct), "{older}");
-    assert_eq!(field(&device.sheet(&correct).await.html, "pulse"), "72");
+    assert_eq!(field(&device.open_form(&correct).await.html, "pulse"), "72");
     // And so once the server says it.
     let gone = PatientDocument {
         replaced_by: Some(patient(2)),
@@ -302,10 +302,10 @@ async fn who_is_in_care_stays_of_two_who_are_one_person() {
     device.bring(102, Collection::Patients, gone.id, &gone);
     device.sign_in(ANNA);
     let path = format!("/reviews/{}", review.id);
-    let sheet = Sheet::of(&path, device.shown("/reviews").await);
-    assert!(sheet.html.contains("None of these") && sheet.html.contains("Discharged"), "{}", sheet.html);
-    let base = hidden(&sheet.html, "_base");
-    let joined = device.send(&sheet, &format!("_base={base}&same_person={}", patient(2))).await;
+    let form = OpenForm::of(&path, device.shown("/reviews").await);
+    assert!(form.html.contains("None of these") && form.html.contains("Discharged"), "{}", form.html);
+    let base = hidden(&form.html, "_base");
+    let joined = device.send(&form, &format!("_base={base}&same_person={}", patient(2))).await;
     assert_eq!(joined.header("location"), format!("/residents/{}?saved=joined", patient(4)));
     assert!(device.shown("/").await.contains("Mary Smith"));
 }
@@ -333,9 +333,9 @@ async fn what_an_earlier_join_brought_stays_while_a_later_one_waits() {
     replaced(&device, &maria, &mary);
     device.sign_in(ANNA);
     for (review, stays) in [(&first, 2), (&then, 1)] {
-        let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+        let form = OpenForm::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
         let base = device.workspace.mirror().version(Collection::Reviews, review.id.into()).unwrap().unwrap();
-        device.send(&sheet, &format!("_base={base}&same_person={}", patient(stays))).await;
+        device.send(&form, &format!("_base={base}&same_person={}", patient(stays))).await;
         let shown = device.shown(&format!("/residents/{}", patient(stays))).await;
         for words in ["<b>Mary Smith</b>", "<b>Maria Ortega</b>", "72 bpm"] {
             assert_eq!(shown.matches(words).count(), 1, "{words}: {shown}");
@@ -351,11 +351,11 @@ async fn a_review_asks_about_whoever_took_the_place_since_and_about_nobody_twice
     device.bring(101, Collection::Reviews, review.id, &review);
     replaced(&device, &john, &maria);
     device.sign_in(ANNA);
-    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
-    assert!(!sheet.html.contains("John Smith"), "{}", sheet.html);
-    assert_eq!(sheet.html.matches("<h3>Maria Ortega</h3>").count(), 1, "{}", sheet.html);
-    let base = hidden(&sheet.html, "_base");
-    let joined = device.send(&sheet, &format!("_base={base}&same_person={}", patient(3))).await;
+    let form = OpenForm::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+    assert!(!form.html.contains("John Smith"), "{}", form.html);
+    assert_eq!(form.html.matches("<h3>Maria Ortega</h3>").count(), 1, "{}", form.html);
+    let base = hidden(&form.html, "_base");
+    let joined = device.send(&form, &format!("_base={base}&same_person={}", patient(3))).await;
     let fields = Value::from(device.entries().pop().unwrap().fields);
     let named = json!({"same_person": true, "replaced": patient(4), "replaced_by": patient(2)});
     assert_eq!(fields, named, "both live here, though John Smith was admitted once too often");
@@ -408,9 +408,9 @@ async fn that_two_are_one_person_is_asked_with_both_side_by_side() {
     };
     assert_eq!(["Name", "Born", "MRN", "Room", "In care"].map(row), [true, true, true, true, false]);
     assert_eq!(device.entries(), [], "asking does nothing");
-    let sheet = Sheet::of(&format!("/reviews/{}", review.id), asked);
-    let (base, other) = (hidden(&sheet.html, "_base"), hidden(&sheet.html, "same_person"));
-    let joined = device.send(&sheet, &format!("_base={base}&same_person={other}")).await;
+    let form = OpenForm::of(&format!("/reviews/{}", review.id), asked);
+    let (base, other) = (hidden(&form.html, "_base"), hidden(&form.html, "same_person"));
+    let joined = device.send(&form, &format!("_base={base}&same_person={other}")).await;
     assert_eq!(joined.header("location"), format!("/residents/{}?saved=joined", patient(2)));
     assert_eq!(open(&device.pages, &path).await.status, StatusCode::NOT_FOUND, "it is decided");
     device.sign_in(AUDITOR);
@@ -425,25 +425,25 @@ async fn two_different_people_do_not_keep_one_number() {
     device.bring(101, Collection::Reviews, review.id, &review);
     device.bring(102, Collection::Patients, john.id, &john);
     device.sign_in(ANNA);
-    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+    let form = OpenForm::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
     let edit = |n: u8| format!("/residents/{}/edit", patient(n));
     for words in ["one number is one person", &edit(4), &edit(2)] {
-        assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
+        assert!(form.html.contains(words), "{words} is missing in {}", form.html);
     }
-    let base = hidden(&sheet.html, "_base");
+    let base = hidden(&form.html, "_base");
     let two = format!("_base={base}&same_person=no");
-    let refused = device.send(&sheet, &two).await;
+    let refused = device.send(&form, &two).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(refused.body.contains("John Smith has the MRN GY-0004 too"), "{}", refused.body);
     assert_eq!(device.entries(), [], "the question stays open");
     // Once either has another number, or none, they are two.
-    let form = Sheet::of(&edit(2), device.shown(&edit(2)).await);
+    let form = OpenForm::of(&edit(2), device.shown(&edit(2)).await);
     let answers = super::leaving::fields(&form.html, &edit(2)).replace("mrn=%67%79%2D%30%30%30%34", "mrn=");
     assert_eq!(post(&device.pages, &edit(2), &answers).await.status, StatusCode::SEE_OTHER);
     assert_eq!(Value::from(device.entries().pop().unwrap().fields), json!({"mrn": null}));
-    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
-    assert!(!sheet.html.contains("one number is one person"), "{}", sheet.html);
-    let decided = device.send(&sheet, &two).await;
+    let form = OpenForm::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+    assert!(!form.html.contains("one number is one person"), "{}", form.html);
+    let decided = device.send(&form, &two).await;
     assert_eq!(decided.header("location"), "/reviews?saved=1", "{}", decided.body);
 }
 
@@ -459,12 +459,12 @@ async fn each_number_that_two_have_both_is_named() {
         device.bring(seq, Collection::Patients, one.id, one);
     }
     device.sign_in(ANNA);
-    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+    let form = OpenForm::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
     for words in ["They have one MRN,", "They have one Medicare number,"] {
-        assert!(sheet.html.contains(words), "{words} is missing in {}", sheet.html);
+        assert!(form.html.contains(words), "{words} is missing in {}", form.html);
     }
-    let base = hidden(&sheet.html, "_base");
-    let refused = device.send(&sheet, &format!("_base={base}&same_person=no")).await;
+    let base = hidden(&form.html, "_base");
+    let refused = device.send(&form, &format!("_base={base}&same_person=no")).await;
     let both = "John Smith has the MRN GY-0004 and the Medicare number 1EG4-TE5-MK73 too";
     assert!(refused.body.contains(both), "{}", refused.body);
 }
@@ -478,9 +478,9 @@ async fn the_number_of_somebody_who_was_replaced_keeps_nobody_from_being_two() {
     device.bring(102, Collection::Patients, mary.id, &mary);
     replaced(&device, &resident(3, "Maria Ortega", "103"), &resident(2, "John Smith", "102"));
     device.sign_in(ANNA);
-    let sheet = Sheet::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
-    let base = hidden(&sheet.html, "_base");
-    let decided = device.send(&sheet, &format!("_base={base}&same_person=no")).await;
+    let form = OpenForm::of(&format!("/reviews/{}", review.id), device.shown("/reviews").await);
+    let base = hidden(&form.html, "_base");
+    let decided = device.send(&form, &format!("_base={base}&same_person=no")).await;
     assert_eq!(decided.header("location"), "/reviews?saved=1", "{}", decided.body);
 }
 

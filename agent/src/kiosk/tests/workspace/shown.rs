@@ -41,29 +41,29 @@ async fn what_a_device_is_not_sent_is_not_on_the_form_and_is_never_taken_out_by_
     device.narrowed(PhiMode::Minimal);
     device.sign_in(ANNA);
     let path = format!("/residents/{}/edit", patient(4));
-    let form = device.page(&path).await.body;
+    let html = device.page(&path).await.body;
     assert!(
-        form.contains(
+        html.contains(
             "Not shown on this device, and left as they are: Name, Date of birth, MRN, Medicare number"
         ),
-        "{form}"
+        "{html}"
     );
     for key in ["name", "date_of_birth", "mrn"] {
-        assert!(!form.contains(&format!(r#"name="{key}""#)), "{key} is on {form}");
+        assert!(!html.contains(&format!(r#"name="{key}""#)), "{key} is on {html}");
     }
-    let sheet = Sheet::of(&path, form);
-    let seen = hidden(&sheet.html, "_seen");
+    let form = OpenForm::of(&path, html);
+    let seen = hidden(&form.html, "_seen");
     // A page from before, when all was sent, does not pass for an edit.
-    let before = device.send(&sheet, &format!("_seen={seen}&room=105&name=M.S.&date_of_birth=&mrn=")).await;
+    let before = device.send(&form, &format!("_seen={seen}&room=105&name=M.S.&date_of_birth=&mrn=")).await;
     assert_eq!(before.status, StatusCode::UNPROCESSABLE_ENTITY);
     let why = "<b>This entry is not saved.</b> This form is not whole: open it again.";
     assert!(before.body.contains(why), "{}", before.body);
     assert_eq!(device.entries(), []);
-    let saved = device.send(&sheet, &format!("_seen={seen}&room=105")).await;
+    let saved = device.send(&form, &format!("_seen={seen}&room=105")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     assert_eq!(Value::from(device.entries().pop().unwrap().fields), json!({"room": "105"}));
     // Whoever was admitted here is known here, until the server sends less of them.
-    let admission = device.sheet("/admit").await;
+    let admission = device.open_form("/admit").await;
     device.send(&admission, "name=Nora+New&room=113").await;
     let here = device.page("/?q=nora").await.body;
     let nora = here.split("/residents/").nth(1).unwrap().split('"').next().unwrap();
@@ -131,10 +131,10 @@ async fn what_was_typed_about_somebody_known_is_kept_where_it_is_not_shown() {
         device.narrowed(sent);
         device.sign_in(ANNA);
         device.break_table("drafts", is_full);
-        let sheet = device.sheet("/admit").await;
+        let form = device.open_form("/admit").await;
         let answers = "name=Mary+Smith&room=104&date_of_birth=03%2F05%2F1934&mrn=GY-0044";
         let known = format!("/admit/known/{}", patient(4));
-        let opened = post(&device.pages, &known, &sheet.with(answers)).await;
+        let opened = post(&device.pages, &known, &form.with(answers)).await;
         let shown = device.page(opened.header("location")).await.body;
         assert!(shown.contains("Nobody new was admitted"), "{shown}");
         assert!(shown.contains("enter what is new on a device that shows it"), "{shown}");
@@ -145,30 +145,30 @@ async fn what_was_typed_about_somebody_known_is_kept_where_it_is_not_shown() {
 }
 
 /// The form on which Anna edits Mary Smith, who has moved, and what she typed into it while all of her was shown.
-async fn edited() -> (Device, Sheet, String) {
+async fn edited() -> (Device, OpenForm, String) {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.sheet(&format!("/residents/{}/edit", patient(4))).await;
-    let seen = hidden(&sheet.html, "_seen");
+    let form = device.open_form(&format!("/residents/{}/edit", patient(4))).await;
+    let seen = hidden(&form.html, "_seen");
     let typed = format!("_seen={seen}&name=Mary+Smith&room=120&date_of_birth=03%2F05%2F1934&mrn=GY-0004");
-    (device, sheet, typed)
+    (device, form, typed)
 }
 
 #[tokio::test]
 async fn what_was_typed_when_more_was_shown_is_kept_and_shows_no_more_than_is_shown_now() {
-    let (device, sheet, typed) = edited().await;
-    device.keep(&sheet, &typed).await;
+    let (device, form, typed) = edited().await;
+    device.keep(&form, &typed).await;
     device.narrowed(PhiMode::Minimal);
     // What an open page follows says so, and the page leaves.
-    assert!(sheet.html.contains(r#"data-shows="full""#), "{}", sheet.html);
+    assert!(form.html.contains(r#"data-shows="full""#), "{}", form.html);
     let status = device.page("/status").await.body;
     assert!(status.contains(r#"data-shows="minimal""#), "{status}");
-    let form = device.page(&sheet.path).await.body;
-    assert!(form.contains(r#"value="120""#), "{form}");
+    let html = device.page(&form.path).await.body;
+    assert!(html.contains(r#"value="120""#), "{html}");
     for hidden in ["Mary", "1934", "GY-0004"] {
-        assert!(!form.contains(hidden), "{hidden} is on {form}");
+        assert!(!html.contains(hidden), "{hidden} is on {html}");
     }
-    let saved = post(&device.pages, &sheet.path, &fields(&form, &sheet.path)).await;
+    let saved = post(&device.pages, &form.path, &fields(&html, &form.path)).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     assert_eq!(Value::from(device.entries().pop().unwrap().fields), json!({"room": "120"}));
 }
@@ -180,7 +180,7 @@ async fn of_what_is_not_shown_any_more_a_refused_save_shows_what_was_typed_alone
     let edit = "name=Mary+Smyth&room=104&date_of_birth=03%2F05%2F1934&mrn=GY-0004";
     let corrected =
         "taken_at=2026-05-01T14:30&pulse=78&position=Sitting&notes=Fell+in+the+bath.&_reason=Read+anew";
-    for (form, answers, typed, filled_in) in [
+    for (act, answers, typed, filled_in) in [
         (
             "edit".to_owned(),
             edit,
@@ -197,13 +197,13 @@ async fn of_what_is_not_shown_any_more_a_refused_save_shows_what_was_typed_alone
         let device = Device::new();
         device.bring(101, Collection::Records, charted.id, &charted);
         device.sign_in(ANNA);
-        let path = format!("/residents/{}/{form}", patient(4));
-        let sheet = device.sheet(&path).await;
-        let seen = if form == "edit" { hidden(&sheet.html, "_seen") } else { String::new() };
+        let path = format!("/residents/{}/{act}", patient(4));
+        let form = device.open_form(&path).await;
+        let seen = if act == "edit" { hidden(&form.html, "_seen") } else { String::new() };
         device.narrowed(PhiMode::Free);
-        let refused = device.send(&sheet, &format!("_seen={seen}&{answers}")).await;
+        let refused = device.send(&form, &format!("_seen={seen}&{answers}")).await;
         for answer in [refused, device.page(&path).await] {
-            assert_eq!(answer.status, StatusCode::CONFLICT, "{form}: {}", answer.body);
+            assert_eq!(answer.status, StatusCode::CONFLICT, "{act}: {}", answer.body);
             assert!(answer.body.contains("kept here until you discard it"), "{}", answer.body);
             for words in &typed {
                 assert!(answer.body.contains(&format!("<dd>{words}</dd>")), "{words}: {}", answer.body);
@@ -218,9 +218,9 @@ async fn of_what_is_not_shown_any_more_a_refused_save_shows_what_was_typed_alone
 
 #[tokio::test]
 async fn a_form_that_comes_back_carries_along_no_more_than_is_shown_now() {
-    let (device, sheet, typed) = edited().await;
+    let (device, form, typed) = edited().await;
     device.narrowed(PhiMode::Minimal);
-    let again = device.send(&sheet, &typed).await;
+    let again = device.send(&form, &typed).await;
     assert!(again.body.contains(r#"value="120""#), "{}", again.body);
     for hidden in ["Mary", "1934-03-05", "03/05/1934", "GY-0004"] {
         assert!(!again.body.contains(hidden), "{hidden} is on {}", again.body);
@@ -231,24 +231,24 @@ async fn a_form_that_comes_back_carries_along_no_more_than_is_shown_now() {
 async fn a_form_says_that_not_all_that_was_typed_is_shown_and_saved() {
     const HIDDEN: &str = "Not all that you typed is shown.";
     for (typed, is_hidden) in [("Mary+Smyth", true), ("Mary+Smith", false)] {
-        let (device, sheet, answers) = edited().await;
+        let (device, form, answers) = edited().await;
         let answers = answers.replace("Mary+Smith", typed);
-        device.keep(&sheet, &answers).await;
-        assert!(!device.page(&sheet.path).await.body.contains(HIDDEN), "all is shown yet");
+        device.keep(&form, &answers).await;
+        assert!(!device.page(&form.path).await.body.contains(HIDDEN), "all is shown yet");
         device.narrowed(PhiMode::Minimal);
-        let form = device.page(&sheet.path).await.body;
-        assert_eq!(form.contains(HIDDEN), is_hidden, "{form}");
-        assert_eq!(form.contains("Your answers are still here"), !is_hidden, "{form}");
-        let again = device.send(&sheet, &answers).await.body;
+        let html = device.page(&form.path).await.body;
+        assert_eq!(html.contains(HIDDEN), is_hidden, "{html}");
+        assert_eq!(html.contains("Your answers are still here"), !is_hidden, "{html}");
+        let again = device.send(&form, &answers).await.body;
         assert_eq!(again.contains(HIDDEN), is_hidden, "{again}");
         assert!(!again.contains("Smyth"), "{again}");
         // Who types on into what is asked here leaves the rest as it was.
-        let narrow = device.sheet(&sheet.path).await;
+        let narrow = device.open_form(&form.path).await;
         let room = format!("_seen={}&room=121", hidden(&narrow.html, "_seen"));
         assert_eq!(device.keep(&narrow, &room).await.status, StatusCode::NO_CONTENT);
-        let form = device.page(&sheet.path).await.body;
-        assert_eq!(form.contains(HIDDEN), is_hidden, "{form}");
-        assert!(form.contains(r#"value="121""#) && !form.contains("Smyth"), "{form}");
+        let html = device.page(&form.path).await.body;
+        assert_eq!(html.contains(HIDDEN), is_hidden, "{html}");
+        assert!(html.contains(r#"value="121""#) && !html.contains("Smyth"), "{html}");
         let refused = device.send(&narrow, &room.replace("121", &"1".repeat(1_000))).await;
         assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
         assert_eq!(refused.body.contains(HIDDEN), is_hidden, "{}", refused.body);
@@ -256,8 +256,8 @@ async fn a_form_says_that_not_all_that_was_typed_is_shown_and_saved() {
         post(&device.pages, &format!("{}/discard", narrow.path), &narrow.with(&room)).await;
         post(&device.pages, &format!("{}/undo", narrow.path), &format!("_screen={}", narrow.screen)).await;
         device.narrowed(PhiMode::Full);
-        let form = device.page(&sheet.path).await.body;
-        assert!(form.contains(r#"value="121""#), "{form}");
-        assert_eq!(form.contains(r#"value="Mary Smyth""#), is_hidden, "{form}");
+        let html = device.page(&form.path).await.body;
+        assert!(html.contains(r#"value="121""#), "{html}");
+        assert_eq!(html.contains(r#"value="Mary Smyth""#), is_hidden, "{html}");
     }
 }

@@ -30,8 +30,9 @@ const CORRECTED: &str = "taken_at=2026-05-01T14:30&pulse=78&position=Sitting&_re
 #[tokio::test]
 async fn a_form_of_an_entry_that_was_corrected_since_says_so_and_forks_nothing() {
     let device = Device::with_an_entry();
-    let (correct, strike) = (device.sheet(&of("correct", 31)).await, device.sheet(&of("strike", 31)).await);
-    let stale = device.sheet(&of("correct", 31)).await;
+    let (correct, strike) =
+        (device.open_form(&of("correct", 31)).await, device.open_form(&of("strike", 31)).await);
+    let stale = device.open_form(&of("correct", 31)).await;
     assert_eq!(device.send(&correct, CORRECTED).await.status, StatusCode::SEE_OTHER);
     // As if the answer had been lost: what is saved is no stranger to itself.
     assert_eq!(device.send(&correct, CORRECTED).await.status, StatusCode::SEE_OTHER);
@@ -62,7 +63,7 @@ async fn a_form_of_an_entry_that_was_corrected_since_says_so_and_forks_nothing()
 #[tokio::test]
 async fn what_came_from_elsewhere_meanwhile_is_said_too_and_what_has_not_come_forks_as_ever() {
     let device = Device::with_an_entry();
-    let correct = device.sheet(&of("correct", 31)).await;
+    let correct = device.open_form(&of("correct", 31)).await;
     assert_eq!(device.send(&correct, CORRECTED).await.status, StatusCode::SEE_OTHER, "nothing has come yet");
     let struck = RecordDocument {
         entered_in_error: true,
@@ -74,7 +75,7 @@ async fn what_came_from_elsewhere_meanwhile_is_said_too_and_what_has_not_come_fo
     assert!(page.contains("side by side"), "two devices did it at once: {page}");
 
     let device = Device::with_an_entry();
-    let late = device.sheet(&of("correct", 31)).await;
+    let late = device.open_form(&of("correct", 31)).await;
     device.bring(102, Collection::Records, id(32), &struck);
     let answer = device.send(&late, CORRECTED).await;
     assert_eq!(answer.status, StatusCode::CONFLICT, "{}", answer.body);
@@ -90,7 +91,7 @@ async fn what_came_from_elsewhere_meanwhile_is_said_too_and_what_has_not_come_fo
 async fn a_correction_that_changes_nothing_is_not_saved_and_putting_back_is() {
     let device = Device::with_an_entry();
     let same = CORRECTED.replace("78", "72");
-    let correct = device.sheet(&of("correct", 31)).await;
+    let correct = device.open_form(&of("correct", 31)).await;
     let nothing = device.send(&correct, &same).await;
     assert_eq!(nothing.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(
@@ -99,7 +100,7 @@ async fn a_correction_that_changes_nothing_is_not_saved_and_putting_back_is() {
         nothing.body
     );
     assert_eq!(device.entries(), []);
-    let strike = device.sheet(&of("strike", 31)).await;
+    let strike = device.open_form(&of("strike", 31)).await;
     assert!(strike.html.contains("Strike out this entry</button>"), "{}", strike.html);
     let struck = device.send(&strike, "_reason=Wrong+resident").await;
     let page = format!("/residents/{}", patient(4));
@@ -108,7 +109,7 @@ async fn a_correction_that_changes_nothing_is_not_saved_and_putting_back_is() {
     assert!(page.contains("<b>Struck out.</b>") && !page.contains("The entry is safe"), "{page}");
     let back = page.split(">Put back<").next().unwrap().rsplit("href=\"").next().unwrap();
     let back = back.split('"').next().unwrap().to_owned();
-    let back = device.sheet(&back).await;
+    let back = device.open_form(&back).await;
     assert_eq!(field(&back.html, "pulse"), "72");
     for words in [
         "You put back an entry that was struck out by Anna Field (“Wrong resident”).",
@@ -124,7 +125,7 @@ async fn a_correction_that_changes_nothing_is_not_saved_and_putting_back_is() {
     );
     // Rejected, it is asked for as what it is.
     device.settle(&[(2, RejectionCode::BreaksSchema)]);
-    let rejected = device.sheet("/rejected/2").await;
+    let rejected = device.open_form("/rejected/2").await;
     for words in ["The server rejected this", "Why it is put back", "Put back this entry</button>"] {
         assert!(rejected.html.contains(words), "{words} is missing in {}", rejected.html);
     }
@@ -137,8 +138,8 @@ async fn a_form_about_somebody_who_was_discharged_says_so_once() {
     let gone = PatientDocument { is_active: false, ..resident(4, "Mary Smith", "104") };
     device.bring(102, Collection::Patients, gone.id, &gone);
     for path in [chart(4), of("correct", 31), of("strike", 31)] {
-        let sheet = device.sheet(&path).await;
-        assert!(sheet.html.contains("<b>Discharged.</b>"), "{path}: {}", sheet.html);
+        let form = device.open_form(&path).await;
+        assert!(form.html.contains("<b>Discharged.</b>"), "{path}: {}", form.html);
     }
     // Where the form had not said it, the save asks.
     let asked = device.send(&before, ANSWERS).await;
@@ -151,9 +152,9 @@ async fn a_form_about_somebody_who_was_discharged_says_so_once() {
     assert!(!asked.body.contains("<b>Discharged.</b>"), "said once: {}", asked.body);
     assert_eq!(device.entries(), []);
     // Where it had, it is saved like any other.
-    let sheet = device.form(4).await;
-    let confirmed = hidden(&sheet.html, "_confirmed");
-    let saved = device.send(&sheet, &format!("{ANSWERS}&_confirmed={confirmed}")).await;
+    let form = device.form(4).await;
+    let confirmed = hidden(&form.html, "_confirmed");
+    let saved = device.send(&form, &format!("{ANSWERS}&_confirmed={confirmed}")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let entry = device.entries().pop().unwrap();
     assert!(entry.confirmed.is_empty(), "it is about no field: {:?}", entry.confirmed);
@@ -175,25 +176,25 @@ async fn a_form_in_which_nothing_is_filled_in_is_refused_in_words() {
     device.bring(101, Collection::Workflows, rounds.id, &rounds);
     device.sign_in(ANNA);
     let path = format!("/residents/{}/chart/rounds", patient(4));
-    let sheet = device.sheet(&path).await;
-    let nothing = device.send(&sheet, "notes=+&pulse=&position=").await;
+    let form = device.open_form(&path).await;
+    let nothing = device.send(&form, "notes=+&pulse=&position=").await;
     assert_eq!(nothing.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", nothing.body);
     assert!(nothing.body.contains("Nothing is filled in: answer at least one"), "{}", nothing.body);
     assert_eq!(device.entries(), []);
-    assert_eq!(device.send(&sheet, "notes=Calm&pulse=").await.status, StatusCode::SEE_OTHER);
+    assert_eq!(device.send(&form, "notes=Calm&pulse=").await.status, StatusCode::SEE_OTHER);
     // Nor does a correction take out all of it: that is what striking out is for.
     let page = device.shown(&format!("/residents/{}", patient(4))).await;
     let correct = page.split('"').find(|part| part.contains("/correct/")).unwrap().to_owned();
-    let emptied = device.send(&device.sheet(&correct).await, "notes=&_reason=Wrong+resident").await;
+    let emptied = device.send(&device.open_form(&correct).await, "notes=&_reason=Wrong+resident").await;
     assert_eq!(emptied.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(emptied.body.contains("press Charted in error"), "{}", emptied.body);
     assert_eq!(device.entries().len(), 1);
     // What was struck out is not put back without any of it.
     let strike = correct.replace("/correct/", "/strike/");
-    device.send(&device.sheet(&strike).await, "_reason=Wrong+resident").await;
+    device.send(&device.open_form(&strike).await, "_reason=Wrong+resident").await;
     let page = device.shown(&format!("/residents/{}", patient(4))).await;
     let back = page.split(">Put back<").next().unwrap().rsplit("href=\"").next().unwrap();
-    let back = device.sheet(back.split('"').next().unwrap()).await;
+    let back = device.open_form(back.split('"').next().unwrap()).await;
     let emptied = device.send(&back, "notes=&_reason=Wrong+resident").await;
     assert_eq!(emptied.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(emptied.body.contains("or go back: the entry stays struck out"), "{}", emptied.body);
@@ -210,7 +211,7 @@ async fn an_entry_without_answers_is_struck_out_where_all_is_shown() {
     let page = device.shown(&format!("/residents/{}", patient(4))).await;
     assert!(page.contains("Nothing was filled in.") && page.contains(&of("strike", 32)), "{page}");
     assert!(!page.contains(&of("correct", 32)), "there is nothing to correct: {page}");
-    let struck = device.send(&device.sheet(&of("strike", 32)).await, "_reason=Empty").await;
+    let struck = device.send(&device.open_form(&of("strike", 32)).await, "_reason=Empty").await;
     assert_eq!(struck.status, StatusCode::SEE_OTHER, "{}", struck.body);
     assert!(device.entries().pop().unwrap().entered_in_error);
 }
@@ -218,7 +219,7 @@ async fn an_entry_without_answers_is_struck_out_where_all_is_shown() {
 #[tokio::test]
 async fn a_strike_that_the_server_rejected_shows_what_it_was_to_strike_out() {
     let device = Device::with_an_entry();
-    device.send(&device.sheet(&of("strike", 31)).await, "_reason=Wrong+resident").await;
+    device.send(&device.open_form(&of("strike", 31)).await, "_reason=Wrong+resident").await;
     device.settle(&[(1, carepost_protocol::wire::push::RejectionCode::NotAuthorized)]);
     let page = device.shown(&format!("/residents/{}", patient(4))).await;
     let (strike, entry) = page.split_once("See what to do").unwrap();
@@ -231,20 +232,20 @@ async fn a_page_says_which_entry_it_strikes_out_and_when_what_was_corrected_was_
     let device = Device::with_an_entry();
     // Another of the same minute: what tells them apart is on the page.
     device.bring(102, Collection::Records, id(32), &record(32, BEN, "2026-05-01T14:10:30Z", 88, None));
-    let strike = device.sheet(&of("strike", 31)).await.html;
+    let strike = device.open_form(&of("strike", 31)).await.html;
     for words in ["72 bpm", "Ben Harbor", r#"datetime="2026-05-01T14:10:00.000Z""#] {
         assert!(strike.contains(words), "{words} is missing in {strike}");
     }
     assert!(!strike.contains("88 bpm"), "{strike}");
     device.sign_in(BEN);
-    let correct = device.sheet(&of("correct", 31)).await;
+    let correct = device.open_form(&of("correct", 31)).await;
     assert_eq!(device.send(&correct, CORRECTED).await.status, StatusCode::SEE_OTHER);
     let page = device.shown(&format!("/residents/{}", patient(4))).await;
     let counts = page.split("1 earlier version").next().unwrap();
     let charted = r#"Charted by Ben Harbor · <time datetime="2026-05-01T14:10:00.000Z""#;
     assert!(counts.contains(charted) && counts.contains("Corrected by Ben Harbor · <time"), "{page}");
     let of_now = counts.rsplit('"').find(|part| part.contains("/strike/")).unwrap().to_owned();
-    let strike = device.sheet(&of_now).await;
+    let strike = device.open_form(&of_now).await;
     assert!(strike.html.contains("78 bpm"), "what waits here too: {}", strike.html);
     assert!(strike.html.contains(charted), "and whose it is: {}", strike.html);
     assert_eq!(device.send(&strike, "_reason=Wrong+resident").await.status, StatusCode::SEE_OTHER);

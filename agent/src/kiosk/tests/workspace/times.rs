@@ -29,9 +29,9 @@ impl Device {
     }
 
     async fn answer(&self, time: &str, said: &str) -> Answer {
-        let sheet = self.form(4).await;
+        let form = self.form(4).await;
         let said = if said.is_empty() { String::new() } else { format!("&_offset_taken_at={said}") };
-        self.send(&sheet, &format!("taken_at={time}&pulse=72&position=Sitting{said}")).await
+        self.send(&form, &format!("taken_at={time}&pulse=72&position=Sitting{said}")).await
     }
 
     fn times(&self) -> Vec<String> {
@@ -59,9 +59,9 @@ async fn an_hour_that_does_not_exist_is_refused_and_the_one_that_comes_twice_is_
     let device = Device::new();
     device.stand_in(Some("America/Chicago"), 101);
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
-    assert!(sheet.html.contains(r#"data-zone="America/Chicago""#), "{}", sheet.html);
-    assert!(sheet.html.contains("Time zone: America/Chicago"), "{}", sheet.html);
+    let form = device.form(4).await;
+    assert!(form.html.contains(r#"data-zone="America/Chicago""#), "{}", form.html);
+    assert!(form.html.contains("Time zone: America/Chicago"), "{}", form.html);
 
     let skipped = device.answer("2026-03-08T02:30", "").await;
     assert_eq!(skipped.status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -133,12 +133,12 @@ async fn an_unlikely_time_is_asked_about_and_saved_as_confirmed() {
         let asked = device.answer(typed, "").await;
         assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY, "{typed}");
         assert!(asked.body.contains(words) && asked.body.contains("Save as it is"), "{}", asked.body);
-        let sheet = Sheet::of(&chart(4), asked.body);
+        let form = OpenForm::of(&chart(4), asked.body);
         let doubt =
-            sheet.html.split(r#"name="_confirmed" value=""#).nth(1).unwrap().split('"').next().unwrap();
+            form.html.split(r#"name="_confirmed" value=""#).nth(1).unwrap().split('"').next().unwrap();
         let meant =
             format!("taken_at={typed}&pulse=72&position=Sitting&_confirmed={}", doubt.replace(' ', "+"));
-        let saved = device.send(&sheet, &meant).await;
+        let saved = device.send(&form, &meant).await;
         assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     }
     let stored = ["2026-11-28T08:40-06:00", "2026-11-28T23:59-06:00", "1926-11-28T09:00-06:00"];
@@ -149,27 +149,27 @@ async fn an_unlikely_time_is_asked_about_and_saved_as_confirmed() {
 
 #[tokio::test]
 async fn a_birthday_in_a_form_is_kept_as_far_as_it_is_known_and_never_in_the_future() {
-    let mut form = every_type();
+    let mut workflow = every_type();
     let born = json!({"key": "date_of_birth", "label": "Date of birth", "type": "date", "display_order": 11});
-    form.fields.push(serde_json::from_value(born).unwrap());
+    workflow.fields.push(serde_json::from_value(born).unwrap());
     let device = Device::new();
-    device.bring(101, Collection::Workflows, form.id, &form);
+    device.bring(101, Collection::Workflows, workflow.id, &workflow);
     device.stand_in(Some("America/Chicago"), 102);
     let clock = device.agent.clock();
     let _floor = clock.compared(at("2026-06-28T14:42:00Z"), clock.monotonic());
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
-    let ahead = device.send(&sheet, &format!("{ANSWERS}&date_of_birth=03/2041")).await;
+    let form = device.form(4).await;
+    let ahead = device.send(&form, &format!("{ANSWERS}&date_of_birth=03/2041")).await;
     assert_eq!(ahead.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(ahead.body.contains("obody is born in the future"), "{}", ahead.body);
     assert!(!ahead.body.contains("Save as it is"), "{}", ahead.body);
-    let saved = device.send(&sheet, &format!("{ANSWERS}&date_of_birth=3/1941")).await;
+    let saved = device.send(&form, &format!("{ANSWERS}&date_of_birth=3/1941")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     assert_eq!(device.entries().pop().unwrap().fields["date_of_birth"], "1941-03");
     let page = device.shown(&format!("/residents/{}", patient(4))).await;
     assert!(page.contains("<dd>03/1941</dd>"), "{page}");
     let correct = page.split("href=\"").find(|rest| rest.contains("/correct/")).unwrap();
-    let correct = device.sheet(correct.split('"').next().unwrap()).await;
+    let correct = device.open_form(correct.split('"').next().unwrap()).await;
     assert_eq!(field(&correct.html, "date_of_birth"), "03/1941");
     // Left as it stands there, nothing is unfinished.
     assert_eq!(device.keep(&correct, "date_of_birth=03/1941").await.status, StatusCode::RESET_CONTENT);
@@ -195,16 +195,16 @@ async fn a_time_that_comes_twice_is_corrected_and_resumed_as_it_was_said() {
     device.stand_in(Some("America/Chicago"), 101);
     device.sign_in(ANNA);
     let chosen = r#"value="2026-11-01T01:30-06:00" checked"#;
-    let sheet = device.form(4).await;
+    let form = device.form(4).await;
     let draft = "taken_at=2026-11-01T01:30&_offset_taken_at=2026-11-01T01:30-06:00&pulse=7";
-    assert_eq!(device.keep(&sheet, draft).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(device.keep(&form, draft).await.status, StatusCode::NO_CONTENT);
     assert!(device.form(4).await.html.contains(chosen));
     let saved = device.answer("2026-11-01T01:30", "2026-11-01T01:30-06:00").await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
     let correct = page.split("href=\"").find(|rest| rest.contains("/correct/")).unwrap();
-    let form = open(&device.pages, correct.split('"').next().unwrap()).await.body;
-    assert!(form.contains(r#"value="11/01/2026 01:30""#) && form.contains(chosen), "{form}");
+    let html = open(&device.pages, correct.split('"').next().unwrap()).await.body;
+    assert!(html.contains(r#"value="11/01/2026 01:30""#) && html.contains(chosen), "{html}");
 }
 
 #[tokio::test]
@@ -212,23 +212,23 @@ async fn a_half_typed_day_or_time_is_kept_and_never_saved_as_no_answer() {
     let device = Device::new();
     device.stand_in(Some("America/Chicago"), 101);
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
+    let form = device.form(4).await;
     let half = "taken_at=05/01/2026&pulse=72&position=Sitting&seen_on=05/01/";
-    assert_eq!(device.keep(&sheet, half).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(device.keep(&form, half).await.status, StatusCode::NO_CONTENT);
     device.agent.lock();
     device.tap(ANNA);
-    let sheet = device.form(4).await;
-    let refused = device.send(&sheet, half).await;
+    let form = device.form(4).await;
+    let refused = device.send(&form, half).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     for words in ["Taken at: finish the time", "Seen on: give a date such as"] {
         assert!(refused.body.contains(words), "no {words:?} in {}", refused.body);
     }
-    for html in [&sheet.html, &refused.body] {
+    for html in [&form.html, &refused.body] {
         for typed in [r#"value="05/01/2026""#, r#"value="05/01/""#] {
             assert!(html.contains(typed), "no {typed} in {html}");
         }
     }
-    assert!(refused.body.contains(&sheet.token) && device.times().is_empty(), "{}", refused.body);
+    assert!(refused.body.contains(&form.token) && device.times().is_empty(), "{}", refused.body);
 }
 
 #[tokio::test]
@@ -257,16 +257,16 @@ async fn a_form_says_of_which_day_a_time_typed_alone_is() {
     // It is the 28th there still.
     let _floor = clock.compared(at("2026-11-29T03:42:00Z"), clock.monotonic());
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
+    let form = device.form(4).await;
     for part in [r#" data-day="">"#, r#" data-now="2026-11-29T03:42:"#, "Such as 11/28/2026 14:30"] {
-        assert!(sheet.html.contains(part), "no {part} in {}", sheet.html);
+        assert!(form.html.contains(part), "no {part} in {}", form.html);
     }
     assert_eq!(device.answer("11/27/2026 10:30 PM", "").await.status, StatusCode::SEE_OTHER);
     // A correction is about the entry's day, whatever was typed into it before.
     let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
     let path = page.split("href=\"").find(|rest| rest.contains("/correct/")).unwrap();
     let path = path.split('"').next().unwrap();
-    let correct = Sheet::of(path, open(&device.pages, path).await.body);
+    let correct = OpenForm::of(path, open(&device.pages, path).await.body);
     assert!(correct.html.contains(r#" data-day="11/27/2026">"#), "{}", correct.html);
     for (typed, shown) in [("11/26/2026+09:00", "11/26/2026 09:00"), ("", "")] {
         let draft = format!("taken_at={typed}&pulse=72&position=Sitting");
@@ -284,13 +284,13 @@ async fn days_and_times_that_are_left_as_a_form_shows_them_are_nothing_typed() {
     device.stand_in(Some("America/Chicago"), 101);
     device.sign_in(ANNA);
     let answers = "taken_at=05/01/2026+1430&pulse=72&position=Sitting&seen_on=2026-05-01";
-    let sheet = device.form(4).await;
-    let saved = device.send(&sheet, answers).await;
+    let form = device.form(4).await;
+    let saved = device.send(&form, answers).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
     let correct = page.split("href=\"").find(|rest| rest.contains("/correct/")).unwrap();
     let path = correct.split('"').next().unwrap();
-    let correct = Sheet::of(path, open(&device.pages, path).await.body);
+    let correct = OpenForm::of(path, open(&device.pages, path).await.body);
     let shown = ["05/01/2026 14:30", "05/01/2026"].map(|shown| format!(r#"value="{shown}""#));
     assert!(shown.iter().all(|shown| correct.html.contains(shown)), "{}", correct.html);
     let left = "taken_at=05/01/2026+14:30&pulse=72&position=Sitting&seen_on=05/01/2026";
@@ -359,8 +359,8 @@ async fn moments_are_shown_as_the_facilitys_wall_shows_them() {
 async fn a_day_that_was_charted_is_shown_as_every_other_day_is() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
-    let saved = device.send(&sheet, &format!("{ANSWERS}&seen_on=May+2,+2026")).await;
+    let form = device.form(4).await;
+    let saved = device.send(&form, &format!("{ANSWERS}&seen_on=May+2,+2026")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
     assert_eq!(device.entries().pop().unwrap().fields["seen_on"], "2026-05-02");
     let page = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
@@ -374,16 +374,16 @@ async fn nobody_is_born_tomorrow_by_the_facilitys_calendar() {
     // Where the day begins, and where it ends a day later: what is today here is tomorrow there, always.
     let (first, last) = ("Pacific/Kiritimati", "Etc/GMT+12");
     let born = Zone::named(first).unwrap().clock(device.agent.clock().now()).day;
-    let sheet = Sheet::of("/admit", open(&device.pages, "/admit").await.body);
+    let form = OpenForm::of("/admit", open(&device.pages, "/admit").await.body);
     let answers = format!("name=Nora+New&date_of_birth={born}");
     device.stand_in(Some(last), 101);
-    let refused = device.send(&sheet, &answers).await;
+    let refused = device.send(&form, &answers).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(refused.body.contains("nobody is born in the future"), "{}", refused.body);
     device.stand_in(Some(first), 102);
-    let asked = device.send(&sheet, &answers).await;
+    let asked = device.send(&form, &answers).await;
     assert!(asked.body.contains("is less than a year ago"), "{}", asked.body);
     let newborn = super::admission::confirmed(&asked.body).join("&_confirmed=");
-    let saved = device.send(&sheet, &format!("{answers}&_confirmed={newborn}")).await;
+    let saved = device.send(&form, &format!("{answers}&_confirmed={newborn}")).await;
     assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
 }

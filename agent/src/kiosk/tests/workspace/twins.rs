@@ -30,8 +30,8 @@ async fn where_two_have_the_same_initials_in_one_room_every_page_says_that_it_ca
     let list = device.shown("/").await;
     assert_eq!(list.matches("2 look the same here").count(), 2, "{list}");
     // Whoever charts all the same is not refused.
-    let sheet = device.form(4).await;
-    assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
+    let form = device.form(4).await;
+    assert_eq!(device.send(&form, ANSWERS).await.status, StatusCode::SEE_OTHER);
     let [page, other] = [4, 9].map(|n| format!("/residents/{}", patient(n)));
     let charted = device.shown(&page).await;
     let of_entry = |act: &str| {

@@ -31,8 +31,8 @@ async fn lands_on(device: &Device) -> String {
 async fn whoever_comes_back_is_on_the_form_that_was_left() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
-    assert_eq!(device.keep(&sheet, "pulse=91").await.status, StatusCode::NO_CONTENT);
+    let form = device.form(4).await;
+    assert_eq!(device.keep(&form, "pulse=91").await.status, StatusCode::NO_CONTENT);
     device.tap(ANNA);
     device.agent.undo_lock();
     // What a script fetches to see what changed is nobody's coming back.
@@ -87,10 +87,10 @@ async fn an_untouched_form_is_come_back_to_in_the_same_session_only() {
 async fn what_is_not_finished_shows_to_its_typist_alone() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
-    device.keep(&sheet, "pulse=91").await;
+    let form = device.form(4).await;
+    device.keep(&form, "pulse=91").await;
     let admission = open(&device.pages, "/admit").await;
-    let admission = Sheet::of("/admit", admission.body);
+    let admission = OpenForm::of("/admit", admission.body);
     device.keep(&admission, "name=Nora+New").await;
     let list = device.list().await;
     for words in ["Not finished", "Vital signs · Mary Smith", &chart(4), "Admit a resident", "/admit/discard"]
@@ -105,13 +105,13 @@ async fn what_is_not_finished_shows_to_its_typist_alone() {
     assert!(!device.page_of(4).await.contains("Not finished"));
     // As it was opened, or saved: nothing is unfinished.
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
-    device.keep(&sheet, "pulse=&position=").await;
-    let admission = Sheet::of("/admit", open(&device.pages, "/admit").await.body);
+    let form = device.form(4).await;
+    device.keep(&form, "pulse=&position=").await;
+    let admission = OpenForm::of("/admit", open(&device.pages, "/admit").await.body);
     device.send(&admission, "name=Nora+New").await;
     assert!(!device.list().await.contains("Not finished"));
     let edit = format!("/residents/{}/edit", patient(4));
-    let shown = Sheet::of(&edit, open(&device.pages, &edit).await.body);
+    let shown = OpenForm::of(&edit, open(&device.pages, &edit).await.body);
     device.keep(&shown, "name=Mary+Smith&room=104&date_of_birth=03/05/1934&mrn=GY-0004").await;
     assert!(!device.list().await.contains("Not finished"));
 }
@@ -139,11 +139,11 @@ async fn a_list_of_unfinished_forms_says_that_more_is_kept_than_it_shows() {
 async fn what_was_discarded_can_be_had_back() {
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
-    device.keep(&sheet, "pulse=91").await;
+    let form = device.form(4).await;
+    device.keep(&form, "pulse=91").await;
     assert!(device.form(4).await.html.contains(r#"formaction="/residents/"#));
     // From the form, with a word that was not kept yet.
-    let discarded = post(&device.pages, &format!("{}/discard", sheet.path), &sheet.with("pulse=92")).await;
+    let discarded = post(&device.pages, &format!("{}/discard", form.path), &form.with("pulse=92")).await;
     assert_eq!(discarded.header("location"), format!("/residents/{}", patient(4)));
     let page = device.page_of(4).await;
     assert!(page.contains("Discarded: Vital signs") && !page.contains("Not finished"), "{page}");
@@ -163,8 +163,8 @@ async fn what_was_discarded_can_be_had_back() {
     device.press(&format!("{}/discard", chart(4))).await;
     device.send(&device.form(2).await, ANSWERS).await;
     assert!(!device.list().await.contains("Discarded"));
-    let sheet = device.form(4).await;
-    device.keep(&sheet, "pulse=92").await;
+    let form = device.form(4).await;
+    device.keep(&form, "pulse=92").await;
     device.press(&format!("{}/discard", chart(4))).await;
     device.sign_in(BEN);
     assert!(!device.list().await.contains("Discarded"), "that is Anna's to know");
@@ -185,16 +185,16 @@ async fn a_form_that_was_left_as_it_was_shown_is_nothing_to_discard() {
     device.bring(101, Collection::Records, id, &charted);
     device.sign_in(ANNA);
     let path = format!("/residents/{}/correct/{id}", patient(4));
-    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
+    let form = OpenForm::of(&path, open(&device.pages, &path).await.body);
     // As a browser sends it: the time on the wall, and its own line breaks.
-    let taken_at = super::needs::field(&sheet.html, "taken_at");
+    let taken_at = super::needs::field(&form.html, "taken_at");
     let shown = format!("taken_at={taken_at}&pulse=72&position=Sitting&notes=Slept+well.%0D%0AAte+half.");
-    let refused = device.send(&sheet, &shown).await;
+    let refused = device.send(&form, &shown).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "it asks for a reason");
     assert!(refused.body.contains(r#"/discard" hidden>"#), "{}", refused.body);
     // What is typed and taken back is gone, and the page is told.
-    assert_eq!(device.keep(&sheet, &shown.replace("72", "99")).await.status, StatusCode::NO_CONTENT);
-    assert_eq!(device.keep(&sheet, &shown).await.status, StatusCode::RESET_CONTENT);
+    assert_eq!(device.keep(&form, &shown.replace("72", "99")).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(device.keep(&form, &shown).await.status, StatusCode::RESET_CONTENT);
     assert!(!device.list().await.contains("Not finished"));
 }
 
@@ -203,12 +203,12 @@ async fn what_the_disk_does_not_take_is_there_again_and_the_form_says_where() {
     const UNWRITTEN: &str = "Not on this device's disk.";
     let device = Device::new();
     device.sign_in(ANNA);
-    let sheet = device.form(4).await;
-    assert_eq!(device.keep(&sheet, "pulse=91").await.status, StatusCode::NO_CONTENT);
+    let form = device.form(4).await;
+    assert_eq!(device.keep(&form, "pulse=91").await.status, StatusCode::NO_CONTENT);
     device.break_table("drafts", true);
     let other = device.form(2).await;
-    for (sheet, typed) in [(&other, "pulse=80"), (&sheet, "pulse=92")] {
-        let unwritten = device.keep(sheet, typed).await;
+    for (form, typed) in [(&other, "pulse=80"), (&form, "pulse=92")] {
+        let unwritten = device.keep(form, typed).await;
         assert_eq!(unwritten.status, StatusCode::INSUFFICIENT_STORAGE);
         assert!(unwritten.body.starts_with("This device cannot save: "), "{}", unwritten.body);
         assert!(unwritten.body.contains("stays here only until it restarts"), "{}", unwritten.body);
@@ -244,41 +244,41 @@ async fn what_the_disk_does_not_take_is_there_again_and_the_form_says_where() {
     // Nor is what may have been saved and was, although that was not certain.
     for (is_saved, locks) in [(false, false), (true, false), (false, true), (true, true)] {
         device.break_table("drafts", true);
-        let (sheet, other) = (device.form(4).await, device.form(2).await);
-        device.keep(&sheet, "pulse=95").await;
+        let (form, other) = (device.form(4).await, device.form(2).await);
+        device.keep(&form, "pulse=95").await;
         device.break_disk(true);
-        let uncertain = device.send(&sheet, ANSWERS).await;
+        let uncertain = device.send(&form, ANSWERS).await;
         assert!(uncertain.body.contains("It is not certain that this was saved"), "{}", uncertain.body);
         device.break_disk(false);
         if locks {
             device.agent.lock();
-            let (form, typed) = (vitals(4), [("pulse".to_owned(), "95".to_owned())]);
-            let token = Some(sheet.token.clone());
-            device.workspace.forms().keep_draft(&annas, &form, &typed, token).unwrap();
+            let typed = [("pulse".to_owned(), "95".to_owned())];
+            let token = Some(form.token.clone());
+            device.workspace.forms().keep_draft(&annas, &vitals(4), &typed, token).unwrap();
             device.sign_in(ANNA);
         }
         device.break_table("drafts", false);
         if is_saved {
             // As if it had reached the disk all the same.
             assert_eq!(device.send(&other, ANSWERS).await.status, StatusCode::SEE_OTHER);
-            let tokens = [&sheet.token, &other.token];
+            let tokens = [&form.token, &other.token];
             device.outbox_file().execute("UPDATE entries SET form = ?1 WHERE form = ?2", tokens).unwrap();
         }
         device.agent.tick();
-        let form = device.form(4).await.html;
-        assert_eq!(form.contains(r#"value="95""#), !is_saved, "{form}");
-        post(&device.pages, &format!("{}/discard", sheet.path), &sheet.with("pulse=95")).await;
+        let html = device.form(4).await.html;
+        assert_eq!(html.contains(r#"value="95""#), !is_saved, "{html}");
+        post(&device.pages, &format!("{}/discard", form.path), &form.with("pulse=95")).await;
     }
 
     // What is discarded or saved is not in memory any more.
     device.break_table("drafts", true);
-    let sheet = device.form(4).await;
-    device.keep(&sheet, "pulse=93").await;
-    post(&device.pages, &format!("{}/discard", sheet.path), &sheet.with("pulse=93")).await;
+    let form = device.form(4).await;
+    device.keep(&form, "pulse=93").await;
+    post(&device.pages, &format!("{}/discard", form.path), &form.with("pulse=93")).await;
     assert!(!device.form(4).await.html.contains(r#"value="93""#));
-    let sheet = device.form(4).await;
-    device.keep(&sheet, "pulse=94").await;
-    assert_eq!(device.send(&sheet, ANSWERS).await.status, StatusCode::SEE_OTHER);
+    let form = device.form(4).await;
+    device.keep(&form, "pulse=94").await;
+    assert_eq!(device.send(&form, ANSWERS).await.status, StatusCode::SEE_OTHER);
     assert!(!device.form(4).await.html.contains("You began this earlier"));
     device.break_table("drafts", false);
     device.agent.tick();

@@ -72,8 +72,8 @@ async fn of_hundreds_of_versions_the_first_and_the_last_are_shown_and_the_rest_a
 
     // What is saved here counts, though what it corrects was not even read.
     let path = format!("/residents/{}/correct/{}", patient(4), version(400, None).id);
-    let sheet = Sheet::of(&path, open(&device.pages, &path).await.body);
-    let sent = device.send(&sheet, &format!("{ANSWERS}&_reason=Misread")).await;
+    let form = OpenForm::of(&path, open(&device.pages, &path).await.body);
+    let sent = device.send(&form, &format!("{ANSWERS}&_reason=Misread")).await;
     assert_eq!(sent.status, StatusCode::SEE_OTHER, "{}", sent.body);
     let first = open(&device.pages, &format!("/residents/{}", patient(4))).await.body;
     assert!(first.contains("72 bpm") && first.contains("481 more versions"), "{first}");
@@ -129,11 +129,8 @@ async fn sixty_entries_are_reached_and_so_is_what_comes_after_the_longest_page()
     let next = longest.more_entries();
     assert_eq!((next.after, next.entries), (longest.entries, longest.entries));
     let correct = format!("{path}/correct/{}", version(3, None).id);
-    let sheet = Sheet::of(&correct, open(&device.pages, &correct).await.body);
-    assert_eq!(
-        device.send(&sheet, &format!("{ANSWERS}&_reason=Misread")).await.status,
-        StatusCode::SEE_OTHER
-    );
+    let form = OpenForm::of(&correct, open(&device.pages, &correct).await.body);
+    assert_eq!(device.send(&form, &format!("{ANSWERS}&_reason=Misread")).await.status, StatusCode::SEE_OTHER);
     let rest = open(&device.pages, &format!("{path}?after=50")).await.body;
     assert_eq!(numbers(&rest), (0..10).rev().collect::<Vec<_>>());
     assert!(rest.contains("72 bpm") && !rest.contains("Show more entries"), "{rest}");
@@ -155,8 +152,8 @@ async fn a_list_of_what_needs_somebody_ends_nowhere_in_silence() {
     let device = Device::new();
     device.sign_in(ANNA);
     for n in 0..120 {
-        let sheet = device.form(4).await;
-        let sent = device.send(&sheet, &format!("{ANSWERS}&notes=number+{n}.")).await;
+        let form = device.form(4).await;
+        let sent = device.send(&form, &format!("{ANSWERS}&notes=number+{n}.")).await;
         assert_eq!(sent.status, StatusCode::SEE_OTHER, "{}", sent.body);
     }
     device.settle(&(1..=120).map(|n| (n, RejectionCode::BreaksSchema)).collect::<Vec<_>>());
