@@ -82,7 +82,7 @@ impl ServeError {
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::Config(fault) => fault.is_lasting(),
-            Self::Tls(_) => true,
+            Self::Tls(fault) => fault.is_lasting(),
             Self::InstanceLock(_)
             | Self::Store(_)
             | Self::Passwords(_)

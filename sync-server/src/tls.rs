@@ -10,6 +10,7 @@ mod certificate;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use carepost_host::files;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, ring as ring_provider, verify_tls13_signature,
@@ -34,8 +35,8 @@ pub enum TlsError {
     Unreadable {
         /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
-        fault: String,
+        /// What is wrong with it; its kind is `Other` where it was read and holds none.
+        fault: std::io::Error,
     },
     /// Certificate and key do not belong together, or the key is of a kind that is not supported.
     #[error(
@@ -50,6 +51,19 @@ pub enum TlsError {
         /// Why not.
         fault: String,
     },
+}
+
+impl TlsError {
+    /// Whether somebody has to put it right. What is half written, or one of two files that are renewed one by one, a
+    /// later start finds whole.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Unreadable { fault, .. } => files::stays_unread(fault),
+            Self::Unfit { .. } => true,
+            Self::Mismatch(_) => false,
+        }
+    }
 }
 
 /// The TLS configurations of the two listeners.

@@ -1,7 +1,7 @@
 //! Content encoding: `Content-Encoding` is gzip, zstd or identity, one of them. It is unpacked into memory that was
 //! counted before, and no further than the endpoint's limit.
 
-use std::io::Read as _;
+use std::io::{Cursor, Read as _};
 
 use axum::body::Bytes;
 use carepost_protocol::wire::problem::ProblemKind;
@@ -15,7 +15,7 @@ use crate::quota::Share;
 /// What zstd needs to unpack.
 const DECODER: usize = 256 * 1024;
 /// What is unpacked on the spot, where no more are under way than there are threads: its decoder is not counted. What is
-/// larger goes to another thread, or comes in pieces of that size.
+/// larger, packed or not, goes to another thread; gzip's members come in pieces of that size.
 const SMALL: usize = 32 * 1024;
 
 /// What is taken, as `Accept-Encoding` says it.
@@ -58,21 +58,28 @@ impl Encoding {
     pub async fn unpack(self, packed: Bytes, most: usize, share: &mut Share) -> Answer<Bytes> {
         match self {
             Self::Identity => Ok(packed),
-            Self::Gzip => unpack_gzip(&packed, most, share).await,
+            Self::Gzip => unpack_gzip(packed, most, share).await,
             Self::Zstd => unpack_zstd(packed, most, share).await,
         }
     }
 }
 
 /// Unpacks gzip's members, which do not say how large they are: a piece is counted before there is room for it.
-async fn unpack_gzip(packed: &[u8], most: usize, share: &mut Share) -> Answer<Bytes> {
-    let (mut members, mut plain) = (MultiGzDecoder::new(packed), Vec::new());
+async fn unpack_gzip(packed: Bytes, most: usize, share: &mut Share) -> Answer<Bytes> {
+    let on_the_spot = packed.len() < SMALL;
+    let (mut members, mut plain) = (MultiGzDecoder::new(Cursor::new(packed)), Vec::new());
     loop {
         // To one byte more than may be: only that one says that there is more.
         let piece = SMALL.min(most + 1 - plain.len());
         share.take(piece).await?;
-        let read = members.by_ref().take(piece as u64).read_to_end(&mut plain);
-        if read.map_err(|_| broken("gzip", most))? < piece {
+        let unpacked = move || {
+            let read = members.by_ref().take(piece as u64).read_to_end(&mut plain)?;
+            std::io::Result::Ok((read, members, plain))
+        };
+        let unpacked = elsewhere_unless(on_the_spot, unpacked).await?;
+        let read;
+        (read, members, plain) = unpacked.map_err(|_| broken("gzip", most))?;
+        if read < piece {
             return Ok(plain.into());
         }
         if plain.len() > most {
@@ -90,18 +97,46 @@ async fn unpack_zstd(packed: Bytes, most: usize, share: &mut Share) -> Answer<By
     if size > most {
         return Err(too_large());
     }
-    let on_the_spot = size < SMALL;
+    let on_the_spot = size.max(packed.len()) < SMALL;
     share.take(if on_the_spot { size } else { size + DECODER }).await?;
-    let unpacked = move || zstd::bulk::decompress(&packed, size);
-    let plain = if on_the_spot {
-        unpacked()
-    } else {
-        tokio::task::spawn_blocking(unpacked).await.map_err(|fault| Refusal::internal(&fault))?
-    };
+    let plain = elsewhere_unless(on_the_spot, move || zstd::bulk::decompress(&packed, size)).await?;
     Ok(plain.map_err(|_| broken("zstd", most))?.into())
+}
+
+/// Unpacks on the spot, or else on a thread on which nothing else waits for it.
+async fn elsewhere_unless<T: Send + 'static>(
+    on_the_spot: bool,
+    unpack: impl FnOnce() -> T + Send + 'static,
+) -> Answer<T> {
+    if on_the_spot {
+        return Ok(unpack());
+    }
+    tokio::task::spawn_blocking(unpack).await.map_err(|fault| Refusal::internal(&fault))
 }
 
 fn broken(how: &str, most: usize) -> Refusal {
     let words = format!("The body is not {how}, whole, of at most {most} bytes unpacked; send it again.");
     Refusal::new(ProblemKind::Malformed, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::quota::{Asker, Quotas};
+
+    #[tokio::test]
+    async fn members_that_unpack_to_nothing_hold_up_nobody() {
+        let empty = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best()).finish().unwrap();
+        let packed = Bytes::from(empty.repeat(4 * SMALL / empty.len()));
+        let quotas = Arc::new(Quotas::default());
+        let mut share = quotas.share(Asker::Address(Ipv4Addr::LOCALHOST.into()));
+        let mut unpacking = Box::pin(Encoding::Gzip.unpack(packed, SMALL, &mut share));
+        assert!((&mut unpacking).now_or_never().is_none(), "it is unpacked before anybody else has a turn");
+        assert!(unpacking.await.unwrap().is_empty());
+    }
 }

@@ -4,7 +4,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody as _};
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -61,14 +61,17 @@ fn broken() -> Refusal {
     Refusal::new(ProblemKind::Malformed, "The body broke off or took too long; send it again.")
 }
 
-/// Refuses a body that does not say it is JSON.
+/// How a body is packed, which has to say that it is JSON.
 ///
 /// # Errors
-/// `unsupported-media-type`.
-pub fn must_be_json(headers: &HeaderMap) -> Result<(), Refusal> {
+/// `unsupported-media-type` where it does not, `unsupported-encoding` as [`Encoding::of`].
+pub fn packing(headers: &HeaderMap) -> Result<Encoding, Refusal> {
     let said = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = said.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(unsupported_media_type()) }
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(unsupported_media_type());
+    }
+    Encoding::of(headers)
 }
 
 /// A person's JSON request. Unknown, missing and wrong fields are refused by name.
@@ -94,23 +97,30 @@ pub async fn json<T: DeserializeOwned>(request: Request, app: &App, limit: usize
 /// The text of a JSON request, of at most `limit` bytes packed and unpacked.
 ///
 /// # Errors
-/// As [`read`]; `unsupported-media-type` when it does not say that it is JSON, `unsupported-encoding` when it is packed
-/// in another way than [`Encoding`] knows.
+/// As [`packing`], [`read`] and [`Encoding::unpack`].
 pub async fn plain(request: Request, limit: usize, share: &mut Share) -> Result<Bytes, Refusal> {
-    must_be_json(request.headers())?;
-    let encoding = Encoding::of(request.headers())?;
+    let encoding = packing(request.headers())?;
     let bytes = read(request.into_body(), limit, share).await?;
     encoding.unpack(bytes, limit, share).await
 }
 
-/// None where nothing was sent: a body without the header that says what it is does not go unread.
+/// None where nothing was sent, which for some is known only at the end: what came without the header that says what it
+/// is does not go unread.
+async fn sent<T: DeserializeOwned>(parts: &Parts, body: Body, app: &App) -> Result<Option<T>, Refusal> {
+    let mut share = app.quotas.share(Asker::of(&parts.extensions));
+    let bytes = read(body, MAX_JSON, &mut share).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let plain = packing(&parts.headers)?.unpack(bytes, MAX_JSON, &mut share).await?;
+    parse_known(&plain).map(Some)
+}
+
 impl<T: DeserializeOwned> OptionalFromRequest<App> for Json<T> {
     type Rejection = Refusal;
     async fn from_request(request: Request, app: &App) -> Result<Option<Self>, Refusal> {
-        if request.body().is_end_stream() {
-            return Ok(None);
-        }
-        <Self as FromRequest<App>>::from_request(request, app).await.map(Some)
+        let (parts, body) = request.into_parts();
+        Ok(sent(&parts, body, app).await?.map(Self))
     }
 }
 
@@ -122,12 +132,10 @@ struct Nothing {}
 /// takes for heard what was not.
 pub async fn nothing(State(app): State<App>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    if !body.is_end_stream()
-        && let Err(refusal) = json::<Nothing>(Request::from_parts(parts.clone(), body), &app, MAX_JSON).await
-    {
-        return refusal.into_response();
+    match sent::<Nothing>(&parts, body, &app).await {
+        Ok(_) => next.run(Request::from_parts(parts, Body::empty())).await,
+        Err(refusal) => refusal.into_response(),
     }
-    next.run(Request::from_parts(parts, Body::empty())).await
 }
 
 /// JSON into what an endpoint takes, whatever else there is in it.

@@ -40,6 +40,8 @@ const MOST_IDS: usize = 100;
 const SEEN_TO: &str = "seen_to";
 /// How many of a session's events are looked through for that at once, the latest first.
 const LOOKS: usize = 200;
+/// How many times so many: whoever has done more since is taken to have seen nothing, and a review keeps both values.
+const PAGES: usize = 5;
 
 /// The fields of a patient, by key: those of [`patient::FIELDS`] that are asked for, and nothing else.
 #[derive(Deserialize, Serialize)]
@@ -303,7 +305,8 @@ async fn looked_at(person: &Person, id: PatientId) -> Answer<(Permit<ReadPatient
 }
 
 /// Up to where in the feed the session has seen a patient who is written up to there: as of the last time that it was
-/// shown that one alone, or else in a list, which the audit log knows. None where it never was.
+/// shown that one alone, or else in a list, which the audit log knows. None where it never was. An
+/// admission counts as a list does; what was shown alone goes first, as a list may be read beside an open form.
 async fn seen_to(
     person: &Person,
     permit: &Permit<ReadPatients>,
@@ -311,7 +314,10 @@ async fn seen_to(
 ) -> Answer<Option<u64>> {
     let session = Duration::from_secs(u64::from(person.app.config.session_hours) * 3_600);
     let began = clock::now().before(session);
-    let alone = latest(person, began, Some(patient.id), |told| told.get(SEEN_TO)?.as_u64()).await?;
+    let alone = |told: &AuditEvent| {
+        told.details.get(SEEN_TO).filter(|_| told.action != AuditAction::Create)?.as_u64()
+    };
+    let alone = latest(person, began, Some(patient.id), alone).await?;
     if alone.is_some() {
         return Ok(alone);
     }
@@ -320,11 +326,15 @@ async fn seen_to(
         return Ok(Some(written));
     }
     let id = Value::from(patient.id.to_string());
-    let in_list = |told: &Map<String, Value>| {
-        let at = told.get("patients")?.as_array()?.iter().position(|named| *named == id)?;
-        told.get(SEEN_TO)?.get(at)?.as_u64()
+    let admitted_or_in_list = |told: &AuditEvent| {
+        let seen_to = told.details.get(SEEN_TO)?;
+        if told.patient_id == Some(patient.id) {
+            return seen_to.as_u64();
+        }
+        let at = told.details.get("patients")?.as_array()?.iter().position(|named| *named == id)?;
+        seen_to.get(at)?.as_u64()
     };
-    latest(person, began, None, in_list).await
+    latest(person, began, None, admitted_or_in_list).await
 }
 
 /// What the latest of the session's events tell that tell it, of those about one patient where one is given.
@@ -332,7 +342,7 @@ async fn latest(
     person: &Person,
     since: Timestamp,
     patient: Option<PatientId>,
-    tells: impl Fn(&Map<String, Value>) -> Option<u64>,
+    tells: impl Fn(&AuditEvent) -> Option<u64>,
 ) -> Answer<Option<u64>> {
     let mut looks = AuditQuery {
         patient,
@@ -343,14 +353,15 @@ async fn latest(
         ..AuditQuery::default()
     };
     let registry = person.registry()?;
-    loop {
+    for _ in 0..PAGES {
         let Listed { items, next } = registry.audit_events(looks.clone()).await?;
-        let seen = items.iter().filter_map(|it| tells(&it.event.details)).max();
+        let seen = items.iter().filter_map(|it| tells(&it.event)).max();
         if seen.is_some() || next.is_none() {
             return Ok(seen);
         }
         looks.after = next;
     }
+    Ok(Some(0))
 }
 
 /// The day that it is in a facility.

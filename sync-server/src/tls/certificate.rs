@@ -15,6 +15,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::signal::unix::Signal;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use zeroize::Zeroizing;
 
 use super::TlsError;
 use crate::clock;
@@ -113,21 +114,25 @@ impl ResolvesServerCert for Certificate {
 }
 
 fn pair(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
-    let unreadable = |path: &Path, fault: &dyn std::fmt::Display| TlsError::Unreadable {
-        path: path.to_owned(),
-        fault: fault.to_string(),
-    };
-    let pem = files::read(certificate).map_err(|fault| unreadable(certificate, &fault))?;
+    let pem = read(certificate)?;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
-        .map_err(|fault| unreadable(certificate, &fault))?;
-    let pem = files::read(key).map_err(|fault| unreadable(key, &fault))?;
-    let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|fault| unreadable(key, &fault))?;
+        .map_err(|fault| nonsense(certificate, &fault))?;
+    let pem = read(key)?;
+    let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|fault| nonsense(key, &fault))?;
     let pair = CertifiedKey::from_der(chain, private, &ring_provider::default_provider())?;
     match unfit(pair.end_entity_cert()?) {
         Some(fault) => Err(TlsError::Unfit { path: certificate.to_owned(), fault }),
         None => Ok(pair),
     }
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    files::read(path).map_err(|fault| TlsError::Unreadable { path: path.to_owned(), fault })
+}
+
+fn nonsense(path: &Path, fault: &dyn std::fmt::Display) -> TlsError {
+    TlsError::Unreadable { path: path.to_owned(), fault: std::io::Error::other(fault.to_string()) }
 }
 
 /// Why neither devices nor programs take it for a server's at any time, whichever authority they trust: what WebPKI,
@@ -156,13 +161,8 @@ fn unfit(leaf: &CertificateDer<'_>) -> Option<String> {
 /// # Errors
 /// [`TlsError`] where it cannot be read.
 pub fn names_of(path: &Path) -> Result<Vec<String>, TlsError> {
-    let unreadable = |fault: &dyn std::fmt::Display| TlsError::Unreadable {
-        path: path.to_owned(),
-        fault: fault.to_string(),
-    };
-    let pem = files::read(path).map_err(|fault| unreadable(&fault))?;
-    let leaf = CertificateDer::from_pem_slice(&pem).map_err(|fault| unreadable(&fault))?;
-    let (_, leaf) = X509Certificate::from_der(&leaf).map_err(|fault| unreadable(&fault))?;
+    let leaf = CertificateDer::from_pem_slice(&read(path)?).map_err(|fault| nonsense(path, &fault))?;
+    let (_, leaf) = X509Certificate::from_der(&leaf).map_err(|fault| nonsense(path, &fault))?;
     Ok(names(&leaf))
 }
 

@@ -149,8 +149,7 @@ pub async fn push(
     device: Device,
     request: Request,
 ) -> Answer<axum::Json<PushReceipt>> {
-    extract::must_be_json(request.headers())?;
-    let encoding = Encoding::of(request.headers())?;
+    let encoding = extract::packing(request.headers())?;
     let (id, allowances) = (device.identity.device(), app.config.sync.allowances());
     let turn = app.quotas.turn(id, Kind::Push).await?;
     app.quotas.may_send(id, allowances, Instant::now())?;

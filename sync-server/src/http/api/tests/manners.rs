@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write as _;
 
-use carepost_protocol::id::{BootId, DeviceUuid, IncarnationId};
+use carepost_protocol::id::{AuditId, BootId, DeviceUuid, IncarnationId};
 use carepost_protocol::role::may;
 use carepost_protocol::wire::BOOT_HEADER;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH, RETRY_AFTER};
@@ -238,6 +238,14 @@ async fn a_body_that_does_not_say_what_it_is_is_refused_and_so_is_what_an_endpoi
             let told = office.ask(&route.method, &nowhere(route), &[], br#"{"colour": "red"}"#).await;
             assert_eq!((told.status, told.field()), (422, "colour"), "{}: {}", route.operation, told.text);
         }
+    }
+    // Nothing came, which is known only at the end.
+    for act in ["deactivate", "release"] {
+        let nothing = futures_util::stream::empty::<Result<Vec<u8>, std::io::Error>>();
+        let request = Request::post(format!("/api/v1/devices/{NOBODY}/{act}"));
+        let request = request.header("authorization", format!("Bearer {}", office.token));
+        let (status, told) = office.server.send(request.body(Body::from_stream(nothing)).unwrap()).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{act}: {told}");
     }
 }
 
@@ -502,6 +510,12 @@ async fn who_was_shown_a_resident_by_an_admission_or_a_list_overwrites_nothing_u
     moves(&other, &ada, "11").await;
     moves(own, &ada, "12").await;
     assert_eq!(open().await, 1, "she was shown the one of before");
+    // Of whom one admitted oneself, a list shows what others wrote since.
+    let fay = admit(own, "Fay Underhill").await;
+    moves(&other, &fay, "11").await;
+    office.get("/api/v1/patients").await;
+    moves(own, &fay, "12").await;
+    assert_eq!(open().await, 1, "she was shown the one of before in a list");
     for (name, ids) in [("Bea Sample", false), ("Cleo Amberly", true)] {
         let id = admit(&other, name).await;
         let list = if ids { format!("?ids={id}") } else { String::new() };
@@ -522,6 +536,20 @@ async fn who_was_shown_a_resident_by_an_admission_or_a_list_overwrites_nothing_u
         moves(own, &id, "12").await;
         assert_eq!(open().await, before, "{name} was seen as such, or nowhere");
     }
+    // Whoever has done very much since is taken to have seen nothing, before all of it is read.
+    let id = admit(&other, "Gil Farrow").await;
+    moves(&other, &id, "11").await;
+    let looks = office.server.events(AuditEventType::PhiAccess).await;
+    let own_look = looks.iter().find(|it| it.action == AuditAction::View && it.patient_id.is_none()).unwrap();
+    let many = (0..1_000_u32).map(|n| {
+        let mut random = [0; 10];
+        random[..4].copy_from_slice(&n.to_be_bytes());
+        AuditEvent { id: AuditId::new(clock::now(), random), details: Map::new(), ..own_look.clone() }
+    });
+    office.server.registry.audit(many.collect()).await.unwrap();
+    let before = open().await;
+    moves(own, &id, "12").await;
+    assert_eq!(open().await, before + 1, "both values are kept");
 }
 
 #[tokio::test]
