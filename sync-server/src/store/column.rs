@@ -11,7 +11,7 @@ use carepost_protocol::id::{
     AssignmentId, AuditId, BadgeId, BootId, DeviceId, DeviceUuid, EnrollmentId, FacilityId, IncarnationId,
     OrganizationId, PatientId, RecordId, ReviewId, SessionId, UserId, WorkflowId,
 };
-use carepost_protocol::record::{Collection, RecordDocument, ReviewDocument, ReviewKind, UserDocument};
+use carepost_protocol::record::{Collection, ReviewDocument, ReviewKind, UserDocument};
 use carepost_protocol::role::Role;
 use carepost_protocol::time::{ClockQuality, Timestamp};
 use carepost_protocol::unit::Units;
@@ -112,7 +112,6 @@ macro_rules! parts {
 }
 parts!(
     Encryption,
-    RecordDocument,
     Rejection,
     ReviewDocument,
     Vec<SteppedOver>,

@@ -37,7 +37,8 @@ pub(in crate::store) const HELD: &str =
 pub(in crate::store) const ARCHIVED: &str = "SELECT made_at, id FROM archive
     WHERE patient_id = ?1 AND (made_at, id) < (?2, ?3) ORDER BY made_at DESC, id DESC LIMIT ?4";
 
-/// The records after a place, or from the latest on, and those of whose place the patient took: at most so many.
+/// The records after a place, or from the latest on, and those of whose place the patient took: at most so many. What
+/// another version left that cannot be read here is left out: it holds up nothing behind it.
 pub(in crate::store) fn page(
     tx: &Tx<'_>,
     patient: PatientId,
@@ -48,8 +49,8 @@ pub(in crate::store) fn page(
     let mut places = places(tx, &whose, after, most + 1)?;
     places.truncate(most + 1);
     let (mut listed, mut last, mut bytes) = (Listed { items: Vec::new(), next: None }, None, 0);
-    for place in places {
-        if listed.items.len() >= most || bytes >= PAGE_BYTES {
+    for (read, place) in places.into_iter().enumerate() {
+        if read >= most || bytes >= PAGE_BYTES {
             listed.next = last;
             break;
         }
@@ -59,7 +60,7 @@ pub(in crate::store) fn page(
         };
         let body = body.ok_or(StoreError::Unreadable("records"))?;
         bytes += body.len();
-        listed.items.push(serde_json::from_str(&body).map_err(|_| StoreError::Unreadable("records"))?);
+        listed.items.extend(serde_json::from_str::<RecordDocument>(&body).ok());
         last = Some(place);
     }
     Ok(listed)
@@ -116,9 +117,10 @@ pub(in crate::store) const CORRECTIONS: &str = concat!(
     " ORDER BY coalesce(settled_seq, seq) LIMIT ?2"
 );
 
-/// One record, whether devices still hold it or not.
+/// One record, whether devices still hold it or not; none where it cannot be read here.
 pub(in crate::store) fn find(tx: &Tx<'_>, id: RecordId) -> Result<Option<RecordDocument>> {
-    tx.first(RECORD, params![id])
+    let body: Option<String> = tx.first(RECORD, params![id])?;
+    Ok(body.and_then(|body| serde_json::from_str(&body).ok()))
 }
 
 /// The corrections of one record, the office's first, which is made only where there is none yet: about as many

@@ -27,6 +27,8 @@ pub(in crate::store) struct FeedEnd {
     now: Timestamp,
     counting: Counting,
     steps: Vec<Step>,
+    /// The views of which something went that cannot be read here: only another version knows whether it was counted.
+    unsure: u64,
 }
 
 /// A write's part in a digest, and the end of the feed with it: so that it can be undone.
@@ -55,6 +57,7 @@ impl FeedEnd {
             now: tx.now(),
             counting,
             steps: Vec::new(),
+            unsure: 0,
         })
     }
 
@@ -156,7 +159,10 @@ impl FeedEnd {
     pub(in crate::store) fn close(self, tx: &Tx<'_>) -> Result<(), StoreError> {
         if self.moved {
             self.write_digests(tx)?;
-            tx.execute("UPDATE feeds SET seq = ?1", params![self.seq])?;
+            // Nor do views move that only another version has. They are counted anew when a device asks for them.
+            let known = View::ALL.into_iter().map(View::bit).sum::<u64>() & !self.unsure;
+            let sql = "UPDATE feeds SET seq = ?1, digested = digested & ?2, counting = counting & ?2";
+            tx.execute(sql, params![self.seq, known])?;
             let facility = tx.facility_scope()?.facility();
             tx.moved(facility, self.seq);
             if self.of_staff {
@@ -172,6 +178,8 @@ impl FeedEnd {
         for view in View::ALL.into_iter().filter(|view| self.counting.moves(*view, went)) {
             if let Some(element) = view.element(collection, id, seq, body) {
                 self.steps.push(Step { seq: end, view, collection, element, came });
+            } else if !came && view.shows(collection) {
+                self.unsure |= view.bit();
             }
         }
     }

@@ -16,8 +16,8 @@ use crate::store::StoreError;
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};
 
-/// A way to see a feed. Whoever changes what one sends gives it a new name and a new bit: digests that
-/// were counted for the old bytes are then counted anew.
+/// A way to see a feed. Whoever changes what one sends, or which documents can be read for it, gives it a new name and
+/// a new bit: digests that were counted for the old bytes are then counted anew, also by a version that is put back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum View {
     /// Everything, as it is.

@@ -182,6 +182,37 @@ async fn a_feed_from_before_there_were_digests_is_counted_when_the_first_device_
     copy.follow(&world, &tenant.facility, View::Full, 2).await;
 }
 
+/// Another version may have counted what this one cannot read, and counts what this one does not know of.
+#[tokio::test]
+async fn what_another_version_counted_is_counted_anew() {
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
+    let (access, patient, now) = (AccessScope::Facility(tenant.facility), tenant.patient, world.now());
+    let change = kiosk.vitals(&tenant, 72, now);
+    world.push(&mut kiosk, &[change]).await.unwrap();
+    let record = kiosk.made(kiosk.sent, now);
+    Copy::default().follow(&world, &tenant.facility, View::Minimal, 100).await;
+    let odd = r#"{"shape":"of no record"}"#;
+    let leave = move |tx: &Tx<'_>| {
+        let sql = "SELECT seq FROM documents WHERE collection = 'records' AND id = ?1";
+        let seq: u64 = tx.first(sql, params![record])?.unwrap();
+        tx.execute("DELETE FROM documents WHERE seq = ?1", params![seq])?;
+        tx.execute(
+            "INSERT INTO documents (seq, collection, id, patient_id, body, written_at)
+                VALUES (?1, 'records', ?2, ?3, ?4, ?5)",
+            params![seq, record, patient, odd, now],
+        )?;
+        tx.execute("UPDATE feeds SET digested = digested | 64", params![]).map(drop)
+    };
+    world.store.write(access, leave).await.unwrap();
+    let renew = move |tx: &Tx<'_>| {
+        feed_writer::put(tx, Collection::Records, record.as_bytes(), Some(patient), Some(odd))
+    };
+    world.store.write(access, renew).await.unwrap();
+    let digested = |tx: &Tx<'_>| tx.first::<u64>("SELECT digested FROM feeds", params![]);
+    assert_eq!(world.store.read(access, digested).await.unwrap().unwrap() & 64, 0, "it did not move");
+    Copy::default().follow(&world, &tenant.facility, View::Minimal, 100).await;
+}
+
 #[tokio::test]
 async fn a_stream_that_follows_is_told_only_what_moved() {
     let world = World::new();

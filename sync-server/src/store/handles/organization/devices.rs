@@ -134,7 +134,7 @@ impl Noted {
         });
         let Deactivated { device, exposed } = revoked.await?;
         if device.deactivation == Some(Deactivation::Lost) {
-            registry.replace_what_it_held(&device).await?;
+            registry.replace_what_it_held(&device).await;
         }
         Ok(Deactivated { device: registry.laid_over(device), exposed })
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use carepost_protocol::id::{BadgeId, DeviceId, FacilityId, UserId};
 use carepost_protocol::pin;
 use carepost_protocol::record::{Collection, UserDocument};
+use carepost_protocol::time::Timestamp;
 
 use super::{OrganizationStore, Result, Tx};
 use crate::store::engine::params;
@@ -27,7 +28,8 @@ pub(in crate::store) const BADGES_BEFORE: &str =
     "SELECT id FROM documents WHERE collection = 'badges' AND seq < ?1 ORDER BY seq LIMIT ?2";
 /// The users, as far as the scope reaches, who left a device's facility while it had the device, and whose PIN is still
 /// one that was there. That the device heard of it says nothing: a thief may have read before.
-pub(in crate::store) const LEFT: &str = "SELECT users.id FROM assignments AS a CROSS JOIN users
+pub(in crate::store) const LEFT: &str =
+    "SELECT users.id, users.pin_set_at FROM assignments AS a CROSS JOIN users
     WHERE a.device_id = ?1 AND users.facility_id IS DISTINCT FROM a.facility_id
         AND users.pin_verifier IS NOT NULL AND users.pin_exposed_at IS NULL
         AND EXISTS (SELECT 1 FROM user_terms AS t
@@ -52,32 +54,46 @@ pub(in crate::store) struct Unfinished {
     pub(in crate::store) pins: Vec<UserId>,
 }
 
+/// Who left a facility, and when their PIN was set.
+type Left = (UserId, Option<Timestamp>);
+
 impl OrganizationStore {
     /// Whose PINs a device held who left its facility since. The writer waits for none of it.
-    pub(super) async fn who_left(&self, device: DeviceId) -> Result<Vec<UserId>> {
+    pub(super) async fn who_left(&self, device: DeviceId) -> Result<Vec<Left>> {
         self.read(move |tx| tx.all(LEFT, params![device])).await
     }
 
-    /// All that follows the report. Whoever leaves from that on is marked on the way out.
-    pub(super) async fn replace_what_it_held(&self, device: &Device) -> Result<()> {
-        let left: Arc<[UserId]> = self.who_left(device.id).await?.into();
+    /// All that follows the report, which stands where this fails. Whoever leaves from then on is marked then.
+    pub(super) async fn replace_what_it_held(&self, device: &Device) {
         let undone = "PINs that a lost device held of who left its facility are not all marked: report the device \
                       as lost again";
-        self.in_portions(undone, move |tx, done| mark_some(tx, &left, done.unwrap_or(0))).await;
+        match self.who_left(device.id).await {
+            Ok(left) => {
+                let left: Arc<[Left]> = left.into();
+                self.in_portions(undone, move |tx, done| mark_some(tx, &left, done.unwrap_or(0))).await;
+            }
+            Err(fault) => {
+                let organization = self.scope.organization();
+                tracing::warn!(%organization, %fault, "{undone}");
+            }
+        }
         let facility = device.facility_id;
         let rest = move |tx: &Tx<'_>, _: Option<()>| Ok(tx.within_facility(facility, go_on)?.then_some(()));
         let undone = "what a lost device held is not all replaced: that goes on when a device of its facility is \
                       heard, or the lost one is reported again";
         self.in_portions(undone, rest).await;
-        Ok(())
     }
 }
 
-/// Marks some PINs, behind as many as are done; gives how many are done then, while there may be more.
-fn mark_some(tx: &Tx<'_>, left: &[UserId], mut done: usize) -> Result<Option<usize>> {
-    for id in left.iter().skip(done).take(PORTION) {
-        mark(tx, *id)?;
-        publish(tx, *id)?;
+/// Marks some PINs, behind as many as are done, but none that was set since; gives how many are done then, while there
+/// may be more.
+fn mark_some(tx: &Tx<'_>, left: &[Left], mut done: usize) -> Result<Option<usize>> {
+    let is_the_same = "SELECT 1 FROM users WHERE id = ?1 AND pin_set_at IS NOT DISTINCT FROM ?2";
+    for &(id, set_at) in left.iter().skip(done).take(PORTION) {
+        if tx.exists(is_the_same, params![id, set_at])? {
+            mark(tx, id)?;
+            publish(tx, id)?;
+        }
         done += 1;
         if tx.is_spent() {
             break;

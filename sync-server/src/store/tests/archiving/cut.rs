@@ -62,4 +62,6 @@ async fn a_correction_that_cannot_be_read_is_said_to_be_left_out() {
     let page = world.older(&tenant, View::Minimal, None).await;
     assert_eq!(ids(&page.records), [chain[0], chain[2]]);
     assert_eq!(page.cut, [Cut { record: chain[0], corrected: vec![chain[1]] }]);
+    let store = world.store.facility(&tenant.facility);
+    assert!(store.struck(&may_read(&tenant), chain).await.unwrap().is_empty(), "the office's chart opens");
 }
