@@ -191,13 +191,13 @@ pub(super) use update;
 
 /// Inserts a row that is more, or less, than a type lists: each column beside what goes into it.
 macro_rules! insert_into {
-    ($tx:expr, $into:literal { $($column:ident: $value:expr,)+ }) => {
+    ($tx:expr, $into:literal { $($column:ident $(= $named:literal)?: $value:expr,)+ }) => {
         $tx.execute(
             $crate::store::row::sql!(
                 "INSERT INTO ",
                 $into,
                 " (",
-                $crate::store::row::columns!($($column,)+),
+                $crate::store::row::columns!($($column $(= $named)?,)+),
                 ") VALUES (",
                 $crate::store::row::placeholders([$(stringify!($column)),+].len()),
                 ")"

@@ -424,7 +424,7 @@ pub(in crate::store) fn register(
         token_sha256: token_sha256,
         token_expires_at: token_expires_at,
         waiting: 0_u64,
-        wedged: 0_u64,
+        rejected = "wedged": 0_u64,
         cursor_refused: false,
         created_at: tx.now(),
     })?;

@@ -152,7 +152,7 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
         ("devices_in_use", view::BY_MODE),
         ("devices_in_use", enrollment::IN_USE),
         ("key<?", organization::FORM_BEFORE),
-        ("base_user_terms USING PRIMARY KEY (organization_id=? AND user_id=?)", organization::LEFT),
+        ("USING PRIMARY KEY (organization_id=? AND user_id=?)", organization::LEFT),
     ] {
         goes_by(&world, registry, index, sql).await;
     }
