@@ -98,11 +98,13 @@ async fn a_kiosk_with_swap_in_the_clear_never_gets_its_first_page_until_that_is_
     let hang = scene.facility.hang_kiosk_with(&folder, "hall", &scene.server, Badges::Scripted, None, "");
     let mut hall: Kiosk = hang.await?;
     hall.status_is("must_encrypt", true).await?;
-    let seen = is_refused(&scene, "hall", true).await?;
-    assert_eq!(
-        (&seen["exposed"][0]["what"], &seen["exposed"][0]["where"]),
-        (&json!("PLAIN_SWAP"), &json!("/dev/mmcblk0p3"))
-    );
+    // It is refused as one that has not said yet, until its first heartbeat says what is exposed.
+    let seen = until("what is exposed", PATIENCE, || async {
+        let seen = is_refused(&scene, "hall", true).await?;
+        if seen["exposed"][0]["what"] == "PLAIN_SWAP" { Ok(seen) } else { bail!("{seen}") }
+    })
+    .await?;
+    assert_eq!(seen["exposed"][0]["where"], "/dev/mmcblk0p3");
     hall.says(&["serves encrypted devices only", "/dev/mmcblk0p3", "swapoff"]).await?;
     let status = hall.status().await?;
     assert_eq!((&status["loading"], &status["link"]), (&json!(true), &json!("ONLINE")), "{status}");
