@@ -262,6 +262,21 @@ pub fn unsupported_media_type() -> Refusal {
     Refusal::new(ProblemKind::UnsupportedMediaType, "Send the body as application/json.")
 }
 
+/// Text that is not JSON, with the place where it stops being so.
+#[must_use]
+pub fn malformed(fault: &serde_json::Error) -> Refusal {
+    Refusal::new(ProblemKind::Malformed, format!("The body is not what this endpoint takes: {fault}."))
+}
+
+/// Nobody was authenticated, or a key that is no device's.
+#[must_use]
+pub fn unauthenticated() -> Refusal {
+    Refusal::new(
+        ProblemKind::Unauthenticated,
+        "Sign in and send the session's token as a bearer token; a device enrolls its key.",
+    )
+}
+
 /// Collects what is wrong with a request, so that it is all said at once.
 #[derive(Debug, Default)]
 pub struct FieldErrors(Vec<FieldError>);

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::app::App;
-use crate::error::{Refusal, too_large, unsupported_media_type};
+use crate::error::{Refusal, malformed, too_large, unsupported_media_type};
 use crate::http::encoding::Encoding;
 use crate::quota::{Asker, Share};
 
@@ -270,12 +270,6 @@ fn in_words(said: &str) -> String {
         };
     }
     said.to_owned()
-}
-
-/// Text that is not JSON, with the place where it stops being so.
-#[must_use]
-pub fn malformed(fault: &serde_json::Error) -> Refusal {
-    Refusal::new(ProblemKind::Malformed, format!("The body is not what this endpoint takes: {fault}."))
 }
 
 /// An id in a path. One that cannot be read is answered like one that is not there.

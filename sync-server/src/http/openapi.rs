@@ -14,8 +14,8 @@ use utoipa::openapi::{Components, Ref, RefOr};
 use utoipa::{Modify, OpenApi};
 
 use crate::http::api::{
-    audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
-    reviews, sessions, stream, sync, users, workflows,
+    audit_log, badges, changes, devices, enrollments, facilities, meta, organizations, patients, reviews,
+    sessions, stream, sync, users, workflows,
 };
 use crate::http::route::{Listener, Route};
 
@@ -43,8 +43,7 @@ use crate::http::route::{Listener, Route};
         changes::list_rejected_changes, changes::list_flagged_changes, reviews::list_reviews,
         changes::export_change, changes::retry_rejected_change, changes::discard_rejected_change,
         audit_log::search_audit_events,
-        sync::enroll, sync::heartbeat, sync::push, stream::pull, stream::live,
-        older::older_records,
+        sync::enroll, sync::heartbeat, sync::push, stream::pull, stream::live, sync::older_records,
     )
 )]
 pub struct Document;

@@ -20,8 +20,8 @@ use crate::app::App;
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::feed::{Listener, Wake};
-use crate::http::authentication::Device;
 use crate::http::extract::Params;
+use crate::operations::device::{Device, not_encrypted};
 use crate::quota::{Kind, Turn};
 use crate::stopping::Stopping;
 use crate::store::{AgainRequest, Page, PageRequest, StoreError};
@@ -292,15 +292,6 @@ impl Pages {
         }
         refusal
     }
-}
-
-/// Nothing is sent to a device that does not say that it is encrypted, where its facility demands it.
-pub(super) fn not_encrypted() -> Refusal {
-    Refusal::new(
-        ProblemKind::NotEncrypted,
-        "This facility serves encrypted devices only, and this one is not encrypted or does not say. Run \
-         carepost-agent doctor on it and do what it says, or update its agent. What it charts is taken.",
-    )
 }
 
 /// The collections that a device wants again, by their names. Others are a newer agent's: this server has
