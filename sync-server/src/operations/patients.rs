@@ -16,7 +16,7 @@ use carepost_protocol::workflow::FieldError;
 use carepost_protocol::zone::Zone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Permitted;
 use super::merge::given;
@@ -47,6 +47,21 @@ const PAGES: usize = 5;
 #[derive(Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct Fields(pub Map<String, Value>);
+
+/// Which patients.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct WhichPatients {
+    /// Only of this facility.
+    pub facility_id: Option<FacilityId>,
+    /// Those in care, or those who are not; all unless given.
+    pub is_active: Option<bool>,
+    /// Those whose name, room or number begins so, in any order of words, as a kiosk finds them; also under what those
+    /// were called whose place they took.
+    pub find: Option<String>,
+    /// Those of these ids, up to 100 with commas between, in one page. It is given alone.
+    pub ids: Option<String>,
+}
 
 /// A new patient. The `name` has to be given, the other fields where they are known.
 #[derive(Deserialize, ToSchema)]
@@ -105,14 +120,19 @@ pub struct Charted {
 }
 
 /// The patients the asker sees, by pages: of one facility where one is given, and those who are in care, or those who
-/// are not, where that is, and those who are found by a text, as on a kiosk, where one is.
+/// are not, where that is, and those who are found by a text, as on a kiosk, where one is; or those of some ids.
 pub async fn list(
     person: &Person,
-    facility: Option<FacilityId>,
-    is_active: Option<bool>,
-    mut find: Option<String>,
+    asked: WhichPatients,
     which: Which,
 ) -> Answer<Permitted<Page<PatientAndRelated>>> {
+    let WhichPatients { facility_id: facility, is_active, mut find, ids } = asked;
+    if let Some(ids) = ids {
+        if facility.is_some() || is_active.is_some() || find.is_some() || which != Which::default() {
+            return Err(Refusal::field("ids", "give it alone, or leave it out"));
+        }
+        return of_ids(person, &ids).await;
+    }
     let mut faults = FieldErrors::default();
     faults.maybe_text("find", find.as_mut(), MAX_NAME);
     faults.check()?;
@@ -134,7 +154,7 @@ pub async fn list(
 
 /// The patients of these ids (with commas between) whom the asker sees, as in a list: whom something names is no
 /// patient that was looked at, and all of them are one look.
-pub async fn of_ids(person: &Person, ids: &str) -> Answer<Permitted<Page<PatientAndRelated>>> {
+async fn of_ids(person: &Person, ids: &str) -> Answer<Permitted<Page<PatientAndRelated>>> {
     let ids: Option<BTreeSet<PatientId>> = ids.split(',').map(|id| id.parse().ok()).collect();
     let ids = ids.filter(|ids| ids.len() <= MOST_IDS).ok_or_else(|| {
         Refusal::field("ids", format!("give 1 to {MOST_IDS} ids of patients, with commas between"))
