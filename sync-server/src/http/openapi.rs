@@ -62,6 +62,8 @@ impl Description {
         for route in routes.iter().filter(|route| route.listener == Listener::People) {
             if let Some(operation) = document.pointer_mut(&pointer(route)) {
                 add_manners(route, routes, operation);
+                let body = operation.get("requestBody").cloned().unwrap_or_default();
+                close(&mut document, body);
             }
         }
         Self { served: document.to_string().into(), document }
@@ -112,6 +114,26 @@ fn add_manners(route: &Route, routes: &[Route], operation: &mut Value) {
         responses.insert("412".to_owned(), problem(words));
     }
     responses.insert("default".to_owned(), problem("Why it was not done, and what to do (RFC 9457)"));
+}
+
+/// Says of what a body is described with, and of what that is, that it has no other members: they are refused by name.
+fn close(document: &mut Value, described: Value) {
+    match described {
+        Value::Array(all) => all.into_iter().for_each(|it| close(document, it)),
+        Value::Object(members) => members.into_iter().for_each(|(_, it)| close(document, it)),
+        Value::String(text) => {
+            let schema = text.strip_prefix('#').and_then(|at| document.pointer_mut(at));
+            let Some(schema) = schema.and_then(Value::as_object_mut) else { return };
+            // Once: it may be in itself.
+            if schema.contains_key("properties")
+                && schema.insert("additionalProperties".to_owned(), json!(false)).is_none()
+            {
+                let described = Value::Object(schema.clone());
+                close(document, described);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 fn header(name: &str, says: &str) -> Value {
@@ -185,7 +207,7 @@ mod tests {
     use serde_json::json;
     use utoipa::OpenApi as _;
 
-    use super::Document;
+    use super::{Description, Document};
     use crate::http::routes::ROUTES;
 
     #[test]
@@ -204,6 +226,16 @@ mod tests {
             .collect();
         assert_eq!(described, served);
         assert_eq!(document["openapi"], "3.1.0");
+    }
+
+    #[test]
+    fn a_body_has_no_members_but_those_that_are_described() {
+        let described = Description::of(ROUTES);
+        let schemas = &described.document["components"]["schemas"];
+        for of_body in ["CreateFacility", "Address", "FirstAdmin", "CreatePatient", "UpdatePatient"] {
+            assert_eq!(schemas[of_body]["additionalProperties"], false, "{of_body}");
+        }
+        assert!(schemas["FacilityView"].get("additionalProperties").is_none(), "it may get more");
     }
 
     #[test]

@@ -169,11 +169,12 @@ async fn of_ids(person: &Person, ids: &str) -> Answer<Permitted<Page<PatientAndR
 /// said to be somebody else: a review asks only about a number that both have.
 pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<PatientAndRelated>> {
     let permit = person.permit(asked.facility_id)?;
-    let mut given = asked.fields.known()?;
+    let mut faults = FieldErrors::default();
+    let mut given = asked.fields.known(&mut faults);
     // What is missing is told with all else that is wrong.
     given.extend(patient::missing(&given).into_iter().map(|fault| (fault.field, Value::Null)));
     let today = today(person, asked.facility_id).await?;
-    let (fields, _) = patient::read(&given, today).map_err(Refusal::invalid)?;
+    let (fields, _) = faults.and(patient::read(&given, today))?;
     is_meant(patient::doubts(&fields, &Map::new(), today), &asked.confirmed)?;
     let mrn = mrn(&fields);
     let new = NewPatient { facility_id: asked.facility_id, fields };
@@ -215,11 +216,11 @@ pub async fn update(
     id: PatientId,
     asked: UpdatePatient,
 ) -> Answer<Permitted<PatientAndRelated>> {
-    let given = asked.fields.known()?;
+    let mut faults = FieldErrors::default();
+    let given = asked.fields.known(&mut faults);
     let (permit, before, written) = looked_at(person, id).await?;
     let today = today(person, before.facility_id).await?;
-    let read = patient::read_edit(&given, &before.values(), today);
-    let (mut fields, _) = read.map_err(Refusal::invalid)?;
+    let (mut fields, _) = faults.and(patient::read_edit(&given, &before.values(), today))?;
     is_meant(patient::doubts(&fields, &before.values(), today), &asked.confirmed)?;
     let mut edited = before.clone();
     edited.set_all(&fields);
@@ -286,16 +287,15 @@ pub async fn strike(
 
 impl Fields {
     /// Each by the key that documents have, whichever of both spellings it was given in.
-    fn known(self) -> Answer<Map<String, Value>> {
-        let (mut known, mut faults) = (Map::new(), FieldErrors::default());
+    fn known(self, faults: &mut FieldErrors) -> Map<String, Value> {
+        let mut known = Map::new();
         for (given, value) in self.0 {
             let field = FIELDS.iter().find(|field| field.is_asked() && is_spelled(field.key, &given));
             faults.unless(field.is_some(), &given, "there is no such field; check how it is spelled");
             let twice = field.and_then(|field| known.insert(field.key.to_owned(), value));
             faults.unless(twice.is_none(), &given, "it is given twice; give it once");
         }
-        faults.check()?;
-        Ok(known)
+        known
     }
 }
 
@@ -554,7 +554,9 @@ mod tests {
     #[test]
     fn all_fields_that_are_unknown_or_given_twice_are_told_at_once() {
         let given = json!({"colour": "red", "dateOfBirth": "1934", "date_of_birth": "1934", "shoe_size": 9});
-        let refused = Fields(given.as_object().unwrap().clone()).known().unwrap_err();
+        let mut faults = FieldErrors::default();
+        Fields(given.as_object().unwrap().clone()).known(&mut faults);
+        let refused = faults.check().unwrap_err();
         let named: Vec<_> = refused.problem().errors.iter().map(|fault| fault.field.as_str()).collect();
         assert_eq!(named, ["colour", "date_of_birth", "shoe_size"]);
     }

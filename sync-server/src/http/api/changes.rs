@@ -119,7 +119,6 @@ pub struct ReconsideredChange {
 
 /// Why a change is discarded.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct DiscardChange {
     /// In words, for whoever asks later; no health data.
     reason: String,

@@ -49,7 +49,6 @@ impl From<Waiting> for ApprovedEnrollment {
 
 /// What the device shows.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct ConfirmEnrollment {
     /// The two digits on its screen.
     number: String,

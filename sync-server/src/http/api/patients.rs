@@ -25,7 +25,6 @@ use crate::store::Patient;
 
 /// Why something was charted in error.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct StrikeRecord {
     /// In words, such as the wrong resident; it stands in the chart.
     reason: String,
