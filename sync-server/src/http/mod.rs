@@ -1,7 +1,7 @@
 //! HTTP: the listeners, authentication, and the one table of endpoints.
 //!
 //! Read [`routes`] first: it says what is served, and to whom. What is asked for is done by
-//! [`crate::operations`]; what streams down to a device is made here (`api::stream`), as it lives with its connection.
+//! [`crate::operations`].
 
 pub mod api;
 pub mod authentication;

@@ -19,6 +19,7 @@ pub mod patients;
 pub mod person;
 pub mod reviews;
 pub mod sessions;
+pub mod stream;
 pub mod sync;
 pub mod users;
 pub mod workflows;

@@ -1,5 +1,5 @@
 //! What a device asks for one message at a time: to be let in, and then, on the handle of its facility, that it is heard,
-//! that its changes are taken, and for older records. What goes down to it is a stream, which its connection makes.
+//! that its changes are taken, and for older records. What goes down to it comes by a [`stream`](super::stream).
 
 use std::time::{Duration, Instant};
 
