@@ -15,6 +15,8 @@ use crate::store::{StoreError, Version};
 
 /// Seconds after which a device comes again that began too many incarnations.
 const PATIENCE: u64 = 15 * 60;
+/// The most fields that a refusal names: what has more wrong with it is no slip.
+pub const MOST_ERRORS: usize = 100;
 
 /// Why a request was not done.
 #[derive(Debug, Clone)]
@@ -45,9 +47,10 @@ impl Refusal {
         )
     }
 
-    /// Fields that break a rule.
+    /// Fields that break a rule, the first of them where there are very many.
     #[must_use]
-    pub fn invalid(errors: Vec<FieldError>) -> Self {
+    pub fn invalid(mut errors: Vec<FieldError>) -> Self {
+        errors.truncate(MOST_ERRORS);
         let named: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
         let mut refusal =
             Self::new(ProblemKind::Invalid, format!("Correct these fields: {}.", named.join(", ")));
@@ -262,6 +265,21 @@ pub fn unsupported_media_type() -> Refusal {
     Refusal::new(ProblemKind::UnsupportedMediaType, "Send the body as application/json.")
 }
 
+/// Text that is not JSON, with the place where it stops being so.
+#[must_use]
+pub fn malformed(fault: &serde_json::Error) -> Refusal {
+    Refusal::new(ProblemKind::Malformed, format!("The body is not what this endpoint takes: {fault}."))
+}
+
+/// Nobody was authenticated, or a key that is no device's.
+#[must_use]
+pub fn unauthenticated() -> Refusal {
+    Refusal::new(
+        ProblemKind::Unauthenticated,
+        "Sign in and send the session's token as a bearer token; a device enrolls its key.",
+    )
+}
+
 /// Collects what is wrong with a request, so that it is all said at once.
 #[derive(Debug, Default)]
 pub struct FieldErrors(Vec<FieldError>);
@@ -324,6 +342,20 @@ impl FieldErrors {
     pub fn maybe_text(&mut self, field: &str, text: Option<&mut String>, most: usize) {
         if let Some(text) = text {
             self.text(field, text, most);
+        }
+    }
+
+    /// What was read, where nothing is wrong with it and nothing was noted before.
+    ///
+    /// # Errors
+    /// `invalid`, naming each field.
+    pub fn and<T>(mut self, read: Result<T, Vec<FieldError>>) -> Result<T, Refusal> {
+        match read {
+            Ok(read) => self.check().map(|()| read),
+            Err(errors) => {
+                self.0.extend(errors);
+                Err(Refusal::invalid(self.0))
+            }
         }
     }
 

@@ -78,6 +78,7 @@ async fn whatever_is_sent_the_answer_is_a_problem_that_says_what_is_wrong() -> R
     ] {
         names(&admin.call(Method::POST, users, Some(&body)).await?, field);
     }
+    all_at_once(&facility).await?;
     let large = json!({"username": "a", "role": "rn", "display_name": "x".repeat(300 * 1024)});
     is_problem(&admin.call(Method::POST, users, Some(&large)).await?, 413, "too-large");
     let good = json!({"username": "a", "role": "auditor"}).to_string().into_bytes();
@@ -99,6 +100,30 @@ async fn whatever_is_sent_the_answer_is_a_problem_that_says_what_is_wrong() -> R
     }
     injections(&server, admin).await?;
     assert_eq!(state(admin).await?, before, "something of all this changed something");
+    Ok(())
+}
+
+/// Whoever sends several things that are wrong hears of all of them.
+async fn all_at_once(facility: &Facility) -> Result<()> {
+    for (path, body, fields) in [
+        ("users", json!({"username": "a b", "role": "platform_admin"}), vec!["username", "role"]),
+        (
+            "facilities",
+            json!({"name": "A", "facility_type": "ALF", "colour": 1, "size": 2}),
+            vec!["colour", "size"],
+        ),
+        (
+            "patients",
+            json!({"facility_id": facility.id, "date_of_birth": "yesterday", "shoe_size": 9}),
+            vec!["shoe_size", "date_of_birth", "name"],
+        ),
+    ] {
+        let path = format!("/api/v1/{path}");
+        let answer = facility.organization.admin.call(Method::POST, &path, Some(&body)).await?;
+        let errors = answer.body["errors"].as_array().into_iter().flatten();
+        let named: Vec<_> = errors.filter_map(|error| error["field"].as_str()).collect();
+        assert_eq!((answer.status, named), (422, fields), "{}", answer.text);
+    }
     Ok(())
 }
 

@@ -2,14 +2,11 @@
 //! says of the route.
 
 use std::convert::Infallible;
-use std::time::Instant;
 
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use carepost_protocol::audit::{AuditAction, AuditEventType};
-use carepost_protocol::device::DeviceState;
-use carepost_protocol::id::{BootId, IncarnationId};
 use carepost_protocol::role::{Action, Denied, Resource, decide};
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::wire::{ANSWERED_HEADER, BOOT_HEADER};
@@ -21,74 +18,21 @@ use http::request::Parts;
 use crate::app::App;
 use crate::audit::Client;
 use crate::clone_detection::Sighting;
-use crate::error::{Answer, Refusal};
+use crate::error::{Answer, Refusal, unauthenticated};
 use crate::http::listener::{ConnectedAt, PeerAddress};
 use crate::http::route::{Authorization, Listener, Route};
 use crate::http::tenant;
+use crate::operations::device::{Device, of_state};
 use crate::operations::person::Person;
 use crate::quota::Asker;
 use crate::refusal_log::Principal;
-use crate::store::{DeviceIdentity, Expected, FacilityStore, IdempotentRequest};
+use crate::store::{DeviceIdentity, Expected, IdempotentRequest};
 use crate::text::line;
 use crate::tls::PeerKey;
 use crate::token;
 
 /// The longest user agent that is written down.
 const MAX_AGENT: usize = 200;
-
-/// A device whose key was looked up, and whose state allows the route.
-#[derive(Clone)]
-pub struct Device {
-    pub identity: DeviceIdentity,
-    pub facility: FacilityStore,
-    /// The key it spoke with.
-    pub key: PeerKey,
-    sighting: Sighting,
-}
-
-impl Device {
-    /// Notes who speaks as the device, and for which incarnation of its outbox where the request carries the one of
-    /// the moment. When that tells of a second copy, the device is quarantined from here on.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn speaks_for(&mut self, app: &App, incarnation: Option<IncarnationId>) -> Answer<()> {
-        let sighting = Sighting { incarnation, ..self.sighting };
-        let twice = app.clone_detector.observe(self.identity.device(), sighting, Instant::now());
-        if let Some(twice) = twice
-            && self.identity.state() == DeviceState::Active
-        {
-            self.facility.quarantine(&mut self.identity, twice.reason()).await?;
-            tracing::warn!(device = %self.identity.device(), reason = twice.reason(), "device quarantined");
-        }
-        Ok(())
-    }
-
-    /// The process that speaks.
-    #[must_use]
-    pub const fn boot(&self) -> BootId {
-        self.sighting.boot
-    }
-
-    /// As [`Self::may_read`], by how the device stands now: for a stream that has begun to listen.
-    ///
-    /// # Errors
-    /// As [`Self::may_read`].
-    pub async fn may_still_read(&mut self, app: &App) -> Answer<()> {
-        let known = app.store.system().device_by_key(*self.key.sha256()).await?;
-        self.identity = known.ok_or_else(unauthenticated)?;
-        self.may_read()
-    }
-
-    /// Whether the device may be sent anything.
-    ///
-    /// # Errors
-    /// Why its state does not allow it.
-    pub fn may_read(&self) -> Answer<()> {
-        let state = self.identity.state();
-        if state == DeviceState::Active { Ok(()) } else { Err(of_state(state)) }
-    }
-}
 
 impl<S: Sync> FromRequestParts<S> for Person {
     type Rejection = Refusal;
@@ -312,30 +256,4 @@ fn nameless() -> Refusal {
         ),
     )
     .naming(FieldError { field: BOOT_HEADER.to_owned(), detail: detail.to_owned() })
-}
-
-/// Why a device in that state is not served.
-fn of_state(state: DeviceState) -> Refusal {
-    match state {
-        DeviceState::Revoked => Refusal::new(
-            ProblemKind::DeviceRevoked,
-            "An administrator deactivated this device. It has to be enrolled anew.",
-        ),
-        DeviceState::Expected | DeviceState::Pending => unauthenticated(),
-        DeviceState::Quarantined => Refusal::new(
-            ProblemKind::DeviceQuarantined,
-            "Two copies of this device ran, or the server was restored and cannot know this one. What it charts \
-             is taken; an administrator has to release it before it gets anything.",
-        ),
-        DeviceState::Active => {
-            Refusal::new(ProblemKind::Forbidden, "This device may not do that in its present state.")
-        }
-    }
-}
-
-fn unauthenticated() -> Refusal {
-    Refusal::new(
-        ProblemKind::Unauthenticated,
-        "Sign in and send the session's token as a bearer token; a device enrolls its key.",
-    )
 }

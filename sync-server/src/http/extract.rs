@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::app::App;
-use crate::error::{Refusal, too_large, unsupported_media_type};
+use crate::error::{MOST_ERRORS, Refusal, malformed, too_large, unsupported_media_type};
 use crate::http::encoding::Encoding;
 use crate::quota::{Asker, Share};
 
@@ -147,25 +147,29 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(bytes).or_else(|_| parse_telling(bytes, &mut |_| {}))
 }
 
-/// JSON into what an endpoint takes, when it is an object with nothing else in it. A field that there is not is named
-/// beside one that is wrong or missing.
+/// JSON into what an endpoint takes, when it is an object with nothing else in it. Fields that there are not are named
+/// beside one that is missing, or of another type or word: there the reading ends.
 fn parse_known<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     // A list would be read as the object's members, in some order.
     let is_object = bytes.trim_ascii_start().starts_with(b"{");
     if !is_object && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
         return Err(Refusal::new(ProblemKind::Invalid, "The body has to be an object: {...}."));
     }
-    let mut unknown = None;
-    let read = parse_telling(bytes, &mut |path| unknown = unknown.take().or_else(|| Some(spelled(&path))));
-    let Some(unknown) = unknown.map(|field| FieldError::new(field, NO_FIELD)) else { return read };
-    let mut errors = match read {
-        Ok(_) => Vec::new(),
+    let mut errors = Vec::new();
+    let read = parse_telling(bytes, &mut |path| {
+        if errors.len() < MOST_ERRORS {
+            errors.push(FieldError::new(spelled(&path), NO_FIELD));
+        }
+    });
+    match read {
         // What is no JSON further on is that before all else.
-        Err(broken) if broken.problem().errors.is_empty() => return Err(broken),
-        Err(wrong) => wrong.problem().errors.clone(),
-    };
-    errors.push(unknown);
-    Err(Refusal::invalid(errors))
+        Err(broken) if broken.problem().errors.is_empty() => Err(broken),
+        read if errors.is_empty() => read,
+        read => {
+            errors.extend(read.err().into_iter().flat_map(|wrong| wrong.problem().errors.clone()));
+            Err(Refusal::invalid(errors))
+        }
+    }
 }
 
 /// A path as serde_path_to_error spells it: `fields[0].label`.
@@ -272,12 +276,6 @@ fn in_words(said: &str) -> String {
     said.to_owned()
 }
 
-/// Text that is not JSON, with the place where it stops being so.
-#[must_use]
-pub fn malformed(fault: &serde_json::Error) -> Refusal {
-    Refusal::new(ProblemKind::Malformed, format!("The body is not what this endpoint takes: {fault}."))
-}
-
 /// An id in a path. One that cannot be read is answered like one that is not there.
 #[derive(Debug, Clone, Copy)]
 pub struct Id<T>(pub T);
@@ -373,7 +371,6 @@ mod tests {
     }
 
     #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
     #[allow(dead_code)]
     struct Address {
         state: String,
@@ -395,14 +392,20 @@ mod tests {
         for broken in ["", "{\"username\": \"ann\", ", "{\"username\": \"ann\", \"role\": \"rn\"} x"] {
             assert_eq!(said(broken).0, 400, "{broken}");
         }
-        let (_, errors, detail) = said(r#"{"colour": "red", "username": "ann"}"#);
-        assert_eq!(errors, ["role: is missing: give it", &format!("colour: {NO_FIELD}")]);
-        assert_eq!(detail, "Correct these fields: role, colour.");
+        let (_, errors, detail) = said(
+            r#"{"colour": "red", "address": {"town": "X", "state": "IL"}, "username": "ann", "size": 9}"#,
+        );
+        assert!(errors[..3].iter().all(|error| error.ends_with(NO_FIELD)), "{errors:?}");
+        assert_eq!(errors[3], "role: is missing: give it");
+        assert_eq!(detail, "Correct these fields: colour, address.town, size, role.");
+        let many: String = (0..1_000).map(|n| format!("\"{n}\": 0, ")).collect();
+        let (_, errors, _) = said(&format!(r#"{{{many}"role": "rn"}}"#));
+        assert_eq!(errors.len(), MOST_ERRORS);
         for (address, words) in [
             ("[1]", "give a text"),
             ("[]", "give an object"),
             ("7", "give an object"),
-            (r#"{"town": "X"}"#, NO_FIELD),
+            (r#"{"town": "X", "state": "IL"}"#, NO_FIELD),
         ] {
             let (_, errors, _) =
                 said(&format!(r#"{{"username": "ann", "role": "rn", "address": {address}}}"#));

@@ -1,7 +1,7 @@
 //! HTTP: the listeners, authentication, and the one table of endpoints.
 //!
-//! Read [`routes`] first: it says what is served, and to whom. What people ask for is done by
-//! [`crate::operations`]; what devices ask for (`api::sync`, `api::stream`, `api::older`) is done here.
+//! Read [`routes`] first: it says what is served, and to whom. What is asked for is done by
+//! [`crate::operations`].
 
 pub mod api;
 pub mod authentication;

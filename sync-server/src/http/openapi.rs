@@ -14,8 +14,8 @@ use utoipa::openapi::{Components, Ref, RefOr};
 use utoipa::{Modify, OpenApi};
 
 use crate::http::api::{
-    audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
-    reviews, sessions, stream, sync, users, workflows,
+    audit_log, badges, changes, devices, enrollments, facilities, meta, organizations, patients, reviews,
+    sessions, stream, sync, users, workflows,
 };
 use crate::http::route::{Listener, Route};
 
@@ -43,8 +43,7 @@ use crate::http::route::{Listener, Route};
         changes::list_rejected_changes, changes::list_flagged_changes, reviews::list_reviews,
         changes::export_change, changes::retry_rejected_change, changes::discard_rejected_change,
         audit_log::search_audit_events,
-        sync::enroll, sync::heartbeat, sync::push, stream::pull, stream::live,
-        older::older_records,
+        sync::enroll, sync::heartbeat, sync::push, stream::pull, stream::live, sync::older_records,
     )
 )]
 pub struct Document;
@@ -63,6 +62,8 @@ impl Description {
         for route in routes.iter().filter(|route| route.listener == Listener::People) {
             if let Some(operation) = document.pointer_mut(&pointer(route)) {
                 add_manners(route, routes, operation);
+                let body = operation.get("requestBody").cloned().unwrap_or_default();
+                close(&mut document, body);
             }
         }
         Self { served: document.to_string().into(), document }
@@ -113,6 +114,26 @@ fn add_manners(route: &Route, routes: &[Route], operation: &mut Value) {
         responses.insert("412".to_owned(), problem(words));
     }
     responses.insert("default".to_owned(), problem("Why it was not done, and what to do (RFC 9457)"));
+}
+
+/// Says of what a body is described with, and of what that is, that it has no other members: they are refused by name.
+fn close(document: &mut Value, described: Value) {
+    match described {
+        Value::Array(all) => all.into_iter().for_each(|it| close(document, it)),
+        Value::Object(members) => members.into_iter().for_each(|(_, it)| close(document, it)),
+        Value::String(text) => {
+            let schema = text.strip_prefix('#').and_then(|at| document.pointer_mut(at));
+            let Some(schema) = schema.and_then(Value::as_object_mut) else { return };
+            // Once: it may be in itself.
+            if schema.contains_key("properties")
+                && schema.insert("additionalProperties".to_owned(), json!(false)).is_none()
+            {
+                let described = Value::Object(schema.clone());
+                close(document, described);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 fn header(name: &str, says: &str) -> Value {
@@ -186,7 +207,7 @@ mod tests {
     use serde_json::json;
     use utoipa::OpenApi as _;
 
-    use super::Document;
+    use super::{Description, Document};
     use crate::http::routes::ROUTES;
 
     #[test]
@@ -205,6 +226,16 @@ mod tests {
             .collect();
         assert_eq!(described, served);
         assert_eq!(document["openapi"], "3.1.0");
+    }
+
+    #[test]
+    fn a_body_has_no_members_but_those_that_are_described() {
+        let described = Description::of(ROUTES);
+        let schemas = &described.document["components"]["schemas"];
+        for of_body in ["CreateFacility", "Address", "FirstAdmin", "CreatePatient", "UpdatePatient"] {
+            assert_eq!(schemas[of_body]["additionalProperties"], false, "{of_body}");
+        }
+        assert!(schemas["FacilityView"].get("additionalProperties").is_none(), "it may get more");
     }
 
     #[test]

@@ -16,8 +16,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::App;
 use crate::error::Refusal;
 use crate::http::api::{
-    audit_log, badges, changes, devices, enrollments, facilities, meta, older, organizations, patients,
-    reviews, sessions, stream, sync, users, workflows,
+    audit_log, badges, changes, devices, enrollments, facilities, meta, organizations, patients, reviews,
+    sessions, stream, sync, users, workflows,
 };
 use crate::http::authentication::authenticate;
 use crate::http::condition;
@@ -116,7 +116,7 @@ routes! {
     Devices POST "/api/v1/sync/push" SpeakingDevice => "push" sync::push;
     Devices GET "/api/v1/sync/pull" ActiveDevice => "pull" stream::pull;
     Devices GET "/api/v1/sync/live" ActiveDevice => "live" stream::live;
-    Devices GET "/api/v1/sync/patients/{patient_id}/older-records" ActiveDevice => "older_records" older::older_records;
+    Devices GET "/api/v1/sync/patients/{patient_id}/older-records" ActiveDevice => "older_records" sync::older_records;
 }
 
 /// What the API's document says of these routes.

@@ -19,7 +19,6 @@ use crate::token;
 
 /// A device to be expected.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct RegisterDevice {
     /// The facility it belongs to.
     #[serde(alias = "facilityId")]
@@ -37,7 +36,6 @@ pub struct RegisterDevice {
 
 /// What changes of a device; what is absent stays as it is, what is null is removed.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct UpdateDevice {
     /// Its name.
     #[serde(default, alias = "deviceName", deserialize_with = "given")]
@@ -55,7 +53,6 @@ pub struct UpdateDevice {
 
 /// What of a deactivated device is taken out again.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct WithdrawDevice {
     /// What came to the server at this moment or later.
     pub since: Timestamp,

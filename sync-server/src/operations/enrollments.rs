@@ -23,7 +23,6 @@ const BY_NETWORK: Limit = Limit { failures: 20, lock: Duration::from_secs(15 * 6
 
 /// A device that shows a code, and what it shall be.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct ApproveEnrollment {
     /// The code on its screen.
     pub code: UserCode,

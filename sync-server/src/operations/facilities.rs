@@ -23,7 +23,6 @@ const MOST_BEDS: u32 = 100_000;
 
 /// A new facility.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct CreateFacility {
     /// The organization that runs it; the asker's own unless given.
     #[serde(default, alias = "organizationId")]
@@ -64,7 +63,6 @@ pub struct CreateFacility {
 
 /// What changes of a facility; what is absent stays as it is, what is null is removed.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct UpdateFacility {
     /// Its name.
     #[serde(default, deserialize_with = "given")]
@@ -117,7 +115,6 @@ pub struct UpdateFacility {
 
 /// How many residents there are.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct UpdateCensus {
     /// So many.
     #[serde(alias = "currentCensus", alias = "census")]

@@ -23,7 +23,6 @@ use crate::store::{NewOrganization, NewUser, Organization, OrganizationPatch, Or
 
 /// An address, in part or whole.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Address {
     /// Street and number.
     #[serde(default, skip_serializing_if = "Merge::is_absent")]
@@ -64,7 +63,6 @@ impl Address {
 
 /// Whom to reach, in part or whole.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Contact {
     /// Telephone.
     #[serde(default, skip_serializing_if = "Merge::is_absent")]
@@ -78,7 +76,6 @@ pub struct Contact {
 
 /// A new organization, and its first administrator.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct CreateOrganization {
     /// Its name.
     pub name: String,
@@ -118,7 +115,6 @@ const fn multi_site() -> OrganizationType {
 
 /// An organization's first administrator.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct FirstAdmin {
     /// The name to sign in with.
     pub username: String,
@@ -135,7 +131,6 @@ pub struct FirstAdmin {
 
 /// What changes of an organization; what is absent stays as it is, what is null is removed.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct UpdateOrganization {
     /// Its name.
     #[serde(default, deserialize_with = "given")]

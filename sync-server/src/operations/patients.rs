@@ -16,7 +16,7 @@ use carepost_protocol::workflow::FieldError;
 use carepost_protocol::zone::Zone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Permitted;
 use super::merge::given;
@@ -47,6 +47,21 @@ const PAGES: usize = 5;
 #[derive(Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct Fields(pub Map<String, Value>);
+
+/// Which patients.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct WhichPatients {
+    /// Only of this facility.
+    pub facility_id: Option<FacilityId>,
+    /// Those in care, or those who are not; all unless given.
+    pub is_active: Option<bool>,
+    /// Those whose name, room or number begins so, in any order of words, as a kiosk finds them; also under what those
+    /// were called whose place they took.
+    pub find: Option<String>,
+    /// Those of these ids, up to 100 with commas between, in one page. It is given alone.
+    pub ids: Option<String>,
+}
 
 /// A new patient. The `name` has to be given, the other fields where they are known.
 #[derive(Deserialize, ToSchema)]
@@ -105,14 +120,19 @@ pub struct Charted {
 }
 
 /// The patients the asker sees, by pages: of one facility where one is given, and those who are in care, or those who
-/// are not, where that is, and those who are found by a text, as on a kiosk, where one is.
+/// are not, where that is, and those who are found by a text, as on a kiosk, where one is; or those of some ids.
 pub async fn list(
     person: &Person,
-    facility: Option<FacilityId>,
-    is_active: Option<bool>,
-    mut find: Option<String>,
+    asked: WhichPatients,
     which: Which,
 ) -> Answer<Permitted<Page<PatientAndRelated>>> {
+    let WhichPatients { facility_id: facility, is_active, mut find, ids } = asked;
+    if let Some(ids) = ids {
+        if facility.is_some() || is_active.is_some() || find.is_some() || which != Which::default() {
+            return Err(Refusal::field("ids", "give it alone, or leave it out"));
+        }
+        return of_ids(person, &ids).await;
+    }
     let mut faults = FieldErrors::default();
     faults.maybe_text("find", find.as_mut(), MAX_NAME);
     faults.check()?;
@@ -134,7 +154,7 @@ pub async fn list(
 
 /// The patients of these ids (with commas between) whom the asker sees, as in a list: whom something names is no
 /// patient that was looked at, and all of them are one look.
-pub async fn of_ids(person: &Person, ids: &str) -> Answer<Permitted<Page<PatientAndRelated>>> {
+async fn of_ids(person: &Person, ids: &str) -> Answer<Permitted<Page<PatientAndRelated>>> {
     let ids: Option<BTreeSet<PatientId>> = ids.split(',').map(|id| id.parse().ok()).collect();
     let ids = ids.filter(|ids| ids.len() <= MOST_IDS).ok_or_else(|| {
         Refusal::field("ids", format!("give 1 to {MOST_IDS} ids of patients, with commas between"))
@@ -149,11 +169,12 @@ pub async fn of_ids(person: &Person, ids: &str) -> Answer<Permitted<Page<Patient
 /// said to be somebody else: a review asks only about a number that both have.
 pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<PatientAndRelated>> {
     let permit = person.permit(asked.facility_id)?;
-    let mut given = asked.fields.known()?;
+    let mut faults = FieldErrors::default();
+    let mut given = asked.fields.known(&mut faults);
     // What is missing is told with all else that is wrong.
     given.extend(patient::missing(&given).into_iter().map(|fault| (fault.field, Value::Null)));
     let today = today(person, asked.facility_id).await?;
-    let (fields, _) = patient::read(&given, today).map_err(Refusal::invalid)?;
+    let (fields, _) = faults.and(patient::read(&given, today))?;
     is_meant(patient::doubts(&fields, &Map::new(), today), &asked.confirmed)?;
     let mrn = mrn(&fields);
     let new = NewPatient { facility_id: asked.facility_id, fields };
@@ -195,11 +216,11 @@ pub async fn update(
     id: PatientId,
     asked: UpdatePatient,
 ) -> Answer<Permitted<PatientAndRelated>> {
-    let given = asked.fields.known()?;
+    let mut faults = FieldErrors::default();
+    let given = asked.fields.known(&mut faults);
     let (permit, before, written) = looked_at(person, id).await?;
     let today = today(person, before.facility_id).await?;
-    let read = patient::read_edit(&given, &before.values(), today);
-    let (mut fields, _) = read.map_err(Refusal::invalid)?;
+    let (mut fields, _) = faults.and(patient::read_edit(&given, &before.values(), today))?;
     is_meant(patient::doubts(&fields, &before.values(), today), &asked.confirmed)?;
     let mut edited = before.clone();
     edited.set_all(&fields);
@@ -266,16 +287,15 @@ pub async fn strike(
 
 impl Fields {
     /// Each by the key that documents have, whichever of both spellings it was given in.
-    fn known(self) -> Answer<Map<String, Value>> {
-        let (mut known, mut faults) = (Map::new(), FieldErrors::default());
+    fn known(self, faults: &mut FieldErrors) -> Map<String, Value> {
+        let mut known = Map::new();
         for (given, value) in self.0 {
             let field = FIELDS.iter().find(|field| field.is_asked() && is_spelled(field.key, &given));
             faults.unless(field.is_some(), &given, "there is no such field; check how it is spelled");
             let twice = field.and_then(|field| known.insert(field.key.to_owned(), value));
             faults.unless(twice.is_none(), &given, "it is given twice; give it once");
         }
-        faults.check()?;
-        Ok(known)
+        known
     }
 }
 
@@ -534,7 +554,9 @@ mod tests {
     #[test]
     fn all_fields_that_are_unknown_or_given_twice_are_told_at_once() {
         let given = json!({"colour": "red", "dateOfBirth": "1934", "date_of_birth": "1934", "shoe_size": 9});
-        let refused = Fields(given.as_object().unwrap().clone()).known().unwrap_err();
+        let mut faults = FieldErrors::default();
+        Fields(given.as_object().unwrap().clone()).known(&mut faults);
+        let refused = faults.check().unwrap_err();
         let named: Vec<_> = refused.problem().errors.iter().map(|fault| fault.field.as_str()).collect();
         assert_eq!(named, ["colour", "date_of_birth", "shoe_size"]);
     }

@@ -29,7 +29,6 @@ const SUSPECT: Limit = Limit { failures: 100, lock: Duration::from_secs(15 * 60)
 
 /// Who signs in.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct SignIn {
     /// The organization's slug; none for the platform's administrators. A subdomain or a path that
     /// names the organization does as well.

@@ -21,7 +21,6 @@ const TIMEOUT: u32 = 30;
 
 /// A new user.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct CreateUser {
     /// The home facility; a role that acts within one facility needs one.
     #[serde(default, alias = "facilityId")]
@@ -46,7 +45,6 @@ pub struct CreateUser {
 
 /// What changes of a user; what is absent stays as it is, what is null is removed.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct UpdateUser {
     /// The name to sign in with, unique in the organization.
     #[serde(default, deserialize_with = "given")]
@@ -89,8 +87,7 @@ pub async fn list(person: &Person, facility: Option<FacilityId>, which: Which) -
 
 /// Adds a user, who cannot sign in before a password or a PIN is set.
 pub async fn create(person: &Person, asked: CreateUser) -> Answer<User> {
-    let new = NewUser::try_from(asked)?;
-    may_give(person, Some(new.role))?;
+    let new = asked.read(person.actor().role)?;
     Ok(person.noting(note(person, AuditAction::Create, "user"))?.create_user(new).await?)
 }
 
@@ -101,9 +98,8 @@ pub async fn show(person: &Person, id: UserId) -> Answer<User> {
 
 /// Changes a user. What was charted before is judged by what was so then.
 pub async fn update(person: &Person, id: UserId, asked: UpdateUser) -> Answer<User> {
-    let patch = UserPatch::try_from(asked)?;
     may_touch(person, id).await?;
-    may_give(person, patch.role)?;
+    let patch = asked.read(person.actor().role)?;
     let mut note = note(person, AuditAction::Update, "user");
     for (field, name) in [("username", &patch.username), ("display_name", &patch.display_name)] {
         if let Some(name) = name {
@@ -169,51 +165,53 @@ fn check_username(faults: &mut FieldErrors, field: &str, username: &mut String) 
     }
 }
 
-impl TryFrom<CreateUser> for NewUser {
-    type Error = Refusal;
-    fn try_from(mut asked: CreateUser) -> Answer<Self> {
+impl CreateUser {
+    /// What the store takes, where nothing is wrong with it, and whoever gives the role may.
+    fn read(mut self, by: Role) -> Answer<NewUser> {
         let mut faults = FieldErrors::default();
         let fields = ["username", "display_name"];
-        names(&mut faults, fields, &mut asked.username, asked.display_name.as_mut());
-        faults.maybe_text("email", asked.email.as_mut(), 200);
-        faults.maybe_text("employee_id", asked.employee_id.as_mut(), 100);
-        timeout(&mut faults, asked.session_timeout_minutes);
+        names(&mut faults, fields, &mut self.username, self.display_name.as_mut());
+        faults.maybe_text("email", self.email.as_mut(), 200);
+        faults.maybe_text("employee_id", self.employee_id.as_mut(), 100);
+        timeout(&mut faults, self.session_timeout_minutes);
+        faults.unless(may_give(by, self.role), "role", NOT_THEIRS);
         faults.check()?;
-        Ok(Self {
-            facility_id: asked.facility_id,
-            display_name: asked.display_name.unwrap_or_else(|| asked.username.clone()),
-            username: asked.username,
-            email: asked.email,
-            role: asked.role,
-            employee_id: asked.employee_id,
-            session_timeout_minutes: asked.session_timeout_minutes.unwrap_or(TIMEOUT),
+        Ok(NewUser {
+            facility_id: self.facility_id,
+            display_name: self.display_name.unwrap_or_else(|| self.username.clone()),
+            username: self.username,
+            email: self.email,
+            role: self.role,
+            employee_id: self.employee_id,
+            session_timeout_minutes: self.session_timeout_minutes.unwrap_or(TIMEOUT),
             password_hash: None,
             pin_verifier: None,
         })
     }
 }
 
-impl TryFrom<UpdateUser> for UserPatch {
-    type Error = Refusal;
-    fn try_from(mut asked: UpdateUser) -> Answer<Self> {
+impl UpdateUser {
+    /// As [`CreateUser::read`].
+    fn read(mut self, by: Role) -> Answer<UserPatch> {
         let mut faults = FieldErrors::default();
-        if let Some(username) = &mut asked.username {
+        if let Some(username) = &mut self.username {
             check_username(&mut faults, "username", username);
         }
-        faults.maybe_text("email", asked.email.value_mut(), 200);
-        faults.maybe_person_name("display_name", asked.display_name.as_mut(), 200);
-        faults.maybe_text("employee_id", asked.employee_id.value_mut(), 100);
-        timeout(&mut faults, asked.session_timeout_minutes);
+        faults.maybe_text("email", self.email.value_mut(), 200);
+        faults.maybe_person_name("display_name", self.display_name.as_mut(), 200);
+        faults.maybe_text("employee_id", self.employee_id.value_mut(), 100);
+        timeout(&mut faults, self.session_timeout_minutes);
+        faults.unless(self.role.is_none_or(|role| may_give(by, role)), "role", NOT_THEIRS);
         faults.check()?;
-        Ok(Self {
-            username: asked.username,
-            facility_id: asked.facility_id.change(),
-            email: asked.email.change(),
-            display_name: asked.display_name,
-            role: asked.role,
-            employee_id: asked.employee_id.change(),
-            session_timeout_minutes: asked.session_timeout_minutes,
-            is_active: asked.is_active,
+        Ok(UserPatch {
+            username: self.username,
+            facility_id: self.facility_id.change(),
+            email: self.email.change(),
+            display_name: self.display_name,
+            role: self.role,
+            employee_id: self.employee_id.change(),
+            session_timeout_minutes: self.session_timeout_minutes,
+            is_active: self.is_active,
         })
     }
 }
@@ -223,18 +221,17 @@ fn timeout(faults: &mut FieldErrors, minutes: Option<u32>) {
     faults.unless(good, "session_timeout_minutes", "give 1 to 720 minutes");
 }
 
+const NOT_THEIRS: &str = "your own role does not let you give this one";
+
 /// Nobody gives away more than they have: a facility's administrator makes no organization's.
-fn may_give(person: &Person, role: Option<Role>) -> Answer<()> {
-    let Some(role) = role else { return Ok(()) };
-    let good = role != Role::PlatformAdmin
-        && (role.is_of_one_facility() || !person.actor().role.is_of_one_facility());
-    if good { Ok(()) } else { Err(Refusal::field("role", "your own role does not let you give this one")) }
+fn may_give(by: Role, role: Role) -> bool {
+    role != Role::PlatformAdmin && (role.is_of_one_facility() || !by.is_of_one_facility())
 }
 
 /// Nor changes who has more.
 pub(super) async fn may_touch(person: &Person, id: UserId) -> Answer<()> {
     let user = person.registry()?.user(id).await?;
-    may_give(person, Some(user.role)).map_err(|_| Refusal::from(Denied::Role))
+    if may_give(person.actor().role, user.role) { Ok(()) } else { Err(Denied::Role.into()) }
 }
 
 fn note(person: &Person, action: AuditAction, what: &str) -> AuditEvent {

@@ -17,7 +17,6 @@ use crate::store::{SortKeys, StoreError};
 
 /// A schema to be published: a new workflow, or the next version of the one with that key.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct PublishWorkflow {
     /// Left aside: what a list shows of a form can be published again as it is.
     #[schema(value_type = Option<String>)]

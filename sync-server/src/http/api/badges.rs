@@ -17,7 +17,6 @@ use crate::store::Badge;
 
 /// A card for somebody.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct IssueBadge {
     /// Whose it is.
     #[serde(alias = "userId")]
@@ -29,7 +28,6 @@ pub struct IssueBadge {
 
 /// The card that a device saw last, for somebody.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct IssueTappedBadge {
     /// Whose it is.
     #[serde(alias = "userId")]

@@ -119,7 +119,6 @@ pub struct ReconsideredChange {
 
 /// Why a change is discarded.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct DiscardChange {
     /// In words, for whoever asks later; no health data.
     reason: String,
@@ -152,6 +151,17 @@ impl ChangeView {
             settled_reason: it.settled_reason,
             sha256: it.sha256,
         }
+    }
+}
+
+impl ExportedChange {
+    fn of(change: ChangeView, payload: Option<Vec<u8>>) -> Self {
+        let text = payload.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+        // Trimmed JSON only: what is written as it is must be what it was, to the byte.
+        let raw = text.and_then(|text| RawValue::from_string(text.to_owned()).ok());
+        let raw = raw.filter(|raw| Some(raw.get()) == text);
+        let payload_base64 = payload.filter(|_| raw.is_none()).map(|bytes| STANDARD.encode(bytes));
+        Self { change, payload: raw, payload_base64 }
     }
 }
 
@@ -208,17 +218,7 @@ pub async fn export_change(
     ChangePath { device, name }: ChangePath,
 ) -> Answer<Tagged<ExportedChange>> {
     let (permit, (change, payload)) = changes::export(&person, device, name).await?;
-    let text = payload.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
-    // Trimmed JSON only: what is written as it is must be what it was, to the byte.
-    let raw = text.and_then(|text| RawValue::from_string(text.to_owned()).ok());
-    let raw = raw.filter(|raw| Some(raw.get()) == text);
-    let base64 = payload.filter(|_| raw.is_none()).map(|bytes| STANDARD.encode(bytes));
-    let shown = |change| ExportedChange {
-        change: ChangeView::of(&permit, change),
-        payload: raw,
-        payload_base64: base64,
-    };
-    Ok(Tagged::of(change, shown))
+    Ok(Tagged::of(change, |change| ExportedChange::of(ChangeView::of(&permit, change), payload)))
 }
 
 /// Judges a rejected change again, as of when it was made: the server may be newer, or somebody may have

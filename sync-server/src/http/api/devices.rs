@@ -26,7 +26,6 @@ use crate::text::counted;
 
 /// Why a device is deactivated.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct DeactivateDevice {
     /// `lost` (or `stolen`) when somebody may have it who should not; `retired` unless given.
     #[serde(default)]

@@ -12,6 +12,7 @@ use crate::error::Answer;
 use crate::http::extract::{Id, Json};
 use crate::operations::enrollments::{self, ApproveEnrollment};
 use crate::operations::person::Person;
+use crate::store::Waiting;
 
 /// A device whose code was typed: it now shows the facility and a number.
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,9 +33,22 @@ pub struct ApprovedEnrollment {
     hardware_of: Option<String>,
 }
 
+impl From<Waiting> for ApprovedEnrollment {
+    fn from(it: Waiting) -> Self {
+        Self {
+            enrollment_id: it.id,
+            device_uuid: it.device_uuid,
+            mac_addresses: it.mac_addresses,
+            hostname: it.hostname,
+            expected: it.expected,
+            possible_clone: it.hardware_of.is_some(),
+            hardware_of: it.hardware_of,
+        }
+    }
+}
+
 /// What the device shows.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct ConfirmEnrollment {
     /// The two digits on its screen.
     number: String,
@@ -46,16 +60,7 @@ pub async fn approve_enrollment(
     person: Person,
     Json(asked): Json<ApproveEnrollment>,
 ) -> Answer<axum::Json<ApprovedEnrollment>> {
-    let waiting = enrollments::approve(&person, asked).await?;
-    Ok(axum::Json(ApprovedEnrollment {
-        enrollment_id: waiting.id,
-        device_uuid: waiting.device_uuid,
-        mac_addresses: waiting.mac_addresses,
-        hostname: waiting.hostname,
-        expected: waiting.expected,
-        possible_clone: waiting.hardware_of.is_some(),
-        hardware_of: waiting.hardware_of,
-    }))
+    Ok(axum::Json(enrollments::approve(&person, asked).await?.into()))
 }
 
 /// Confirms the number that the device shows: it is let in.

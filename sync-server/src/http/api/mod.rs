@@ -8,7 +8,6 @@ pub mod devices;
 pub mod enrollments;
 pub mod facilities;
 pub mod meta;
-pub mod older;
 pub mod organizations;
 pub mod patients;
 pub mod reviews;

@@ -10,20 +10,21 @@ use carepost_protocol::time::Timestamp;
 use http::request::Parts;
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::{List, Paged, Tagged};
 use crate::error::{Answer, Refusal};
 use crate::http::extract::{Id, Json, Params};
 use crate::http::idempotency::Residents;
 use crate::operations::paging::Which;
-use crate::operations::patients::{self, Charted, CreatePatient, Fields, PatientAndRelated, UpdatePatient};
+use crate::operations::patients::{
+    self, Charted, CreatePatient, Fields, PatientAndRelated, UpdatePatient, WhichPatients,
+};
 use crate::operations::person::Person;
 use crate::store::Patient;
 
 /// Why something was charted in error.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct StrikeRecord {
     /// In words, such as the wrong resident; it stands in the chart.
     reason: String,
@@ -118,21 +119,6 @@ impl PatientView {
     }
 }
 
-/// Which patients.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct WhichPatients {
-    /// Only of this facility.
-    facility_id: Option<FacilityId>,
-    /// Those in care, or those who are not; all unless given.
-    is_active: Option<bool>,
-    /// Those whose name, room or number begins so, in any order of words, as a kiosk finds them; also under what those
-    /// were called whose place they took.
-    find: Option<String>,
-    /// Those of these ids, up to 100 with commas between, in one page. It is given alone.
-    ids: Option<String>,
-}
-
 /// The patients the asker sees, by `name`, by pages.
 #[utoipa::path(get, path = "/api/v1/patients", operation_id = "list_patients", tag = "patients", security(("session" = [])), params(WhichPatients, Which), responses((status = 200, body = List<PatientView>)))]
 pub async fn list_patients(
@@ -140,19 +126,7 @@ pub async fn list_patients(
     Params(filter): Params<WhichPatients>,
     Paged(which, asked): Paged,
 ) -> Answer<axum::Json<List<PatientView>>> {
-    let (permit, found) = match filter {
-        WhichPatients { ids: Some(ids), facility_id: None, is_active: None, find: None }
-            if which == Which::default() =>
-        {
-            patients::of_ids(&person, &ids).await?
-        }
-        WhichPatients { ids: Some(_), .. } => {
-            return Err(Refusal::field("ids", "give it alone, or leave it out"));
-        }
-        WhichPatients { ids: None, facility_id, is_active, find } => {
-            patients::list(&person, facility_id, is_active, find, which).await?
-        }
-    };
+    let (permit, found) = patients::list(&person, filter, which).await?;
     asked.page(found, |known| PatientView::of(&permit, known))
 }
 

@@ -1,30 +1,22 @@
-//! Pull and live: what goes down to devices, the pages of their facility's feed, up to its head or for as long as the
-//! connection lives.
+//! Pull and live: what goes down to devices, packed.
 
 use std::io::Write as _;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use carepost_protocol::device::DeviceState;
-use carepost_protocol::record::Collection;
-use carepost_protocol::wire::problem::{Problem, ProblemKind};
-use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS, MAX_PAGE_DOCUMENTS, SyncPosition};
+use carepost_protocol::wire::problem::Problem;
+use carepost_protocol::wire::pull::SyncPosition;
 use futures_util::stream;
 use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use zstd::stream::write::Encoder;
 
 use crate::app::App;
-use crate::clock;
 use crate::error::{Answer, Refusal};
-use crate::feed::{Listener, Wake};
-use crate::http::authentication::Device;
 use crate::http::extract::Params;
-use crate::quota::{Kind, Turn};
-use crate::stopping::Stopping;
-use crate::store::{AgainRequest, Page, PageRequest, StoreError};
+use crate::operations::device::Device;
+use crate::operations::stream::{Chunk, Pages, Until};
 
 /// zstd's level for what goes down: level 3 halves level 1's bytes on charting data at little cost.
 const LEVEL: i32 = 3;
@@ -71,28 +63,6 @@ pub async fn live(
     open(&app, device, position, &headers, Until::Closed).await
 }
 
-/// When a stream ends by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Until {
-    Head,
-    Closed,
-}
-
-/// What a stream remembers between pages.
-struct Pages {
-    app: App,
-    device: Device,
-    listener: Listener,
-    cursor: Option<Cursor>,
-    again: Option<AgainRequest>,
-    at_head: bool,
-    until: Until,
-    packer: Packer,
-    /// The app's is everybody's, and waiting changes it.
-    stopping: Stopping,
-    _turn: Turn,
-}
-
 async fn open(
     app: &App,
     device: Device,
@@ -102,217 +72,26 @@ async fn open(
 ) -> Answer<Response> {
     let zstd =
         headers.get(ACCEPT_ENCODING).is_some_and(|value| value.as_bytes().windows(4).any(|it| it == b"zstd"));
-    let mut pages = Pages::begin(app, device, &position, until, zstd).await?;
+    let mut pages = Pages::begin(app, device, &position, until).await?;
+    let mut packer = Packer { zstd, catching_up: None };
     // The first page is read before anything is answered, so that a cursor that is not served any more
     // is a problem document and not a broken stream.
-    let first = pages.page().await?;
-    let ends = pages.listener.ends();
-    let body = stream::unfold((pages, Some(first)), |(mut pages, first)| async move {
-        let next = match first {
-            Some(first) => Some(first),
-            None => pages.next().await,
+    let first = packer.pack(pages.page().await?).await?;
+    let ends = pages.ends();
+    let body = stream::unfold((pages, packer, Some(first)), |(mut pages, mut packer, first)| async move {
+        let chunk = match first {
+            Some(first) => first,
+            None => packer.pack(pages.next().await?).await.ok()?,
         };
-        next.map(|chunk| (Ok::<_, std::io::Error>(chunk), (pages, None)))
+        Some((Ok::<_, std::io::Error>(chunk), (pages, packer, None)))
     });
     let mut response = Body::from_stream(body).into_response();
-    // Who does not take what is sent is not asked by the stream any more: it ends from outside.
     response.extensions_mut().insert(ends);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     if zstd {
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
     }
     Ok(response)
-}
-
-impl Pages {
-    async fn begin(
-        app: &App,
-        mut device: Device,
-        position: &SyncPosition,
-        until: Until,
-        zstd: bool,
-    ) -> Answer<Self> {
-        let cursor = match (position.epoch, position.seq) {
-            (None, None) => None,
-            (Some(epoch), Some(seq)) => Some(Cursor { epoch, seq }),
-            (Some(_), None) | (None, Some(_)) => {
-                return Err(Refusal::field("seq", "give epoch and seq together, or neither"));
-            }
-        };
-        let again = collections(position.refetch.as_deref().unwrap_or_default());
-        // Listen first and read after: then no commit falls between the two, and no change of what the
-        // device may see.
-        let (feeds, facility) = (app.store.feeds(), device.identity.facility());
-        let listener = match until {
-            Until::Closed => feeds.listen_alone(facility, device.identity.device()),
-            Until::Head => feeds.listen(facility, device.identity.device()),
-        };
-        let turn = app.quotas.turn(device.identity.device(), Kind::Stream).await?;
-        device.speaks_for(app, position.incarnation).await?;
-        device.may_still_read(app).await?;
-        if device.identity.require_encryption() && position.encrypted != Some(true) {
-            return Err(not_encrypted());
-        }
-        // Without a cursor everything is sent anyway.
-        let again = cursor.filter(|_| !again.is_empty()).map(|cursor| AgainRequest {
-            collections: again,
-            cursor,
-            after: 0,
-            limit: MAX_PAGE_DOCUMENTS,
-            view: device.identity.view(),
-            view_changes: device.identity.view_changes(),
-        });
-        let packer = Packer { zstd, catching_up: None };
-        let pages = Self {
-            app: app.clone(),
-            device,
-            listener,
-            cursor,
-            again,
-            at_head: false,
-            until,
-            packer,
-            stopping: app.stopping.clone(),
-            _turn: turn,
-        };
-        let stands = pages.device.facility.check_sync_position(&pages.device.identity, position).await;
-        stands.map_err(|fault| pages.refusal(fault))?;
-        match cursor {
-            Some(cursor) => pages.check_horizon(cursor).await?,
-            None => pages.device.facility.mirror_began(&pages.device.identity),
-        }
-        Ok(pages)
-    }
-
-    async fn check_horizon(&self, cursor: Cursor) -> Answer<()> {
-        let kept = self.app.config.sync.tombstones_kept();
-        let checked = self.device.facility.check_horizon(&self.device.identity, cursor, kept).await;
-        checked.map_err(|fault| self.refusal(fault))
-    }
-
-    /// What goes down next; none ends the stream. An error ends it too: the device comes again and is
-    /// told then.
-    async fn next(&mut self) -> Option<Bytes> {
-        if self.at_head {
-            if self.until == Until::Head {
-                return None;
-            }
-            if let Some(alive) = self.wait().await? {
-                return Some(alive);
-            }
-        }
-        // A device that is revoked while it catches up gets no further page.
-        if self.listener.is_refused() {
-            return None;
-        }
-        self.page().await.ok()
-    }
-
-    /// Waits for the feed to move: none inside when it has, a keep-alive when it has not for a while;
-    /// none outside when the stream has to close.
-    async fn wait(&mut self) -> Option<Option<Bytes>> {
-        let patience = Duration::from_secs(KEEP_ALIVE_SECONDS);
-        tokio::select! {
-            wake = self.listener.wake() => match wake {
-                Wake::Moved => Some(None),
-                Wake::Refused => None,
-            },
-            () = self.stopping.wait() => None,
-            () = tokio::time::sleep(patience) => {
-                if !self.is_still_active().await {
-                    return None;
-                }
-                let line = format!("{{\"keep_alive\":{{\"server_time\":\"{}\"}}}}\n", clock::now());
-                self.packer.pack(line.into_bytes(), true).ok().map(Some)
-            }
-        }
-    }
-
-    async fn is_still_active(&self) -> bool {
-        let known = self.app.store.system().device_by_key(*self.device.key.sha256()).await;
-        matches!(known, Ok(Some(identity)) if identity.state() == DeviceState::Active)
-    }
-
-    async fn page(&mut self) -> Answer<Bytes> {
-        let page = match self.again.take() {
-            Some(asked) => self.page_again(asked).await,
-            None => self.page_onward().await,
-        };
-        let page = page.map_err(|fault| self.refusal(fault))?;
-        let (mut packer, last) = (std::mem::take(&mut self.packer), self.at_head);
-        let small = page.lines.len() < SMALL;
-        let pack = move || {
-            let packed = packer.pack(page.lines, last);
-            (packer, packed)
-        };
-        let (packer, packed) = if small {
-            pack()
-        } else {
-            tokio::task::spawn_blocking(pack).await.map_err(|fault| Refusal::internal(&fault))?
-        };
-        self.packer = packer;
-        packed.map_err(|fault| Refusal::internal(&fault))
-    }
-
-    /// The next page of collections that the device wants again; after the last one, the stream goes on
-    /// from the cursor, with a page that tells every digest.
-    async fn page_again(&mut self, mut asked: AgainRequest) -> Result<Page, StoreError> {
-        let (page, after) = self.device.facility.page_again(asked.clone()).await?;
-        if page.end.refetched.is_empty() {
-            asked.after = after;
-            self.again = Some(asked);
-        }
-        Ok(page)
-    }
-
-    async fn page_onward(&mut self) -> Result<Page, StoreError> {
-        let identity = &self.device.identity;
-        let asked = PageRequest {
-            view: identity.view(),
-            view_changes: identity.view_changes(),
-            most_documents: self.app.config.sync.max_documents,
-            after: self.cursor,
-            limit: MAX_PAGE_DOCUMENTS,
-            was_at_head: self.at_head,
-        };
-        let page = self.device.facility.page(asked).await?;
-        self.cursor = Some(page.end.cursor);
-        self.at_head = page.end.reaches_head();
-        if self.at_head {
-            self.device.facility.cursor_served(&self.device.identity);
-        }
-        Ok(page)
-    }
-
-    /// A refused cursor shows to administrators until the device has synced again.
-    fn refusal(&self, fault: StoreError) -> Refusal {
-        let refusal = Refusal::from(fault);
-        if refusal.kind() == Some(ProblemKind::CursorRefused) {
-            self.device.facility.cursor_refused(&self.device.identity);
-        }
-        refusal
-    }
-}
-
-/// Nothing is sent to a device that does not say that it is encrypted, where its facility demands it.
-pub(super) fn not_encrypted() -> Refusal {
-    Refusal::new(
-        ProblemKind::NotEncrypted,
-        "This facility serves encrypted devices only, and this one is not encrypted or does not say. Run \
-         carepost-agent doctor on it and do what it says, or update its agent. What it charts is taken.",
-    )
-}
-
-/// The collections that a device wants again, by their names. Others are a newer agent's: this server has
-/// nothing of theirs to send again.
-fn collections(names: &str) -> Vec<Collection> {
-    let mut found = Vec::new();
-    for collection in names.split(',').filter_map(Collection::from_name) {
-        if !found.contains(&collection) {
-            found.push(collection);
-        }
-    }
-    found
 }
 
 /// Packs what goes down. While a device catches up, all pages are one zstd frame, so that the second
@@ -325,14 +104,31 @@ struct Packer {
 }
 
 impl Packer {
-    /// Packs a chunk so that all of it can be read at the other end; `last` closes the frame.
-    fn pack(&mut self, lines: Vec<u8>, last: bool) -> std::io::Result<Bytes> {
+    /// Packs a chunk so that all of it can be read at the other end, a large one on another thread.
+    async fn pack(&mut self, chunk: Chunk) -> Answer<Bytes> {
+        let packed = if chunk.lines.len() < SMALL {
+            self.pack_here(chunk)
+        } else {
+            let mut packer = std::mem::take(self);
+            let packing = tokio::task::spawn_blocking(move || {
+                let packed = packer.pack_here(chunk);
+                (packer, packed)
+            });
+            let (packer, packed) = packing.await.map_err(|fault| Refusal::internal(&fault))?;
+            *self = packer;
+            packed
+        };
+        packed.map_err(|fault| Refusal::internal(&fault))
+    }
+
+    /// At the head, the frame is closed.
+    fn pack_here(&mut self, Chunk { lines, is_at_head }: Chunk) -> std::io::Result<Bytes> {
         if !self.zstd {
             return Ok(Bytes::from(lines));
         }
         let mut encoder = match self.catching_up.take() {
             Some(encoder) => encoder,
-            None if last => return zstd::bulk::compress(&lines, LEVEL).map(Bytes::from),
+            None if is_at_head => return zstd::bulk::compress(&lines, LEVEL).map(Bytes::from),
             None => {
                 let mut encoder = Encoder::new(Vec::new(), LEVEL)?;
                 encoder.window_log(WINDOW_LOG)?;
@@ -340,7 +136,7 @@ impl Packer {
             }
         };
         encoder.write_all(&lines)?;
-        if last {
+        if is_at_head {
             return encoder.finish().map(Bytes::from);
         }
         encoder.flush()?;

@@ -18,7 +18,6 @@ use crate::store::User;
 
 /// A PIN for kiosks.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct SetPin {
     /// At least six digits, and no trivial ones.
     #[schema(value_type = String)]
@@ -27,7 +26,6 @@ pub struct SetPin {
 
 /// A password for the server.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct SetPassword {
     /// At least twelve characters.
     #[schema(value_type = String)]
