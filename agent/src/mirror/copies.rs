@@ -120,7 +120,7 @@ impl Mirror {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn ask_again(&self) -> Result<bool, MirrorError> {
+    pub fn refetch_differing(&self) -> Result<bool, MirrorError> {
         let again = self.writing(|writer| {
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut again = false;

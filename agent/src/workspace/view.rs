@@ -21,7 +21,7 @@ pub use form::{
     Answers, BASE, CARRIED, CONFIRMED, DISCHARGED, Draft, Form, FormPage, Kept, NotOpened, OFFSET, REASON,
     SAME, SEEN, Since, Struck, Typed, UNITS, units_of,
 };
-pub use screen::{EnrollStep, Enrolling, Locked, Open, PinPad, Screen, SessionKey};
+pub use screen::{Enrolling, Locked, Open, PinPad, Screen, SessionKey};
 pub use status::{CopyTrouble, Link, Sending, StatusLine, SyncView};
 
 /// A resident as the device knows them: edits that wait are laid over what the server has.

@@ -237,7 +237,7 @@ pub async fn update(person: &Person, id: OrganizationId, asked: UpdateOrganizati
         }
         note = note.detail("name", name.as_str());
     }
-    Ok(person.noting_in(&registry, note).update_organization(patch).await?)
+    Ok(person.audited_in(&registry, note).update_organization(patch).await?)
 }
 
 /// A name that another organization has is asked about, where whoever gives it sees all of them. What its own is called

@@ -91,7 +91,7 @@ pub async fn list(person: &Person, facility: Option<FacilityId>, which: Which) -
 pub async fn create(person: &Person, asked: CreateUser) -> Answer<User> {
     let new = NewUser::try_from(asked)?;
     may_give(person, Some(new.role))?;
-    Ok(person.noting(note(person, AuditAction::Create, "user"))?.create_user(new).await?)
+    Ok(person.audited(note(person, AuditAction::Create, "user"))?.create_user(new).await?)
 }
 
 /// One user.
@@ -110,7 +110,7 @@ pub async fn update(person: &Person, id: UserId, asked: UpdateUser) -> Answer<Us
             note = note.detail(field, name.as_str());
         }
     }
-    Ok(person.noting(note)?.update_user(id, patch).await?)
+    Ok(person.audited(note)?.update_user(id, patch).await?)
 }
 
 /// Sets a user's PIN.
@@ -124,7 +124,7 @@ pub async fn set_pin(person: &Person, id: UserId, pin: &SecretString) -> Answer<
         return Err(Refusal::field("pin", "a device that knew this PIN was lost; choose another"));
     }
     let verifier = passwords.hash(caller, pin).await?;
-    Ok(person.noting(note(person, AuditAction::Update, "pin"))?.set_pin(id, Some(verifier)).await?)
+    Ok(person.audited(note(person, AuditAction::Update, "pin"))?.set_pin(id, Some(verifier)).await?)
 }
 
 /// Sets a user's password, and ends the user's sessions with the server.
@@ -132,7 +132,7 @@ pub async fn set_password(person: &Person, id: UserId, password: SecretString) -
     may_touch(person, id).await?;
     check_password(password.expose_secret()).map_err(|why| Refusal::field("password", why))?;
     let verifier = person.app.passwords.hash(person.caller(), password).await?;
-    Ok(person.noting(note(person, AuditAction::Update, "password"))?.set_password(id, verifier).await?)
+    Ok(person.audited(note(person, AuditAction::Update, "password"))?.set_password(id, verifier).await?)
 }
 
 /// The username and the name that people see, which is the username unless given: whoever signs in with a number has a

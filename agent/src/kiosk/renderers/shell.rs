@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
+use carepost_agent_core::enrollment::EnrollmentView;
 use carepost_agent_core::session::Asked;
 use carepost_protocol::day;
 use carepost_protocol::facility::PhiMode;
@@ -12,7 +13,7 @@ use carepost_protocol::zone::{WallClock, Zone};
 
 use super::words::{self, Moment, Sentence, Weight};
 use crate::workspace::view::{
-    EnrollStep, Enrolling, Locked, NotSaved, Open, PinPad, Refused, Screen, SessionKey, StatusLine,
+    Enrolling, Locked, NotSaved, Open, PinPad, Refused, Screen, SessionKey, StatusLine,
 };
 
 /// The device stopped in the middle of an answer; what it had made durable stands.

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use carepost_agent_core::enrollment::EnrollmentView;
 use carepost_agent_core::session::Asked;
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{DeviceUuid, SessionId};
-use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::enroll::UserCode;
 use ring::digest;
 
 /// The one screen that the kiosk shows now.
@@ -29,38 +28,16 @@ pub enum Screen {
 /// How far the enrollment is.
 #[derive(Debug, Clone)]
 pub struct Enrolling {
-    /// What to show.
-    pub step: EnrollStep,
+    /// The step that it is at.
+    pub step: EnrollmentView,
+    /// What went wrong at the last try, in words; shown until the server has answered.
+    pub trouble: Option<String>,
     /// Why the server refused the token that it was given.
     pub token_refused: Option<String>,
     /// The server this device asks.
     pub server: String,
     /// The device's hardware UUID, for administrators who register devices beforehand.
     pub device_uuid: DeviceUuid,
-}
-
-/// A step of the enrollment.
-#[derive(Debug, Clone)]
-pub enum EnrollStep {
-    /// The server has not answered yet; why, if a try failed.
-    Contacting {
-        /// What went wrong at the last try, in words.
-        trouble: Option<String>,
-    },
-    /// An administrator has to type this code.
-    Code {
-        /// The code.
-        code: UserCode,
-        /// When it changes.
-        expires_at: Timestamp,
-    },
-    /// The administrator has to confirm this number.
-    Confirm {
-        /// The facility that was chosen.
-        facility_name: String,
-        /// Two digits.
-        number: String,
-    },
 }
 
 /// The lock screen.

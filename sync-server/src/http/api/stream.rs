@@ -24,7 +24,7 @@ use crate::http::authentication::Device;
 use crate::http::extract::Params;
 use crate::quota::{Kind, Turn};
 use crate::stopping::Stopping;
-use crate::store::{AgainRequest, Page, PageRequest, StoreError};
+use crate::store::{RefetchRequest, Page, PageRequest, StoreError};
 
 /// zstd's level for what goes down: level 3 halves level 1's bytes on charting data at little cost.
 const LEVEL: i32 = 3;
@@ -84,7 +84,7 @@ struct Pages {
     device: Device,
     listener: Listener,
     cursor: Option<Cursor>,
-    again: Option<AgainRequest>,
+    refetch: Option<RefetchRequest>,
     at_head: bool,
     until: Until,
     packer: Packer,
@@ -139,7 +139,7 @@ impl Pages {
                 return Err(Refusal::field("seq", "give epoch and seq together, or neither"));
             }
         };
-        let again = collections(position.refetch.as_deref().unwrap_or_default());
+        let refetch = collections(position.refetch.as_deref().unwrap_or_default());
         // Listen first and read after: then no commit falls between the two, and no change of what the
         // device may see.
         let (feeds, facility) = (app.store.feeds(), device.identity.facility());
@@ -154,8 +154,8 @@ impl Pages {
             return Err(not_encrypted());
         }
         // Without a cursor everything is sent anyway.
-        let again = cursor.filter(|_| !again.is_empty()).map(|cursor| AgainRequest {
-            collections: again,
+        let refetch = cursor.filter(|_| !refetch.is_empty()).map(|cursor| RefetchRequest {
+            collections: refetch,
             cursor,
             after: 0,
             limit: MAX_PAGE_DOCUMENTS,
@@ -168,7 +168,7 @@ impl Pages {
             device,
             listener,
             cursor,
-            again,
+            refetch,
             at_head: false,
             until,
             packer,
@@ -234,8 +234,8 @@ impl Pages {
     }
 
     async fn page(&mut self) -> Answer<Bytes> {
-        let page = match self.again.take() {
-            Some(asked) => self.page_again(asked).await,
+        let page = match self.refetch.take() {
+            Some(asked) => self.refetch_page(asked).await,
             None => self.page_onward().await,
         };
         let page = page.map_err(|fault| self.refusal(fault))?;
@@ -256,11 +256,11 @@ impl Pages {
 
     /// The next page of collections that the device wants again; after the last one, the stream goes on
     /// from the cursor, with a page that tells every digest.
-    async fn page_again(&mut self, mut asked: AgainRequest) -> Result<Page, StoreError> {
-        let (page, after) = self.device.facility.page_again(asked.clone()).await?;
+    async fn refetch_page(&mut self, mut asked: RefetchRequest) -> Result<Page, StoreError> {
+        let (page, after) = self.device.facility.refetch_page(asked.clone()).await?;
         if page.end.refetched.is_empty() {
             asked.after = after;
-            self.again = Some(asked);
+            self.refetch = Some(asked);
         }
         Ok(page)
     }
