@@ -97,13 +97,11 @@ pub enum OpenError {
     /// The key is another one, or the file is damaged: SQLCipher cannot tell these apart.
     #[error("{path}: not readable with this device's key: it is damaged, or it is another device's file")]
     NotReadable {
-        /// The file.
         path: PathBuf,
     },
     /// Something else stands in its place.
     #[error("{path}: this is no file: move it away, and put the file back if it is elsewhere")]
     NotAFile {
-        /// The file.
         path: PathBuf,
     },
     /// A later version of the agent wrote it.
@@ -111,7 +109,6 @@ pub enum OpenError {
         "{path}: written by a newer agent (schema {found}, this build knows {known}): install that version"
     )]
     TooNew {
-        /// The file.
         path: PathBuf,
         /// The schema version found.
         found: u32,
@@ -121,7 +118,6 @@ pub enum OpenError {
     /// What made its schema is not what this build has under that number.
     #[error("{path}: another build of the agent made it (schema {version} differs): install that one")]
     ChangedMigration {
-        /// The file.
         path: PathBuf,
         /// The number of the first migration that differs.
         version: u32,
@@ -129,23 +125,18 @@ pub enum OpenError {
     /// The disk is too full to make it, to open it, or to bring it up to this version of the agent. It is as it was.
     #[error("{path}: the disk is full: free some space")]
     NoRoom {
-        /// The file.
         path: PathBuf,
     },
     /// The file system refused.
     #[error("{path}: {source}; check the disk, and that this file is the agent's user's")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// What it said.
         source: std::io::Error,
     },
     /// SQLite refused for another reason.
     #[error("{path}: {source}; check the disk")]
     Sqlite {
-        /// The file.
         path: PathBuf,
-        /// What it said.
         source: rusqlite::Error,
     },
 }

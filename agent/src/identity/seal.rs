@@ -69,9 +69,7 @@ pub enum SealError {
     /// The disk refused.
     #[error("{path}: {source}; check the disk, and that this file is the agent's user's")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// What it said.
         source: std::io::Error,
     },
 }

@@ -86,7 +86,6 @@ pub enum VaultError {
          one; else move it away, and another is made of what is there"
     )]
     NoInventory {
-        /// The file.
         path: PathBuf,
     },
     /// The server gave a recovery recipient that is not an age recipient.
@@ -104,15 +103,12 @@ pub enum VaultError {
     /// The disk is full.
     #[error("{path}: the disk is full: free some space")]
     NoRoom {
-        /// The file.
         path: PathBuf,
     },
     /// The disk refused.
     #[error("{path}: {source}; check the disk, and that this file is the agent's user's")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// What it said.
         source: std::io::Error,
     },
 }
@@ -246,13 +242,11 @@ impl Vault {
         &self.device_key
     }
 
-    /// The key of the mirror's file.
     #[must_use]
     pub fn mirror_key(&self) -> &FileKey {
         &self.mirror_key
     }
 
-    /// The key of the outbox's file.
     #[must_use]
     pub fn outbox_key(&self) -> &FileKey {
         &self.outbox_key

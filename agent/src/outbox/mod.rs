@@ -77,7 +77,6 @@ pub enum OutboxError {
          {path}-wal, which belongs to it: delete nothing there); else {ANEW}"
     )]
     Gone {
-        /// The file.
         path: PathBuf,
     },
     /// The file belongs to another registration of this device.
@@ -86,7 +85,6 @@ pub enum OutboxError {
          organization's recovery key before this device is used"
     )]
     OtherDevice {
-        /// The file.
         path: PathBuf,
     },
     /// The permit is for another place, or for another session than the change names.
@@ -183,7 +181,6 @@ impl From<&Grant> for Binding {
     }
 }
 
-/// How an outbox is opened.
 #[derive(Debug)]
 pub struct OutboxOpening<'a> {
     /// Where the file is.
@@ -203,7 +200,6 @@ pub struct OutboxOpening<'a> {
     pub runs: bool,
 }
 
-/// The device's outbox.
 #[derive(Debug)]
 pub struct Outbox {
     connection: Mutex<Connected>,

@@ -19,7 +19,6 @@ use crate::workspace::view::Enrolling;
 
 /// How the enrollment ended.
 pub(crate) enum Ended {
-    /// Let in.
     Enrolled(Box<Grant>),
     /// The key is refused for good.
     Revoked,

@@ -20,7 +20,6 @@ pub async fn list(person: &Person, user: UserId, which: Which) -> Answer<Page<Ba
     which.of(person.registry()?.badges(user).await?, |it| it.id.to_string(), SORTED_BY)
 }
 
-/// One badge.
 pub async fn show(person: &Person, id: BadgeId) -> Answer<Badge> {
     Ok(person.registry()?.badge(id).await?)
 }

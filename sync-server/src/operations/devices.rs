@@ -94,12 +94,10 @@ pub async fn register(person: &Person, mut asked: RegisterDevice) -> Answer<(Dev
     Ok((person.audited(note(person, AuditAction::Create))?.expect_device(new).await?, token))
 }
 
-/// One device.
 pub async fn show(person: &Person, id: DeviceId) -> Answer<Device> {
     Ok(person.registry()?.device(id).await?)
 }
 
-/// Changes a device.
 pub async fn update(person: &Person, id: DeviceId, mut asked: UpdateDevice) -> Answer<Device> {
     let mut faults = FieldErrors::default();
     faults.maybe_name("device_name", asked.device_name.as_mut(), 100);

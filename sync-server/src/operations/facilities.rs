@@ -144,7 +144,6 @@ pub async fn create(person: &Person, asked: CreateFacility) -> Answer<Facility> 
     Ok(audited.create_facility(asked.try_into()?).await?)
 }
 
-/// One facility.
 pub async fn show(person: &Person, id: FacilityId) -> Answer<Facility> {
     Ok(person.registry()?.facility(id).await?)
 }

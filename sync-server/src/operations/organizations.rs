@@ -220,12 +220,10 @@ pub async fn create(person: &Person, asked: CreateOrganization) -> Answer<Founde
     Ok(Founded { organization, recovery_key: identity.to_string(), admin, username, password })
 }
 
-/// One organization.
 pub async fn show(person: &Person, id: OrganizationId) -> Answer<Organization> {
     Ok(person.registry_of(Some(id)).await?.organization().await?)
 }
 
-/// Changes an organization.
 pub async fn update(person: &Person, id: OrganizationId, asked: UpdateOrganization) -> Answer<Organization> {
     let registry = person.registry_of(Some(id)).await?;
     let same_name = asked.same_name;

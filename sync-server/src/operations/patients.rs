@@ -84,7 +84,6 @@ pub struct UpdatePatient {
 
 /// A patient, and who is, or may be, the same person.
 pub struct PatientAndRelated {
-    /// The patient.
     pub patient: Patient,
     /// The others; in a list only whose place the patient took.
     pub related: Related,
@@ -98,7 +97,6 @@ impl Versioned for PatientAndRelated {
 
 /// Something charted, and whether it counts.
 pub struct Charted {
-    /// The record.
     pub record: RecordDocument,
     /// The record by which it is struck out, where nobody has put it back.
     pub struck_out_by: Option<RecordId>,

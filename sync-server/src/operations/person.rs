@@ -19,7 +19,6 @@ use crate::store::{
 #[derive(Clone)]
 pub struct Person {
     pub(super) app: App,
-    /// The session that was authenticated.
     pub session: Session,
     /// Where the request came from.
     pub client: Client,
@@ -34,7 +33,6 @@ pub struct Person {
 /// Which organization a request says it is for, all its ways together.
 #[derive(Debug, Clone)]
 pub enum TenantClaim {
-    /// Nothing.
     Nothing,
     /// This organization, in every way that was used.
     One(Box<Organization>),

@@ -94,7 +94,6 @@ pub async fn create(person: &Person, asked: CreateUser) -> Answer<User> {
     Ok(person.audited(note(person, AuditAction::Create, "user"))?.create_user(new).await?)
 }
 
-/// One user.
 pub async fn show(person: &Person, id: UserId) -> Answer<User> {
     Ok(person.registry()?.user(id).await?)
 }
@@ -113,7 +112,6 @@ pub async fn update(person: &Person, id: UserId, asked: UpdateUser) -> Answer<Us
     Ok(person.audited(note)?.update_user(id, patch).await?)
 }
 
-/// Sets a user's PIN.
 pub async fn set_pin(person: &Person, id: UserId, pin: &SecretString) -> Answer<User> {
     may_touch(person, id).await?;
     let pin = SecretString::from(pin::typed(pin.expose_secret()));

@@ -95,7 +95,6 @@ pub(crate) async fn undo_discard(State(kiosk): State<Kiosk>, sent: Sent) -> Resu
     Ok(undone.map_or_else(|why| refused(&why), |()| Redirect::to(&path).into_response()))
 }
 
-/// Closes a review.
 pub(crate) async fn close_review(
     State(kiosk): State<Kiosk>,
     Path(id): Path<String>,

@@ -338,7 +338,6 @@ impl Form {
         }
     }
 
-    /// Its path.
     pub(crate) fn path(&self) -> String {
         match self {
             Self::Chart(id, workflow) => {

@@ -211,7 +211,6 @@ pub(crate) fn refusal_about(why: &Refused, resident: PatientId) -> Response {
     answer(status_of(why), &RefusalPage { words: &sentence(why), resident: Some(resident) })
 }
 
-/// The status of a refusal.
 pub(crate) const fn status_of(why: &Refused) -> StatusCode {
     match why {
         Refused::Locked => StatusCode::UNAUTHORIZED,

@@ -28,7 +28,6 @@ pub enum Screen {
 /// How far the enrollment is.
 #[derive(Debug, Clone)]
 pub struct Enrolling {
-    /// The step that it is at.
     pub step: EnrollmentView,
     /// What went wrong at the last try, in words; shown until the server has answered.
     pub trouble: Option<String>,
@@ -40,12 +39,9 @@ pub struct Enrolling {
     pub device_uuid: DeviceUuid,
 }
 
-/// The lock screen.
 #[derive(Debug, Clone)]
 pub struct Locked {
-    /// The facility's name.
     pub facility_name: String,
-    /// The organization's name.
     pub organization_name: String,
     /// Whom to call when the kiosk cannot help.
     pub phone: Option<String>,
@@ -55,7 +51,6 @@ pub struct Locked {
     pub undo: Option<String>,
 }
 
-/// The PIN pad.
 #[derive(Debug, Clone)]
 pub struct PinPad {
     /// Whose PIN is asked for.
@@ -66,11 +61,9 @@ pub struct PinPad {
     pub attempt: u64,
     /// What was wrong with the last try.
     pub notice: Option<String>,
-    /// The PIN is being checked.
     pub checking: bool,
 }
 
-/// An open session.
 #[derive(Debug, Clone)]
 pub struct Open {
     /// The session: pages of one are no pages of another, whoever's they are.
@@ -91,7 +84,6 @@ pub struct Open {
 pub struct SessionKey(String);
 
 impl SessionKey {
-    /// The session's key.
     #[must_use]
     pub fn of(session: SessionId) -> Self {
         let hash = digest::digest(&digest::SHA256, session.as_bytes());
