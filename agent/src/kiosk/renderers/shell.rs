@@ -50,7 +50,7 @@ pub(crate) struct Shell {
     /// Whether the page's own part may be replaced while somebody looks at it.
     pub(crate) live: bool,
     /// How often a page without a script asks again, in seconds.
-    pub(crate) again: Option<u32>,
+    pub(crate) refresh: Option<u32>,
     /// In which zone its times are.
     pub(crate) zone: Zone,
     /// Whom to call, also once nothing answers any more.
@@ -75,9 +75,9 @@ impl Shell {
             Screen::Open(open) => (words::status(status), Some(open.clone())),
         };
         let locks_in = who.as_ref().and_then(|open| open.locks_in).map(|left| left.as_secs());
-        let again = Some(if who.is_some() { 15 } else { 5 });
+        let refresh = Some(if who.is_some() { 15 } else { 5 });
         let (key, sent, call) = (screen_key(screen), status.sent, words::call(status.phone.as_deref()));
-        Self { key, bump, status: sentences, who, locks_in, live: true, again, zone, call, sent }
+        Self { key, bump, status: sentences, who, locks_in, live: true, refresh, zone, call, sent }
     }
 
     /// Whether all that is known of residents is sent here; else what is not on a page is not none.
@@ -111,7 +111,7 @@ impl Shell {
 
     /// The shell of a page that must keep what is typed into it.
     pub(crate) fn held(self) -> Self {
-        Self { live: false, again: None, ..self }
+        Self { live: false, refresh: None, ..self }
     }
 
     /// A time as this page shows it.
@@ -165,8 +165,8 @@ struct LockedPage {
 }
 
 pub(crate) fn locked(shell: Shell, locked: Locked) -> Response {
-    let again = Some(if locked.undo.is_some() { 2 } else { 5 });
-    answer(StatusCode::OK, &LockedPage { shell: Shell { again, ..shell }, locked })
+    let refresh = Some(if locked.undo.is_some() { 2 } else { 5 });
+    answer(StatusCode::OK, &LockedPage { shell: Shell { refresh, ..shell }, locked })
 }
 
 #[derive(Template)]
@@ -178,7 +178,7 @@ struct PinPage {
 
 pub(crate) fn pin_pad(shell: Shell, pad: PinPad) -> Response {
     // While a PIN is checked the page asks again; while one is typed nothing may disturb it.
-    let shell = if pad.checking { Shell { again: Some(1), ..shell } } else { shell.held() };
+    let shell = if pad.checking { Shell { refresh: Some(1), ..shell } } else { shell.held() };
     answer(StatusCode::OK, &PinPage { shell, pad })
 }
 

@@ -21,7 +21,7 @@ fn enrolling() -> State {
             code: "BCDF-GHJK".parse().unwrap(),
             expires_at: at("2026-05-01T14:20:00Z"),
         },
-        trouble: None,
+        trouble: Some("The server is busy.".to_owned()),
         token_refused: None,
         server: "https://carepost.example.test:8444".to_owned(),
         device_uuid: "0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42".parse().unwrap(),
@@ -64,6 +64,7 @@ async fn the_start_page_is_whatever_the_device_shows() {
     for words in ["BCDF-GHJK", "0190a5e2-7c4d", "2026-05-01T14:20:00.000Z"] {
         assert!(shown.body.contains(words), "{words} is missing in {}", shown.body);
     }
+    assert!(!shown.body.contains("busy"), "the code stands, whatever became of the last question: {}", shown.body);
     device.enter(State::Revoked { trouble: None });
     let shown = open(&pages, "/").await;
     assert!(shown.body.contains("no longer in use") && !shown.body.contains("BCDF"), "{}", shown.body);
