@@ -184,10 +184,7 @@ impl Default for Outbox {
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {path}: {source}. Create it, or name another with --config", path = path.display())]
-    Unreadable {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Unreadable { path: PathBuf, source: std::io::Error },
     /// It is not what this version understands.
     #[error("{path}: {detail}", path = path.display())]
     Malformed {

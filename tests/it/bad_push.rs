@@ -158,8 +158,11 @@ async fn a_chain_that_does_not_add_up_changes_nothing() -> Result<()> {
     forked.head = carepost_protocol::change::Link::from_bytes([9; 32]);
     let mut rewritten = scene.device.chain(Lane::Care);
     rewritten.incarnation = at_two.incarnation;
-    rewritten.head =
-        carepost_protocol::change::Link::genesis(scene.device.grant.device_id, at_two.incarnation, Lane::Care);
+    rewritten.head = carepost_protocol::change::Link::genesis(
+        scene.device.grant.device_id,
+        at_two.incarnation,
+        Lane::Care,
+    );
     for (why, batch) in [
         ("a gap", gap(at_two.clone())?),
         ("another history", forked.batch(&[scene.change(|_| {})?])?),
@@ -234,7 +237,11 @@ async fn a_body_too_large_or_not_what_it_says_is_refused_whole() -> Result<()> {
     let brotli = &[("content-type", "application/json"), ("content-encoding", "br")];
     is_problem(&send(brotli, b"{}".to_vec()).await?, 415, "unsupported-encoding");
     let many = vec!["7".to_owned(); MAX_CHANGES + 1];
-    is_problem(&send(&JSON, scene.device.chain(Lane::Care).batch(&many)?.into_bytes()).await?, 422, "invalid");
+    is_problem(
+        &send(&JSON, scene.device.chain(Lane::Care).batch(&many)?.into_bytes()).await?,
+        422,
+        "invalid",
+    );
 
     let beat = format!("/api/v1/devices/{}/heartbeat", scene.device.grant.device_id);
     let good = serde_json::to_value(scene.device.heartbeat(QueueState::default()))?;

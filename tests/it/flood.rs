@@ -344,7 +344,8 @@ async fn two_hundred_kiosks_behind_one_address_come_at_once() -> Result<()> {
 async fn token_device(scene: &Scene, admin: &Api, n: usize) -> Result<(Upstream, DeviceId)> {
     let body = json!({"facility_id": scene.facility.id, "device_name": format!("Kiosk {n}"), "device_type": "TABLET"});
     let token = text(&admin.post("/api/v1/devices", &body).await?, "token")?;
-    let (key, clock, port) = (DeviceKey::generate()?, Arc::new(Clock::new(None)), scene.server.devices.port());
+    let (key, clock, port) =
+        (DeviceKey::generate()?, Arc::new(Clock::new(None)), scene.server.devices.port());
     let request = EnrollRequest {
         device_uuid: DeviceUuid::from_bytes(clock.random()),
         mac_addresses: Vec::new(),

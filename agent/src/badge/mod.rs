@@ -32,14 +32,9 @@ pub enum BadgeEvent {
         atr: Vec<u8>,
     },
     /// The badge was taken away, or its reader was.
-    Removed {
-        reader: String,
-    },
+    Removed { reader: String },
     /// Something was laid on a reader that could not be read.
-    Unreadable {
-        reader: String,
-        why: Unreadable,
-    },
+    Unreadable { reader: String, why: Unreadable },
     /// The readers' state changed.
     Reader(ReaderState),
 }

@@ -68,10 +68,7 @@ pub enum SealError {
     Random,
     /// The disk refused.
     #[error("{path}: {source}; check the disk, and that this file is the agent's user's")]
-    Io {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: std::io::Error },
 }
 
 /// The secret of systemd's credential `device-seal`.

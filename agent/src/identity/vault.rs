@@ -85,9 +85,7 @@ pub enum VaultError {
         "{path}: the sealed file is damaged, and not all that it lists may be there: put a copy of it back if there is \
          one; else move it away, and another is made of what is there"
     )]
-    NoInventory {
-        path: PathBuf,
-    },
+    NoInventory { path: PathBuf },
     /// The server gave a recovery recipient that is not an age recipient.
     #[error("the server's recovery recipient is not an age recipient (age1...): {0}")]
     NotARecipient(String),
@@ -102,15 +100,10 @@ pub enum VaultError {
     NotWrapped(String),
     /// The disk is full.
     #[error("{path}: the disk is full: free some space")]
-    NoRoom {
-        path: PathBuf,
-    },
+    NoRoom { path: PathBuf },
     /// The disk refused.
     #[error("{path}: {source}; check the disk, and that this file is the agent's user's")]
-    Io {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: std::io::Error },
 }
 
 /// A sealed document of the agent's own, besides the [`Grant`].

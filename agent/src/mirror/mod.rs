@@ -107,10 +107,7 @@ pub enum MirrorError {
     BegunAnew,
     /// A row is not what its collection holds.
     #[error("a document of {collection} cannot be read: {source}; refetch the mirror")]
-    NotUnderstood {
-        collection: &'static str,
-        source: serde_json::Error,
-    },
+    NotUnderstood { collection: &'static str, source: serde_json::Error },
     /// SQLite refused for another reason.
     #[error("the mirror's file: {0}; check the disk")]
     Sqlite(rusqlite::Error),

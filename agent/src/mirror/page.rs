@@ -61,7 +61,11 @@ pub(super) struct Document<'a> {
 #[derive(Clone)]
 pub(super) enum What<B> {
     /// Its latest version: the exact bytes as sent, their part in the digest, and what it is found by.
-    Is { body: B, element: Element, keys: Keys },
+    Is {
+        body: B,
+        element: Element,
+        keys: Keys,
+    },
     Gone,
     /// Its latest version cannot be taken.
     Over(Over),

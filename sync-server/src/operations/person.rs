@@ -11,8 +11,8 @@ use crate::password::Caller;
 use crate::refusal_log::Principal;
 use crate::scope::OrganizationScope;
 use crate::store::{
-    Expected, FacilityStore, IdempotentRequest, AuditedWrite, Organization, OrganizationStore, Session, SystemStore,
-    Versioned,
+    AuditedWrite, Expected, FacilityStore, IdempotentRequest, Organization, OrganizationStore, Session,
+    SystemStore, Versioned,
 };
 
 /// A signed-in person, and where the request is for.

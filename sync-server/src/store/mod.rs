@@ -61,7 +61,7 @@ pub use rules::changes::{ChangePlace, KeptChange};
 pub use rules::chart::ChartPlace;
 pub use rules::idempotency::{IdempotencyState, IdempotentRequest};
 pub use rules::older::OlderRequest;
-pub use rules::page::{RefetchRequest, PageRequest};
+pub use rules::page::{PageRequest, RefetchRequest};
 pub use rules::push::Batch;
 pub use rules::review::ReviewPlace;
 pub use rules::sign_in::{Login, unlock};

@@ -21,7 +21,7 @@ use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use carepost_server::error::Refusal;
 use carepost_server::scope::{FacilityScope, OrganizationScope};
 use carepost_server::store::{
-    RefetchRequest, Ambient, Batch, DatabaseKey, DeviceIdentity, NewPatient, Page, PageRequest, Store,
+    Ambient, Batch, DatabaseKey, DeviceIdentity, NewPatient, Page, PageRequest, RefetchRequest, Store,
     StoreError, View,
 };
 use carepost_server::testing;

@@ -11,7 +11,7 @@ use carepost_agent_core::sync::{StreamId, Trouble};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Cursor, SyncPosition};
 use carepost_protocol::wire::push::PushReceipt;
-use carepost_server::store::{RefetchRequest, Page};
+use carepost_server::store::{Page, RefetchRequest};
 
 /// Something that happens at a moment. `at` is a device; `boot` the run of it that is concerned.
 pub(super) enum Event {

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Kiosk;
-use super::renderers::form::{self, Retry, FormView};
+use super::renderers::form::{self, FormView, Retry};
 use super::renderers::shell::{self as page, Fault, Shell};
 use crate::workspace::view::{Answers, Draft, Form, NotOpened, NotSaved, Open, Refused, Screen, SessionKey};
 

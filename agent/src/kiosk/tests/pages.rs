@@ -64,7 +64,11 @@ async fn the_start_page_is_whatever_the_device_shows() {
     for words in ["BCDF-GHJK", "0190a5e2-7c4d", "2026-05-01T14:20:00.000Z"] {
         assert!(shown.body.contains(words), "{words} is missing in {}", shown.body);
     }
-    assert!(!shown.body.contains("busy"), "the code stands, whatever became of the last question: {}", shown.body);
+    assert!(
+        !shown.body.contains("busy"),
+        "the code stands, whatever became of the last question: {}",
+        shown.body
+    );
     device.enter(State::Revoked { trouble: None });
     let shown = open(&pages, "/").await;
     assert!(shown.body.contains("no longer in use") && !shown.body.contains("BCDF"), "{}", shown.body);

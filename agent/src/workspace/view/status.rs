@@ -146,7 +146,5 @@ impl Sending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
     Online,
-    Offline {
-        since: Timestamp,
-    },
+    Offline { since: Timestamp },
 }

@@ -24,7 +24,7 @@ use crate::http::authentication::Device;
 use crate::http::extract::Params;
 use crate::quota::{Kind, Turn};
 use crate::stopping::Stopping;
-use crate::store::{RefetchRequest, Page, PageRequest, StoreError};
+use crate::store::{Page, PageRequest, RefetchRequest, StoreError};
 
 /// zstd's level for what goes down: level 3 halves level 1's bytes on charting data at little cost.
 const LEVEL: i32 = 3;

@@ -24,7 +24,7 @@ use crate::store::listed::Listed;
 use crate::store::rules::chart::{self, ChartPlace};
 use crate::store::rules::feed_writer::count_on;
 use crate::store::rules::older::{self, OlderRequest};
-use crate::store::rules::page::{self, RefetchRequest, PageRequest};
+use crate::store::rules::page::{self, PageRequest, RefetchRequest};
 use crate::store::rules::push::{self, Batch, Taken};
 use crate::store::rules::quarantine::quarantine;
 use crate::store::rules::{audit, patient, revoked, sync_position};

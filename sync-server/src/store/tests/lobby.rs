@@ -158,7 +158,8 @@ async fn a_number_read_out_for_one_facility_lets_nothing_into_another() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let lakeside = registry.audited(event(&world)).create_facility(new_facility("Lakeside")).await.unwrap().id;
+    let lakeside =
+        registry.audited(event(&world)).create_facility(new_facility("Lakeside")).await.unwrap().id;
     let (key, code, waiting, read_out) = claimed(&world, &tenant).await;
     let claim = Claim { facility_id: lakeside, ..claim(&tenant) };
     registry.audited(event(&world)).claim(person(2), code, claim).await.unwrap();

@@ -16,7 +16,8 @@ async fn names_are_unique_in_an_organization_and_nowhere_else() {
     let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
     let registry = world.store.organization(&alpha.organization);
     let facility = alpha.facility.facility();
-    let taken = registry.audited(event(&world)).create_user(new_user("NINA", Role::Lpn, Some(facility))).await;
+    let taken =
+        registry.audited(event(&world)).create_user(new_user("NINA", Role::Lpn, Some(facility))).await;
     assert!(matches!(taken, Err(StoreError::Conflict("username"))), "{taken:?}");
     let taken = registry.audited(event(&world)).create_patient(new_patient(facility, "MRN-1")).await;
     assert!(matches!(taken, Err(StoreError::Admitted(id)) if id == alpha.patient), "{taken:?}");
@@ -230,8 +231,9 @@ async fn a_tapped_card_can_be_issued_for_a_quarter_of_an_hour_and_is_never_writt
     let registry = world.store.organization(&tenant.organization);
     let store = world.store.facility(&tenant.facility);
     let seen = |tap| Heartbeat { unknown_tap: tap, ..beat(&world, &kiosk) };
-    let issue =
-        |card: &str| registry.audited(event(&world)).issue_tapped_badge(tenant.nurse, device, card.to_owned());
+    let issue = |card: &str| {
+        registry.audited(event(&world)).issue_tapped_badge(tenant.nurse, device, card.to_owned())
+    };
     let card = UnknownTap::masked(&lookup);
     for nonsense in ["", "5e5e", &"zz".repeat(32)] {
         store.heartbeat(&kiosk.identity, &seen(Some(UnknownTap { lookup: nonsense.to_owned(), age: 0 })));
@@ -271,7 +273,8 @@ async fn two_devices_in_use_at_a_facility_do_not_read_the_same() {
     let taken = rename(den, "hall kiosk").await;
     assert!(matches!(taken, Err(StoreError::Conflict("device_name"))), "{taken:?}");
     assert_eq!(rename(hall, "Hall Kiosk").await.unwrap().name, "Hall Kiosk", "its own, written otherwise");
-    let hillside = registry.audited(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    let hillside =
+        registry.audited(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
     expect(4, hillside, "Hall kiosk").await.unwrap();
     // Two that read the same since before this was asked: all but the name can be changed, and the name to another.
     let collide =

@@ -36,7 +36,8 @@ async fn scene() -> Scene {
     };
     let (ben, cora) = (hire("ben").await, hire("cora").await);
     registry.audited(event(&world)).set_pin(tenant.nurse, Some(OLD.to_owned())).await.unwrap();
-    let hillside = registry.audited(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    let hillside =
+        registry.audited(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
     let badge = registry.audited(event(&world)).issue_badge(ben, &[1, 2, 3, 4]).await.unwrap();
     registry.audited(event(&world)).issue_badge(cora, &[5, 6, 7, 8]).await.unwrap();
     let (stolen, kept) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);

@@ -30,7 +30,7 @@ use futures_util::future::try_join_all;
 use tempfile::TempDir;
 
 use ground::{CABLES, Disk, Network};
-use wall::{Wall, Run};
+use wall::{Run, Wall};
 use weather::Weather;
 
 const KIOSKS: u8 = CABLES - 1;

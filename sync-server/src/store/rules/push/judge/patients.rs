@@ -15,7 +15,7 @@ use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
 
 use super::super::Result;
-use super::{Flags, Judge, Judged, Accepted, unknown};
+use super::{Accepted, Flags, Judge, Judged, unknown};
 use crate::store::engine::{Tx, params};
 use crate::store::rules::patient;
 use crate::store::rules::review;

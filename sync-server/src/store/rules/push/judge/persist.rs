@@ -8,7 +8,7 @@ use carepost_protocol::wire::heartbeat::Settlement;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 
 use super::super::{Content, Entry, Result, reject};
-use super::{Fault, Judge, Judged, Place, Accepted};
+use super::{Accepted, Fault, Judge, Judged, Place};
 use crate::store::engine::{Tx, params};
 
 /// The most changes that are settled because another took their place.

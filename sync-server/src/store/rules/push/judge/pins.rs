@@ -9,7 +9,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::RejectionCode;
 
 use super::super::{Result, reject};
-use super::{Judge, Judged, Accepted, unknown};
+use super::{Accepted, Judge, Judged, unknown};
 use crate::store::Flag;
 use crate::store::engine::{Tx, params};
 use crate::store::row::{row, select};

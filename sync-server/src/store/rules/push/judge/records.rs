@@ -10,7 +10,7 @@ use carepost_protocol::workflow::{FieldError, Workflow};
 use serde_json::{Map, Value};
 
 use super::super::Result;
-use super::{Flags, Judge, Judged, Accepted, unknown};
+use super::{Accepted, Flags, Judge, Judged, unknown};
 use crate::store::Flag;
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};

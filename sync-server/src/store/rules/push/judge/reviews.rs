@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::super::reject;
 use super::patients::{breaks, read_edit};
-use super::{Flags, Judge, Judged, Accepted, unknown};
+use super::{Accepted, Flags, Judge, Judged, unknown};
 use crate::store::Patient;
 use crate::store::engine::{Tx, params};
 use crate::store::rules::{patient, review};
