@@ -91,7 +91,6 @@ impl Clock {
         bytes
     }
 
-    /// A random number.
     #[must_use]
     pub fn random_u64(&self) -> u64 {
         u64::from_ne_bytes(self.random())

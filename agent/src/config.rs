@@ -184,16 +184,10 @@ impl Default for Outbox {
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {path}: {source}. Create it, or name another with --config", path = path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Unreadable { path: PathBuf, source: std::io::Error },
     /// It is not what this version understands.
     #[error("{path}: {detail}", path = path.display())]
     Malformed {
-        /// The file.
         path: PathBuf,
         /// What is wrong, with its place.
         detail: String,
@@ -201,7 +195,6 @@ pub enum ConfigError {
     /// A value makes no sense.
     #[error("{path}: {key}: {detail}", path = path.display())]
     Invalid {
-        /// The file.
         path: PathBuf,
         key: &'static str,
         /// What is wrong and what to write instead.

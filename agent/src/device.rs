@@ -166,7 +166,6 @@ impl Device {
         }
     }
 
-    /// How the sync is.
     pub fn set_sync(&self, sync: SyncView) {
         let differs = std::mem::replace(&mut lock(&self.signals).sync, sync.clone()) != sync;
         if differs {
@@ -217,7 +216,6 @@ impl Device {
         feedback
     }
 
-    /// The process's clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
@@ -241,7 +239,6 @@ impl Device {
         workspace.next_deadline()
     }
 
-    /// The page was touched.
     pub fn touched(&self) {
         self.on(SessionEvent::Touched);
     }

@@ -96,22 +96,15 @@ pub struct Connected {
 pub enum OpenError {
     /// The key is another one, or the file is damaged: SQLCipher cannot tell these apart.
     #[error("{path}: not readable with this device's key: it is damaged, or it is another device's file")]
-    NotReadable {
-        /// The file.
-        path: PathBuf,
-    },
+    NotReadable { path: PathBuf },
     /// Something else stands in its place.
     #[error("{path}: this is no file: move it away, and put the file back if it is elsewhere")]
-    NotAFile {
-        /// The file.
-        path: PathBuf,
-    },
+    NotAFile { path: PathBuf },
     /// A later version of the agent wrote it.
     #[error(
         "{path}: written by a newer agent (schema {found}, this build knows {known}): install that version"
     )]
     TooNew {
-        /// The file.
         path: PathBuf,
         /// The schema version found.
         found: u32,
@@ -121,33 +114,19 @@ pub enum OpenError {
     /// What made its schema is not what this build has under that number.
     #[error("{path}: another build of the agent made it (schema {version} differs): install that one")]
     ChangedMigration {
-        /// The file.
         path: PathBuf,
         /// The number of the first migration that differs.
         version: u32,
     },
     /// The disk is too full to make it, to open it, or to bring it up to this version of the agent. It is as it was.
     #[error("{path}: the disk is full: free some space")]
-    NoRoom {
-        /// The file.
-        path: PathBuf,
-    },
+    NoRoom { path: PathBuf },
     /// The file system refused.
     #[error("{path}: {source}; check the disk, and that this file is the agent's user's")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What it said.
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: std::io::Error },
     /// SQLite refused for another reason.
     #[error("{path}: {source}; check the disk")]
-    Sqlite {
-        /// The file.
-        path: PathBuf,
-        /// What it said.
-        source: rusqlite::Error,
-    },
+    Sqlite { path: PathBuf, source: rusqlite::Error },
 }
 
 /// Opens a file for writing, makes it if it is not there, and brings its schema up to date. Its WAL is folded into it

@@ -26,7 +26,6 @@ pub struct Parts {
     pub store: Store,
     /// Checks passwords and PINs.
     pub passwords: Passwords,
-    /// The configuration.
     pub config: Config,
     /// Failures by address.
     pub rate_limiter: RateLimiter,

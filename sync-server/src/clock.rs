@@ -8,7 +8,6 @@ use carepost_protocol::id::AuditId;
 use carepost_protocol::time::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// The moment it is now.
 #[must_use]
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -38,7 +38,6 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("{path}: {fault}; run `carepost-server init`, or name the file with --config")]
     Unreadable {
-        /// Which file.
         path: PathBuf,
         /// Why not.
         fault: std::io::Error,
@@ -48,7 +47,6 @@ pub enum ConfigError {
     Invalid {
         /// Which file or variable.
         origin: String,
-        /// What is wrong.
         fault: String,
     },
     /// The database key is not there.
@@ -344,13 +342,11 @@ impl Config {
         self.tls_certificate.clone().unwrap_or_else(|| self.state_dir.join("tls.crt"))
     }
 
-    /// The key's file.
     #[must_use]
     pub fn key_path(&self) -> PathBuf {
         self.tls_key.clone().unwrap_or_else(|| self.state_dir.join("tls.key"))
     }
 
-    /// The database's file.
     #[must_use]
     pub fn database_path(&self) -> PathBuf {
         self.state_dir.join("carepost.db")

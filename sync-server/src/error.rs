@@ -154,7 +154,6 @@ impl Refusal {
         self.version
     }
 
-    /// The kind of problem.
     #[must_use]
     pub fn kind(&self) -> Option<ProblemKind> {
         self.problem.kind()

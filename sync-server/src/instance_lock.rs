@@ -15,7 +15,6 @@ pub enum InstanceLockError {
     /// The lock's file cannot be opened.
     #[error("{path}: {fault}; run `carepost-server init`, or check who owns the folder")]
     File {
-        /// Which file.
         path: PathBuf,
         /// Why not.
         fault: std::io::Error,

@@ -356,7 +356,6 @@ impl Drop for Attention {
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
 pub enum Asker {
-    /// A device of an organization.
     Device(DeviceId, OrganizationId),
     /// A person; none is the platform's.
     Person(UserId, Option<OrganizationId>),

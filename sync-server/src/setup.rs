@@ -24,7 +24,6 @@ pub enum SetupError {
     /// A file or folder cannot be written.
     #[error("{path}: {fault}; check who owns the folder and whether the disk is full")]
     Unwritable {
-        /// Which one.
         path: PathBuf,
         /// Why not.
         fault: std::io::Error,
@@ -41,7 +40,6 @@ pub enum SetupError {
     /// A key that is there already cannot be used for the certificate.
     #[error("{path}: {fault}; restore the key, or move it away and run init again to make another")]
     Key {
-        /// Which one.
         path: PathBuf,
         /// Why not.
         fault: String,

@@ -33,7 +33,6 @@ pub enum TlsError {
     /// A file cannot be read or holds no PEM of the right kind.
     #[error("{path}: {fault}; run `carepost-server init`, or point tls_certificate and tls_key at PEM files")]
     Unreadable {
-        /// Which file.
         path: PathBuf,
         /// What is wrong with it; its kind is `Other` where it was read and holds none.
         fault: std::io::Error,
@@ -46,7 +45,6 @@ pub enum TlsError {
     /// Nobody would take it for this server's.
     #[error("{path}: no device and no program trusts this certificate as a server's: {fault}")]
     Unfit {
-        /// Which file.
         path: PathBuf,
         /// Why not.
         fault: String,

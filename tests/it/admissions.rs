@@ -16,7 +16,7 @@ use tempfile::TempDir;
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 const BATCHES: usize = 6;
 
-struct Ward {
+struct Tenant {
     facility: Facility,
     nurse: Nurse,
     patient: String,
@@ -25,7 +25,7 @@ struct Ward {
     chain: Chain,
 }
 
-impl Ward {
+impl Tenant {
     async fn of(organization: &Organization, server: &Server, folder: &TempDir, uid: &str) -> Result<Self> {
         organization.publish("vitals").await?;
         let facility = organization.facility("Riverside", "ALF", Some(48), 44).await?;
@@ -76,8 +76,8 @@ async fn six_thousand_admissions_of_one_name_hold_up_nobody_elses_push() -> Resu
     let server = Server::start(&folder.path().join("server")).await?;
     let loud = server.organization("Golden Years", "golden-years", "ALF_OPERATOR").await?;
     let quiet = server.organization("Silver Birch", "silver-birch", "ALF_OPERATOR").await?;
-    let mut flood = Ward::of(&loud, &server, &folder, "04A1B2C3D4E5F6").await?;
-    let mut calm = Ward::of(&quiet, &server, &folder, "04A1B2C3D4E5F7").await?;
+    let mut flood = Tenant::of(&loud, &server, &folder, "04A1B2C3D4E5F6").await?;
+    let mut calm = Tenant::of(&quiet, &server, &folder, "04A1B2C3D4E5F7").await?;
 
     let before = own_kib(server.pid())?;
     let mut most = before;

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 const ZSTD: [(&str, &str); 2] = [("content-type", "application/json"), ("content-encoding", "zstd")];
 
-struct Ward {
+struct Scene {
     facility: Facility,
     device: Device,
     wire: Api,
@@ -24,7 +24,7 @@ struct Ward {
     _folder: TempDir,
 }
 
-impl Ward {
+impl Scene {
     async fn new() -> Result<Self> {
         crate::install_provider();
         let folder = TempDir::new()?;
@@ -84,27 +84,27 @@ fn verdicts(answer: &Answer) -> Result<Vec<(String, String)>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_change_is_rejected_by_name_and_holds_up_none_behind_it() -> Result<()> {
-    let ward = Ward::new().await?;
-    let mut chain = ward.device.chain(Lane::Care);
+    let scene = Scene::new().await?;
+    let mut chain = scene.device.chain(Lane::Care);
     let long = "x".repeat(MAX_CHANGE_BYTES);
     let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
     let changes = [
-        ward.change(|change| drop(change.fields.insert("systolic".to_owned(), json!(900))))?,
-        ward.change(|change| drop(change.fields.insert("colour".to_owned(), json!("red"))))?,
-        ward.change(|change| drop(change.fields.remove("pulse")))?,
-        ward.change(|change| drop(change.fields.insert("pulse".to_owned(), json!("fast"))))?,
-        ward.change(|change| change.workflow = Some("'; DROP TABLE changes; --".to_owned()))?,
-        ward.change(|change| change.schema_version = Some(7))?,
-        ward.change(|change| change.patient = None)?,
-        ward.change(|change| change.kind = ChangeKind::Delete)?,
-        ward.change(|change| drop(change.fields.insert("note".to_owned(), json!(long))))?,
+        scene.change(|change| drop(change.fields.insert("systolic".to_owned(), json!(900))))?,
+        scene.change(|change| drop(change.fields.insert("colour".to_owned(), json!("red"))))?,
+        scene.change(|change| drop(change.fields.remove("pulse")))?,
+        scene.change(|change| drop(change.fields.insert("pulse".to_owned(), json!("fast"))))?,
+        scene.change(|change| change.workflow = Some("'; DROP TABLE changes; --".to_owned()))?,
+        scene.change(|change| change.schema_version = Some(7))?,
+        scene.change(|change| change.patient = None)?,
+        scene.change(|change| change.kind = ChangeKind::Delete)?,
+        scene.change(|change| drop(change.fields.insert("note".to_owned(), json!(long))))?,
         json!({"collection": "records"}).to_string(),
         "7".to_owned(),
         deep,
-        ward.change(|_| {})?,
+        scene.change(|_| {})?,
     ];
     let batch = chain.batch(&changes)?;
-    let receipt = ward.push(batch.clone()).await?;
+    let receipt = scene.push(batch.clone()).await?;
     let codes = [
         "breaks_schema",
         "breaks_schema",
@@ -131,46 +131,49 @@ async fn a_bad_change_is_rejected_by_name_and_holds_up_none_behind_it() -> Resul
     for run in &fields[..12] {
         assert!(run["reason"]["detail"].as_str().is_some_and(|words| words.len() > 20), "{run}");
     }
-    assert_eq!(ward.stored().await?, 1);
+    assert_eq!(scene.stored().await?, 1);
     // The same again: what stands is a duplicate, what was rejected is rejected as before.
-    let again = ward.push(batch).await?;
+    let again = scene.push(batch).await?;
     let repeated = verdicts(&again)?;
     assert_eq!(repeated[..12], found[..12]);
     assert_eq!(repeated[12].0, "duplicate");
     assert_eq!(items(&again.body["verdicts"])?[0]["reason"], fields[0]["reason"]);
     assert_eq!(again.body["next_n"], receipt.body["next_n"]);
-    assert_eq!(ward.stored().await?, 1);
+    assert_eq!(scene.stored().await?, 1);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_that_does_not_add_up_changes_nothing() -> Result<()> {
-    let ward = Ward::new().await?;
-    let mut chain = ward.device.chain(Lane::Care);
-    assert_eq!(verdicts(&ward.push(chain.batch(&[ward.change(|_| {})?])?).await?)?[0].0, "applied");
+    let scene = Scene::new().await?;
+    let mut chain = scene.device.chain(Lane::Care);
+    assert_eq!(verdicts(&scene.push(chain.batch(&[scene.change(|_| {})?])?).await?)?[0].0, "applied");
     let at_two = chain.clone();
 
     let gap = |mut chain: Chain| -> Result<String> {
-        chain.batch(&[ward.change(|_| {})?])?;
-        chain.batch(&[ward.change(|_| {})?])
+        chain.batch(&[scene.change(|_| {})?])?;
+        chain.batch(&[scene.change(|_| {})?])
     };
     let mut forked = at_two.clone();
     forked.head = carepost_protocol::change::Link::from_bytes([9; 32]);
-    let mut rewritten = ward.device.chain(Lane::Care);
+    let mut rewritten = scene.device.chain(Lane::Care);
     rewritten.incarnation = at_two.incarnation;
-    rewritten.head =
-        carepost_protocol::change::Link::genesis(ward.device.grant.device_id, at_two.incarnation, Lane::Care);
+    rewritten.head = carepost_protocol::change::Link::genesis(
+        scene.device.grant.device_id,
+        at_two.incarnation,
+        Lane::Care,
+    );
     for (why, batch) in [
         ("a gap", gap(at_two.clone())?),
-        ("another history", forked.batch(&[ward.change(|_| {})?])?),
-        ("an edited change", rewritten.batch(&[ward.change(|_| {})?])?),
+        ("another history", forked.batch(&[scene.change(|_| {})?])?),
+        ("an edited change", rewritten.batch(&[scene.change(|_| {})?])?),
     ] {
-        let answer = ward.push(batch).await?;
+        let answer = scene.push(batch).await?;
         is_problem(&answer, 409, "chain-broken");
         assert_eq!(answer.body["next_n"], 2, "{why}: {}", answer.text);
     }
     // Arithmetic and signature that do not hold.
-    let good = at_two.clone().batch(&[ward.change(|_| {})?])?;
+    let good = at_two.clone().batch(&[scene.change(|_| {})?])?;
     let parsed: Value = serde_json::from_str(&good)?;
     // In the text, so that the changes stay as they were hashed.
     let with = |key: &str, value: Value| {
@@ -178,15 +181,15 @@ async fn a_chain_that_does_not_add_up_changes_nothing() -> Result<()> {
         assert_ne!(edited, good, "{key} was not replaced");
         edited
     };
-    let answer = ward.push(with("head", json!("ab".repeat(32)))).await?;
+    let answer = scene.push(with("head", json!("ab".repeat(32)))).await?;
     is_problem(&answer, 422, "invalid");
     assert_eq!(answer.body["errors"][0]["field"], "head");
     for forged in ["00".repeat(64), "zz".repeat(64), String::new()] {
-        let answer = ward.push(with("signature", json!(forged))).await?;
+        let answer = scene.push(with("signature", json!(forged))).await?;
         is_problem(&answer, 400, "malformed");
         assert_eq!(answer.body["errors"][0]["field"], "signature");
     }
-    let answer = ward.push(with("first_n", json!(0))).await?;
+    let answer = scene.push(with("first_n", json!(0))).await?;
     is_problem(&answer, 422, "invalid");
     for (key, value) in [
         ("lane", json!("gossip")),
@@ -194,22 +197,22 @@ async fn a_chain_that_does_not_add_up_changes_nothing() -> Result<()> {
         ("previous", json!("ab")),
         ("first_n", json!(-1)),
     ] {
-        is_problem(&ward.push(with(key, value)).await?, 400, "malformed");
+        is_problem(&scene.push(with(key, value)).await?, 400, "malformed");
     }
-    assert_eq!(ward.stored().await?, 1, "none of these may leave a trace");
+    assert_eq!(scene.stored().await?, 1, "none of these may leave a trace");
     // And the honest chain goes on.
     let mut honest = at_two;
-    assert_eq!(verdicts(&ward.push(honest.batch(&[ward.change(|_| {})?])?).await?)?[0].0, "applied");
-    assert_eq!(ward.stored().await?, 2);
+    assert_eq!(verdicts(&scene.push(honest.batch(&[scene.change(|_| {})?])?).await?)?[0].0, "applied");
+    assert_eq!(scene.stored().await?, 2);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_too_large_or_not_what_it_says_is_refused_whole() -> Result<()> {
-    let ward = Ward::new().await?;
+    let scene = Scene::new().await?;
     let push = "/api/v1/sync/push";
     let send = |headers: &'static [(&'static str, &'static str)], body: Vec<u8>| {
-        ward.wire.send(Method::POST, push, headers, body)
+        scene.wire.send(Method::POST, push, headers, body)
     };
     // A bomb: a few kilobytes that would unpack to a gigabyte.
     let bomb = zstd::bulk::compress(&vec![b' '; MAX_BYTES + 128 * 1024], 19)?;
@@ -234,20 +237,24 @@ async fn a_body_too_large_or_not_what_it_says_is_refused_whole() -> Result<()> {
     let brotli = &[("content-type", "application/json"), ("content-encoding", "br")];
     is_problem(&send(brotli, b"{}".to_vec()).await?, 415, "unsupported-encoding");
     let many = vec!["7".to_owned(); MAX_CHANGES + 1];
-    is_problem(&send(&JSON, ward.device.chain(Lane::Care).batch(&many)?.into_bytes()).await?, 422, "invalid");
+    is_problem(
+        &send(&JSON, scene.device.chain(Lane::Care).batch(&many)?.into_bytes()).await?,
+        422,
+        "invalid",
+    );
 
-    let beat = format!("/api/v1/devices/{}/heartbeat", ward.device.grant.device_id);
-    let good = serde_json::to_value(ward.device.heartbeat(QueueState::default()))?;
+    let beat = format!("/api/v1/devices/{}/heartbeat", scene.device.grant.device_id);
+    let good = serde_json::to_value(scene.device.heartbeat(QueueState::default()))?;
     for (key, value) in [("uptime", json!("long")), ("encrypted", json!("PERHAPS")), ("queue", json!(null))] {
         let mut bad = good.clone();
         bad[key] = value;
-        let answer = ward.wire.call(Method::POST, &beat, Some(&bad)).await?;
+        let answer = scene.wire.call(Method::POST, &beat, Some(&bad)).await?;
         is_problem(&answer, 422, "invalid");
         assert_eq!(answer.body["errors"][0]["field"], key, "{}", answer.text);
     }
     let mut newer = good;
     newer["mood"] = json!("fine");
-    let answer = ward.wire.call(Method::POST, &beat, Some(&newer)).await?;
+    let answer = scene.wire.call(Method::POST, &beat, Some(&newer)).await?;
     assert_eq!(answer.status, 200, "a newer agent's field is left alone: {}", answer.text);
     for (query, status, kind) in [
         ("?epoch=1", 422, "invalid"),
@@ -255,13 +262,13 @@ async fn a_body_too_large_or_not_what_it_says_is_refused_whole() -> Result<()> {
         ("?epoch=99&seq=1", 410, "cursor-refused"),
         ("?epoch=1&seq=999999", 410, "cursor-refused"),
     ] {
-        let answer = ward.wire.call(Method::GET, &format!("/api/v1/sync/pull{query}"), None).await?;
+        let answer = scene.wire.call(Method::GET, &format!("/api/v1/sync/pull{query}"), None).await?;
         is_problem(&answer, status, kind);
     }
-    let answer = ward.wire.call(Method::GET, "/api/v1/sync/pull?facility_id=7", None).await?;
+    let answer = scene.wire.call(Method::GET, "/api/v1/sync/pull?facility_id=7", None).await?;
     assert_eq!(answer.status, 200, "so is what a newer agent asks besides: {}", answer.text);
-    let answer = ward.wire.call(Method::DELETE, push, None).await?;
+    let answer = scene.wire.call(Method::DELETE, push, None).await?;
     is_problem(&answer, 405, "method-not-allowed");
-    assert_eq!(ward.stored().await?, 0);
+    assert_eq!(scene.stored().await?, 0);
     Ok(())
 }

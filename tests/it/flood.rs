@@ -39,7 +39,7 @@ use tokio::net::TcpStream;
 const UNTAKEN: Duration = Duration::from_secs(30);
 
 /// A server with one facility and two devices of it: one that does harm, and one that has to work.
-struct Ward {
+struct Scene {
     server: Server,
     facility: Facility,
     hostile: Device,
@@ -50,7 +50,7 @@ struct Ward {
     folder: TempDir,
 }
 
-impl Ward {
+impl Scene {
     async fn new(config: &str) -> Result<Self> {
         crate::install_provider();
         let folder = TempDir::new()?;
@@ -143,12 +143,12 @@ async fn is_reset(mut answer: h2::RecvStream, patience: Duration) -> Result<()> 
 }
 
 /// Fills the facility's feed with so many thousands of long rounds: some two megabytes each.
-async fn fill(ward: &Ward, thousands: usize) -> Result<()> {
-    let mut chain = ward.hostile.chain(Lane::Care);
-    let connection = Peer::device(&ward.server, &ward.hostile.key)?.http2(65_535).await?;
+async fn fill(scene: &Scene, thousands: usize) -> Result<()> {
+    let mut chain = scene.hostile.chain(Lane::Care);
+    let connection = Peer::device(&scene.server, &scene.hostile.key)?.http2(65_535).await?;
     for _ in 0..thousands {
-        let batch = ward.rounds(&mut chain, MAX_CHANGES, &"x".repeat(1_800))?;
-        let push = ward.request("POST", "/api/v1/sync/push")?;
+        let batch = scene.rounds(&mut chain, MAX_CHANGES, &"x".repeat(1_800))?;
+        let push = scene.request("POST", "/api/v1/sync/push")?;
         let answer = connection.ask(push, Some(batch.into())).await?.await?;
         ensure!(answer.status() == 200, "{answer:?}");
     }
@@ -157,22 +157,22 @@ async fn fill(ward: &Ward, thousands: usize) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_that_nobody_reads_cost_little_are_two_and_end_with_the_device() -> Result<()> {
-    let ward = Ward::new("").await?;
-    fill(&ward, 2).await?;
-    let before = ward.memory_mib()?;
+    let scene = Scene::new("").await?;
+    fill(&scene, 2).await?;
+    let before = scene.memory_mib()?;
     // Each pull is megabytes, of which nothing is taken.
-    let peer = Peer::device(&ward.server, &ward.hostile.key)?;
+    let peer = Peer::device(&scene.server, &scene.hostile.key)?;
     let connections = join_all((0..8).map(|_| peer.http2(0))).await;
     let connections: Vec<Http2> = connections.into_iter().collect::<Result<_>>()?;
     let began = Instant::now();
     let pulls = async {
         let mut asked = Vec::new();
         for connection in connections.iter().cycle().take(128) {
-            asked.push(connection.ask(ward.request("GET", "/api/v1/sync/pull")?, None).await?);
+            asked.push(connection.ask(scene.request("GET", "/api/v1/sync/pull")?, None).await?);
         }
         anyhow::Ok(join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?)
     };
-    let (answers, most) = most_during(pulls, || ward.memory_mib()).await?;
+    let (answers, most) = most_during(pulls, || scene.memory_mib()).await?;
     assert!(most - before < 100.0, "the server grew from {before:.0} to {most:.0} MiB");
     let (open, refused): (Vec<_>, Vec<_>) = answers?.into_iter().partition(|answer| answer.status() == 200);
     assert_eq!((open.len(), refused.len()), (2, 126), "two streams at once");
@@ -180,18 +180,18 @@ async fn streams_that_nobody_reads_cost_little_are_two_and_end_with_the_device()
         assert_eq!(refused.status(), 429);
         assert!(refused.headers().contains_key("retry-after"), "{refused:?}");
     }
-    ward.honest_is_served().await?;
+    scene.honest_is_served().await?;
 
     // Nobody asks those streams anything: they end all the same, long before they would by themselves.
-    let admin = &ward.facility.organization.admin;
-    let path = format!("/api/v1/devices/{}/deactivate", ward.hostile.grant.device_id);
+    let admin = &scene.facility.organization.admin;
+    let path = format!("/api/v1/devices/{}/deactivate", scene.hostile.grant.device_id);
     admin.post(&path, &json!({})).await?;
     for stream in open {
         is_reset(stream.into_body(), PATIENCE).await?;
     }
     // Where all this took longer, they ended by themselves.
     if began.elapsed() < UNTAKEN {
-        let log = ward.server.log();
+        let log = scene.server.log();
         assert_eq!(log.matches("had to end before it was taken").count(), 2, "{log}");
     }
     Ok(())
@@ -199,27 +199,27 @@ async fn streams_that_nobody_reads_cost_little_are_two_and_end_with_the_device()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_taken_ends_and_who_asks_nothing_leaves() -> Result<()> {
-    let ward = Ward::new("").await?;
+    let scene = Scene::new("").await?;
     // More than the sockets of one connection take in by themselves.
-    fill(&ward, 7).await?;
-    let (person, device) = (Peer::person(&ward.server)?, Peer::device(&ward.server, &ward.hostile.key)?);
-    let stranger = Peer::device(&ward.server, &DeviceKey::generate()?)?;
+    fill(&scene, 7).await?;
+    let (person, device) = (Peer::person(&scene.server)?, Peer::device(&scene.server, &scene.hostile.key)?);
+    let stranger = Peer::device(&scene.server, &DeviceKey::generate()?)?;
     let path = "/api/v1/sync/pull";
 
     // A window of zero, and one of a byte, with which the server takes a piece in hand.
     let windows = async {
         let (none, one) = (device.http2(0).await?, device.http2(1).await?);
-        let none = none.ask(ward.request("GET", path)?, None).await?.await?.into_body();
-        let one = one.ask(ward.request("GET", path)?, None).await?.await?.into_body();
+        let none = none.ask(scene.request("GET", path)?, None).await?.await?.into_body();
+        let one = one.ask(scene.request("GET", path)?, None).await?.await?.into_body();
         let (none, one) = tokio::join!(is_reset(none, PATIENCE * 2), is_reset(one, PATIENCE * 2));
         none.context("a window of zero")?;
         one.context("a window of one")
     };
     // Over HTTP/1.1, two that are not read are all that the device may have, until they are cut.
     let unread = async {
-        let device = Peer::device(&ward.server, &ward.honest.key)?;
+        let device = Peer::device(&scene.server, &scene.honest.key)?;
         let (mut first, mut second) = (device.tls("http/1.1").await?, device.tls("http/1.1").await?);
-        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{BOOT_HEADER}: {}\r\n\r\n", ward.boot);
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{BOOT_HEADER}: {}\r\n\r\n", scene.boot);
         for stream in [&mut first, &mut second] {
             stream.write_all(head.as_bytes()).await?;
             let mut begins = [0; 12];
@@ -228,7 +228,7 @@ async fn what_is_not_taken_ends_and_who_asks_nothing_leaves() -> Result<()> {
         }
         let third = device.http2(0).await?;
         let pull =
-            async || anyhow::Ok(third.ask(ward.request("GET", path)?, None).await?.await?.status().as_u16());
+            async || anyhow::Ok(third.ask(scene.request("GET", path)?, None).await?.await?.status().as_u16());
         ensure!(pull().await? == 429, "a third is let in");
         until("the first to be cut", PATIENCE * 2, || async {
             ensure!(pull().await? == 200, "it is refused still");
@@ -262,8 +262,8 @@ async fn what_is_not_taken_ends_and_who_asks_nothing_leaves() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_no_key_shuts_nobody_out_who_has_one() -> Result<()> {
     // In proportion: 4,096 places would be as many handshakes.
-    let ward = Ward::new("max_connections = 256").await?;
-    let throw_away = Peer::device(&ward.server, &DeviceKey::generate()?)?;
+    let scene = Scene::new("max_connections = 256").await?;
+    let throw_away = Peer::device(&scene.server, &DeviceKey::generate()?)?;
     let mut held = Vec::new();
     for _ in 0..300 {
         held.extend(throw_away.tls("h2").await);
@@ -272,7 +272,7 @@ async fn who_has_no_key_shuts_nobody_out_who_has_one() -> Result<()> {
     for _ in 0..300 {
         silent.extend(throw_away.connect().await);
     }
-    let elsewhere = Peer::device(&ward.server, &ward.honest.key)?.at([127, 0, 2, 1]);
+    let elsewhere = Peer::device(&scene.server, &scene.honest.key)?.at([127, 0, 2, 1]);
     // The server gives a handshake ten seconds: on a slow machine the flood comes again, until the newcomer was let in
     // while all of it but the one that made room was there.
     let flood = until("a newcomer's handshake beside the flood", PATIENCE, || async {
@@ -284,20 +284,20 @@ async fn who_has_no_key_shuts_nobody_out_who_has_one() -> Result<()> {
     })
     .await?;
     // From the same address: a device that is known comes, another is let in, and people work.
-    let again = Peer::device(&ward.server, &ward.honest.key)?;
+    let again = Peer::device(&scene.server, &scene.honest.key)?;
     // As an agent does, it comes again where the flood itself was in its way.
     until("a known device to be served", PATIENCE, || async {
         let connection = again.http2(65_535).await?;
-        let pull = connection.ask(ward.request("GET", "/api/v1/sync/pull")?, None).await?.await?;
+        let pull = connection.ask(scene.request("GET", "/api/v1/sync/pull")?, None).await?.await?;
         ensure!(pull.status() == 200, "{pull:?}");
         Ok(())
     })
     .await?;
-    ward.honest_is_served().await?;
-    let (folder, port) = (ward.folder.path().join("late"), ward.server.devices.port());
-    let late = Device::enroll(&folder, &ward.server, port, &ward.facility, "Late").await?;
+    scene.honest_is_served().await?;
+    let (folder, port) = (scene.folder.path().join("late"), scene.server.devices.port());
+    let late = Device::enroll(&folder, &scene.server, port, &scene.facility, "Late").await?;
     late.upstream.heartbeat(late.grant.device_id, &late.heartbeat(QueueState::default())).await?;
-    ward.server.root().await?;
+    scene.server.root().await?;
     drop((held, silent, flood));
     Ok(())
 }
@@ -324,15 +324,15 @@ fn are_open(lines: &[TcpStream]) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_kiosks_behind_one_address_come_at_once() -> Result<()> {
-    let ward = Ward::new("").await?;
-    let admin = &ward.facility.organization.admin;
+    let scene = Scene::new("").await?;
+    let admin = &scene.facility.organization.admin;
     let mut kiosks = Vec::new();
     for n in 0..200 {
-        kiosks.push(token_device(&ward, admin, n).await?);
+        kiosks.push(token_device(&scene, admin, n).await?);
     }
     // Each with a connection of its own, all at the same time, and none is told to come again.
     let beats = kiosks.iter().map(|(upstream, device)| {
-        let beat = ward.honest.heartbeat(QueueState::default());
+        let beat = scene.honest.heartbeat(QueueState::default());
         async move { upstream.heartbeat(*device, &beat).await }
     });
     let refused: Vec<_> = join_all(beats).await.into_iter().filter_map(Result::err).collect();
@@ -341,10 +341,11 @@ async fn two_hundred_kiosks_behind_one_address_come_at_once() -> Result<()> {
 }
 
 /// A device that enrolls by token, with a connection to be made yet.
-async fn token_device(ward: &Ward, admin: &Api, n: usize) -> Result<(Upstream, DeviceId)> {
-    let body = json!({"facility_id": ward.facility.id, "device_name": format!("Kiosk {n}"), "device_type": "TABLET"});
+async fn token_device(scene: &Scene, admin: &Api, n: usize) -> Result<(Upstream, DeviceId)> {
+    let body = json!({"facility_id": scene.facility.id, "device_name": format!("Kiosk {n}"), "device_type": "TABLET"});
     let token = text(&admin.post("/api/v1/devices", &body).await?, "token")?;
-    let (key, clock, port) = (DeviceKey::generate()?, Arc::new(Clock::new(None)), ward.server.devices.port());
+    let (key, clock, port) =
+        (DeviceKey::generate()?, Arc::new(Clock::new(None)), scene.server.devices.port());
     let request = EnrollRequest {
         device_uuid: DeviceUuid::from_bytes(clock.random()),
         mac_addresses: Vec::new(),
@@ -353,19 +354,19 @@ async fn token_device(ward: &Ward, admin: &Api, n: usize) -> Result<(Upstream, D
         token: Some(token),
     };
     let EnrollResponse::Active { grant } =
-        connect(&ward.server, port, &key, &clock)?.enroll(&request).await?
+        connect(&scene.server, port, &key, &clock)?.enroll(&request).await?
     else {
         bail!("a token does not let a device in");
     };
-    Ok((connect(&ward.server, port, &key, &clock)?, grant.device_id))
+    Ok((connect(&scene.server, port, &key, &clock)?, grant.device_id))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_is_asked_for_and_not_taken_is_there_once() -> Result<()> {
-    let ward = Ward::new("").await?;
-    let person = Peer::person(&ward.server)?;
+    let scene = Scene::new("").await?;
+    let person = Peer::person(&scene.server)?;
     person.http2(65_535).await?.get("/api/v1/openapi.json").await?;
-    let before = ward.memory_mib()?;
+    let before = scene.memory_mib()?;
     let mut connections = Vec::new();
     for _ in 0..100 {
         connections.push(person.http2(0).await?);
@@ -377,7 +378,7 @@ async fn a_document_that_is_asked_for_and_not_taken_is_there_once() -> Result<()
         }
         anyhow::Ok(join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?)
     };
-    let (answers, most) = most_during(asking, || ward.memory_mib()).await?;
+    let (answers, most) = most_during(asking, || scene.memory_mib()).await?;
     assert!(most - before < 100.0, "the server grew from {before:.0} to {most:.0} MiB");
     assert!(answers?.iter().all(|answer| answer.status() == 200));
     Ok(())
@@ -385,9 +386,9 @@ async fn a_document_that_is_asked_for_and_not_taken_is_there_once() -> Result<()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_under_way_are_counted_before_they_are_held() -> Result<()> {
-    let ward = Ward::new("").await?;
-    let before = ward.memory_mib()?;
-    let id = ward.hostile.chain(Lane::Care).incarnation;
+    let scene = Scene::new("").await?;
+    let before = scene.memory_mib()?;
+    let id = scene.hostile.chain(Lane::Care).incarnation;
     // Each a few hundred bytes that come to megabytes of text, or to many more of what is made of the text.
     let batch = |inside: &str| {
         let many = inside.repeat((MAX_BYTES - 4_096) / inside.len());
@@ -405,22 +406,22 @@ async fn bodies_under_way_are_counted_before_they_are_held() -> Result<()> {
         "{:?}",
         bombs.each_ref().map(Bytes::len)
     );
-    let peer = Peer::device(&ward.server, &ward.hostile.key)?;
+    let peer = Peer::device(&scene.server, &scene.hostile.key)?;
     let connections = join_all((0..8).map(|_| peer.http2(65_535))).await;
     let connections: Vec<Http2> = connections.into_iter().collect::<Result<_>>()?;
     let pushes = join_all((0..256).map(|n| {
         let (connection, bomb) = (&connections[n % 8], bombs[n / 8 % 4].clone());
-        let head = Request::from_parts(push_head(&ward), ());
+        let head = Request::from_parts(push_head(&scene), ());
         async move { anyhow::Ok(connection.ask(head, Some(bomb)).await?.await?.status().as_u16()) }
     }));
     let meanwhile = async {
         for _ in 0..20 {
-            ward.honest_is_served().await?;
+            scene.honest_is_served().await?;
         }
         anyhow::Ok(())
     };
     let (answers, most) =
-        most_during(async { tokio::join!(pushes, meanwhile) }, || ward.memory_mib()).await?;
+        most_during(async { tokio::join!(pushes, meanwhile) }, || scene.memory_mib()).await?;
     assert!(most - before < 200.0, "the server grew from {before:.0} to {most:.0} MiB");
     answers.1?;
     let statuses: Vec<u16> = answers.0.into_iter().collect::<Result<_>>()?;
@@ -428,7 +429,7 @@ async fn bodies_under_way_are_counted_before_they_are_held() -> Result<()> {
     assert!(statuses.contains(&413), "{statuses:?}");
 
     // Whoever is at an address, with bodies that never end: others are heard meanwhile.
-    let person = Peer::person(&ward.server)?;
+    let person = Peer::person(&scene.server)?;
     let sign_in = || Request::post("/api/v1/sessions").header("content-type", "application/json").body(());
     let mut begun = Vec::new();
     for n in 0..16 {
@@ -437,13 +438,13 @@ async fn bodies_under_way_are_counted_before_they_are_held() -> Result<()> {
             begun.push(connection.begin(sign_in()?, Bytes::from(vec![b' '; 4_000])).await?);
         }
     }
-    let (_, most) = most_during(ward.server.root(), || ward.memory_mib()).await?;
+    let (_, most) = most_during(scene.server.root(), || scene.memory_mib()).await?;
     assert!(most - before < 300.0, "the server grew from {before:.0} to {most:.0} MiB");
-    ward.honest_is_served().await
+    scene.honest_is_served().await
 }
 
-fn push_head(ward: &Ward) -> http::request::Parts {
-    let head = ward.request("POST", "/api/v1/sync/push").expect("the head of a push");
+fn push_head(scene: &Scene) -> http::request::Parts {
+    let head = scene.request("POST", "/api/v1/sync/push").expect("the head of a push");
     let (mut head, ()) = head.into_parts();
     head.headers.insert("content-encoding", http::HeaderValue::from_static("zstd"));
     head
@@ -451,9 +452,9 @@ fn push_head(ward: &Ward) -> http::request::Parts {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_has_two_pushes_under_way_and_the_third_is_told_to_wait() -> Result<()> {
-    let ward = Ward::new("").await?;
-    let connection = Peer::device(&ward.server, &ward.hostile.key)?.http2(65_535).await?;
-    let push = || ward.request("POST", "/api/v1/sync/push");
+    let scene = Scene::new("").await?;
+    let connection = Peer::device(&scene.server, &scene.hostile.key)?.http2(65_535).await?;
+    let push = || scene.request("POST", "/api/v1/sync/push");
     let (first, first_body) = connection.begin(push()?, Bytes::from_static(b"{")).await?;
     let (second, _second_body) = connection.begin(push()?, Bytes::from_static(b"{")).await?;
     // Of three that come at the same time any may be the third: until the first two have begun, it is this.
@@ -484,14 +485,14 @@ async fn a_device_has_two_pushes_under_way_and_the_third_is_told_to_wait() -> Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_sends_unusually_much_is_shown_once_and_slowed_and_loses_nothing() -> Result<()> {
-    let ward = Ward::new("[sync]\nchanges_per_hour = 50").await?;
-    let mut chain = ward.hostile.chain(Lane::Care);
-    let connection = Peer::device(&ward.server, &ward.hostile.key)?.http2(65_535).await?;
+    let scene = Scene::new("[sync]\nchanges_per_hour = 50").await?;
+    let mut chain = scene.hostile.chain(Lane::Care);
+    let connection = Peer::device(&scene.server, &scene.hostile.key)?.http2(65_535).await?;
     let mut send = async |count| {
         let before = chain.clone();
-        let batch = ward.rounds(&mut chain, count, "Round")?;
+        let batch = scene.rounds(&mut chain, count, "Round")?;
         let answer =
-            connection.ask(ward.request("POST", "/api/v1/sync/push")?, Some(batch.into())).await?.await?;
+            connection.ask(scene.request("POST", "/api/v1/sync/push")?, Some(batch.into())).await?.await?;
         if answer.status() != 200 {
             chain = before;
         }
@@ -508,26 +509,26 @@ async fn who_sends_unusually_much_is_shown_once_and_slowed_and_loses_nothing() -
 
     // The agent hears it also where the server does not wait for the whole batch.
     let noise: String = std::iter::repeat_with(fastrand::alphanumeric).take(1_500_000).collect();
-    let refused = ward.hostile.upstream.push(noise.as_bytes()).await;
+    let refused = scene.hostile.upstream.push(noise.as_bytes()).await;
     let Err(UpstreamError::Refused(problem, Some(after))) = refused else { bail!("{refused:?}") };
     assert_eq!(problem.kind(), Some(ProblemKind::OverQuota));
     assert!((1..=300).contains(&after.as_secs()), "{after:?}");
 
-    let shown = ward.facility.device("Hostile").await?;
+    let shown = scene.facility.device("Hostile").await?;
     assert!(shown["unusual_since"].is_string(), "{shown}");
     assert!(shown["sync_reason"].as_str().is_some_and(|words| words.contains("unusually much")), "{shown}");
-    assert!(ward.facility.device("Honest").await?["unusual_since"].is_null());
-    let admin = &ward.facility.organization.admin;
+    assert!(scene.facility.device("Honest").await?["unusual_since"].is_null());
+    let admin = &scene.facility.organization.admin;
     let events = items(&admin.get("/api/v1/audit-events?limit=1000").await?)?;
     let told = events.iter().filter(|event| event["details"]["reason"] == "sends_unusually_much").count();
     assert_eq!(told, 1, "{events:?}");
 
     // What cannot be read is counted too, by what it took to find that out: here twice 100 KiB each.
     let junk = || Bytes::from(vec![b' '; 100 * 1024]);
-    let connection = Peer::device(&ward.server, &ward.honest.key)?.http2(1_048_576).await?;
+    let connection = Peer::device(&scene.server, &scene.honest.key)?.http2(1_048_576).await?;
     let mut answers = Vec::new();
     for _ in 0..10 {
-        let answer = connection.ask(ward.request("POST", "/api/v1/sync/push")?, Some(junk())).await?.await?;
+        let answer = connection.ask(scene.request("POST", "/api/v1/sync/push")?, Some(junk())).await?.await?;
         answers.push(answer.status().as_u16());
     }
     assert!(answers.starts_with(&[400, 400]) && answers.ends_with(&[429; 5]), "{answers:?}");

@@ -68,11 +68,9 @@ pub struct Facility {
 /// A member of staff with a badge and a PIN.
 #[derive(Debug, Clone)]
 pub struct Nurse {
-    /// Her id.
     pub id: String,
     /// The name people see.
     pub name: String,
-    /// Her PIN.
     pub pin: String,
     /// What her badge says.
     pub uid: String,

@@ -9,7 +9,7 @@ use carepost_protocol::time::Timestamp;
 
 use super::pin_lockout::{PinMark, Throttle};
 use super::renewal::NewPin;
-use super::taps::{CardKey, Presented};
+use super::sign_in::{CardKey, Presented};
 
 /// How long things last at this screen.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,7 +23,7 @@
 mod event;
 mod pin_lockout;
 mod renewal;
-mod taps;
+mod sign_in;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -40,8 +40,8 @@ pub use event::{AuditNote, Feedback, Member, Reason, SessionEffect, SessionEvent
 use pin_lockout::PinLockout;
 pub use pin_lockout::{DEVICE_FAILURES, DEVICE_PAUSE, DEVICE_WINDOW, PinMark, Throttle};
 pub use renewal::NewPin;
-use taps::{Asks, Taps};
-pub use taps::{CardKey, Presented};
+use sign_in::{Asks, Debounce};
+pub use sign_in::{CardKey, Presented};
 pub use view::{Asked, Notice, SessionView};
 
 /// Why there is no permit.
@@ -65,7 +65,7 @@ pub struct SessionMachine {
     facility: FacilityId,
     screen: Screen,
     notice: Option<(Notice, Duration)>,
-    taps: Taps,
+    debounce: Debounce,
     grace: BTreeMap<UserId, (PinMark, Duration)>,
     pin_lockout: PinLockout,
     attempts: u64,
@@ -131,14 +131,14 @@ impl SessionMachine {
     #[must_use]
     pub fn new(policy: SessionPolicy, (organization, facility): (OrganizationId, FacilityId)) -> Self {
         let pin_lockout = PinLockout::new(policy.max_failures, policy.lockout);
-        let taps = Taps::new(policy.same_badge_quiet);
+        let debounce = Debounce::new(policy.same_badge_quiet);
         Self {
             policy,
             organization,
             facility,
             screen: Screen::EMPTY,
             notice: None,
-            taps,
+            debounce,
             grace: BTreeMap::new(),
             pin_lockout,
             attempts: 0,
@@ -162,7 +162,7 @@ impl SessionMachine {
             SessionEvent::BadgePresented { badge, throttle, card } => {
                 self.presented((badge, card), &throttle, at, &mut out);
             }
-            SessionEvent::BadgeRemoved => self.taps.removed(),
+            SessionEvent::BadgeRemoved => self.debounce.removed(),
             SessionEvent::PinEntered => self.pin_entered(monotonic, &mut out),
             SessionEvent::NotAPinEntered => self.not_a_pin_entered(monotonic),
             SessionEvent::PinChecked { attempt, user, correct, throttle } => {

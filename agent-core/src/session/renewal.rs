@@ -4,7 +4,7 @@ use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::id::{SessionId, UserId};
 use carepost_protocol::role::{self, ChoosePin, Permit, Resource};
 
-use super::taps::Asks;
+use super::sign_in::Asks;
 use super::{
     Actor, Effects, Moment, Notice, PinMark, PinPad, Reason, Refused, Screen, Session, SessionMachine, audit,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use carepost_protocol::id::SessionId;
 use carepost_protocol::time::Timestamp;
 
-use super::taps::Asks;
+use super::sign_in::Asks;
 use super::{Member, Screen, SessionMachine};
 
 /// How long a notice stays.

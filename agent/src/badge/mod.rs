@@ -26,24 +26,15 @@ pub const QUEUE: usize = 32;
 pub enum BadgeEvent {
     /// A badge was laid on a reader and gave its UID.
     Presented {
-        /// The reader's name.
         reader: String,
-        /// The badge's UID.
         uid: Uid,
         /// Its answer to reset, which tells the kind of card.
         atr: Vec<u8>,
     },
     /// The badge was taken away, or its reader was.
-    Removed {
-        /// The reader's name.
-        reader: String,
-    },
+    Removed { reader: String },
     /// Something was laid on a reader that could not be read.
-    Unreadable {
-        /// The reader's name.
-        reader: String,
-        why: Unreadable,
-    },
+    Unreadable { reader: String, why: Unreadable },
     /// The readers' state changed.
     Reader(ReaderState),
 }

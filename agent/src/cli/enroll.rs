@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use carepost_agent_core::enrollment::EnrollmentView;
 use carepost_host::files;
 use secrecy::SecretString;
 
@@ -13,7 +14,7 @@ use super::{Enroll, Outcome, say, say_error};
 use crate::config::{Config, Mode};
 use crate::identity::vault::VaultError;
 use crate::run::{Ended, Enroller, StateDir, token_refused};
-use crate::workspace::view::{EnrollStep, Enrolling};
+use crate::workspace::view::Enrolling;
 
 /// Where a token comes from besides.
 const VARIABLE: &str = "CAREPOST_ENROLL_TOKEN";
@@ -124,11 +125,12 @@ fn in_words(screen: &Enrolling) -> String {
 
 fn step_in_words(screen: &Enrolling) -> String {
     match &screen.step {
-        EnrollStep::Contacting { trouble: None } => format!("asking {} ...", screen.server),
-        EnrollStep::Contacting { trouble: Some(trouble) } => trouble.clone(),
-        EnrollStep::Code { code, .. } => format!("pairing code {code}: an administrator approves it"),
-        EnrollStep::Confirm { facility_name, number } => {
+        EnrollmentView::Code { code, .. } => format!("pairing code {code}: an administrator approves it"),
+        EnrollmentView::Confirm { facility_name, number } => {
             format!("{facility_name}: confirm the number {number}")
+        }
+        EnrollmentView::Asking | EnrollmentView::Enrolled | EnrollmentView::Revoked => {
+            screen.trouble.clone().unwrap_or_else(|| format!("asking {} ...", screen.server))
         }
     }
 }

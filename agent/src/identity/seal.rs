@@ -68,12 +68,7 @@ pub enum SealError {
     Random,
     /// The disk refused.
     #[error("{path}: {source}; check the disk, and that this file is the agent's user's")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What it said.
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: std::io::Error },
 }
 
 /// The secret of systemd's credential `device-seal`.

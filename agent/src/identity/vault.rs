@@ -85,10 +85,7 @@ pub enum VaultError {
         "{path}: the sealed file is damaged, and not all that it lists may be there: put a copy of it back if there is \
          one; else move it away, and another is made of what is there"
     )]
-    NoInventory {
-        /// The file.
-        path: PathBuf,
-    },
+    NoInventory { path: PathBuf },
     /// The server gave a recovery recipient that is not an age recipient.
     #[error("the server's recovery recipient is not an age recipient (age1...): {0}")]
     NotARecipient(String),
@@ -103,18 +100,10 @@ pub enum VaultError {
     NotWrapped(String),
     /// The disk is full.
     #[error("{path}: the disk is full: free some space")]
-    NoRoom {
-        /// The file.
-        path: PathBuf,
-    },
+    NoRoom { path: PathBuf },
     /// The disk refused.
     #[error("{path}: {source}; check the disk, and that this file is the agent's user's")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What it said.
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: std::io::Error },
 }
 
 /// A sealed document of the agent's own, besides the [`Grant`].
@@ -246,13 +235,11 @@ impl Vault {
         &self.device_key
     }
 
-    /// The key of the mirror's file.
     #[must_use]
     pub fn mirror_key(&self) -> &FileKey {
         &self.mirror_key
     }
 
-    /// The key of the outbox's file.
     #[must_use]
     pub fn outbox_key(&self) -> &FileKey {
         &self.outbox_key

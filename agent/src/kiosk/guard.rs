@@ -1,4 +1,4 @@
-//! The guard before every page: no other web page, and no name that was rebound to this machine, may
+//! The request guard: no other web page (CSRF), and no name that was rebound to this machine (DNS rebinding), may
 //! read or drive the kiosk.
 //!
 //! A browser tells where a request comes from in headers that a page cannot forge. The guard believes
@@ -173,7 +173,7 @@ impl IntoResponse for Turned {
 
 /// Lets the kiosk's own pages through, turns everything else away, and puts on every answer the
 /// headers that keep it on this screen.
-pub(super) async fn stand(State(config): State<Arc<KioskConfig>>, request: Request, next: Next) -> Response {
+pub(super) async fn check(State(config): State<Arc<KioskConfig>>, request: Request, next: Next) -> Response {
     let owner = request.extensions().get().copied().unwrap_or(Owner::Untold);
     let credential = config.credential(&request, owner);
     let admitted = match admit(&config, &request, owner, credential) {

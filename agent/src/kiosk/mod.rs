@@ -1,6 +1,6 @@
 //! The kiosk's pages, on loopback only: handlers ask the workspace, and renderers show what it says.
 //!
-//! [`guard`](KioskConfig) stands before every page. No page but that of older entries waits for the network.
+//! [`guard`](KioskConfig) checks every request. No page but that of older entries waits for the network.
 
 mod guard;
 mod handlers;
@@ -78,7 +78,7 @@ pub fn router(device: Arc<Device>, config: KioskConfig) -> Router {
         .fallback(pages::nowhere)
         .layer(middleware::from_fn_with_state(kiosk.clone(), notice_touch))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(Arc::new(config), guard::stand))
+        .layer(middleware::from_fn_with_state(Arc::new(config), guard::check))
         .with_state(kiosk)
 }
 

@@ -25,7 +25,6 @@ static KNOWS_EVERYBODY: LazyLock<bool> = LazyLock::new(|| {
 /// Whose connection it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// This user's.
     User(u32),
     /// Nobody's any more: its process has closed it.
     Gone,

@@ -47,7 +47,6 @@ pub enum Slice {
     More,
     /// That collection was read to its end, and is as it was written, or not.
     Read {
-        /// Which.
         collection: Collection,
         /// Whether it is as it was written.
         sound: bool,

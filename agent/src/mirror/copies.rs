@@ -20,13 +20,10 @@ pub enum FoundBy {
 /// A copy was found to differ, or is proven equal again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finding {
-    /// Which collection's.
     pub collection: Collection,
     /// Proven equal again; otherwise found to differ.
     pub mended: bool,
-    /// When.
     pub at: Timestamp,
-    /// How.
     pub found_by: FoundBy,
     /// How many documents the device had.
     pub held: u64,
@@ -37,7 +34,6 @@ pub struct Finding {
 /// A collection whose copy differs and is not mended yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Differing {
-    /// Which.
     pub collection: Collection,
     /// Since when that is known.
     pub since: Timestamp,
@@ -120,7 +116,7 @@ impl Mirror {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn ask_again(&self) -> Result<bool, MirrorError> {
+    pub fn refetch_differing(&self) -> Result<bool, MirrorError> {
         let again = self.writing(|writer| {
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut again = false;

@@ -75,7 +75,6 @@ pub enum MirrorError {
     /// A damaged file could not be moved out of the way.
     #[error("{path}: damaged, and it could not be set aside: {source}; check the disk")]
     NotSetAside {
-        /// The file.
         path: PathBuf,
         /// What the file system said.
         source: std::io::Error,
@@ -108,11 +107,7 @@ pub enum MirrorError {
     BegunAnew,
     /// A row is not what its collection holds.
     #[error("a document of {collection} cannot be read: {source}; refetch the mirror")]
-    NotUnderstood {
-        collection: &'static str,
-        /// Why.
-        source: serde_json::Error,
-    },
+    NotUnderstood { collection: &'static str, source: serde_json::Error },
     /// SQLite refused for another reason.
     #[error("the mirror's file: {0}; check the disk")]
     Sqlite(rusqlite::Error),

@@ -61,8 +61,11 @@ pub(super) struct Document<'a> {
 #[derive(Clone)]
 pub(super) enum What<B> {
     /// Its latest version: the exact bytes as sent, their part in the digest, and what it is found by.
-    Is { body: B, element: Element, keys: Keys },
-    /// It is gone.
+    Is {
+        body: B,
+        element: Element,
+        keys: Keys,
+    },
     Gone,
     /// Its latest version cannot be taken.
     Over(Over),
@@ -71,7 +74,6 @@ pub(super) enum What<B> {
 /// A document that cannot be taken.
 #[derive(Debug, Clone, Copy)]
 pub struct Over {
-    /// Why.
     pub reason: StepReason,
     /// How many bytes it has.
     pub bytes: u64,

@@ -35,7 +35,6 @@ pub enum Shape {
 /// Which entries a batch holds; what its receipt is checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
-    /// Of which lane.
     pub lane: Lane,
     /// The first one's number.
     pub first_n: u64,

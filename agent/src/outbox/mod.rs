@@ -76,19 +76,13 @@ pub enum OutboxError {
         "{path}: missing or empty: put the file back if there is a copy of it (what was last written into it may be in \
          {path}-wal, which belongs to it: delete nothing there); else {ANEW}"
     )]
-    Gone {
-        /// The file.
-        path: PathBuf,
-    },
+    Gone { path: PathBuf },
     /// The file belongs to another registration of this device.
     #[error(
         "{path}: holds the entries of another registration of this device: salvage it with the \
          organization's recovery key before this device is used"
     )]
-    OtherDevice {
-        /// The file.
-        path: PathBuf,
-    },
+    OtherDevice { path: PathBuf },
     /// The permit is for another place, or for another session than the change names.
     #[error("this session may not chart here: sign in again")]
     NotPermitted,
@@ -183,7 +177,6 @@ impl From<&Grant> for Binding {
     }
 }
 
-/// How an outbox is opened.
 #[derive(Debug)]
 pub struct OutboxOpening<'a> {
     /// Where the file is.
@@ -203,7 +196,6 @@ pub struct OutboxOpening<'a> {
     pub runs: bool,
 }
 
-/// The device's outbox.
 #[derive(Debug)]
 pub struct Outbox {
     connection: Mutex<Connected>,

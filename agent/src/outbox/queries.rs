@@ -46,7 +46,6 @@ pub struct Pending {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     pub name: ChangeName,
-    /// When it was made.
     pub made_at: Timestamp,
     /// Where it stands.
     pub progress: Progress,

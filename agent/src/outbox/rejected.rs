@@ -16,10 +16,8 @@ use super::{Outbox, OutboxError, schema, signed, unsigned};
 /// An entry that the server rejected and nobody has settled. It names nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RejectedEntry {
-    /// In which lane.
     pub lane: Lane,
     pub name: ChangeName,
-    /// When it was made.
     pub made_at: Timestamp,
     /// Why, for programs.
     pub code: RejectionCode,
@@ -31,7 +29,6 @@ pub struct RejectedEntry {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Exported {
     pub name: ChangeName,
-    /// When it was made.
     pub made_at: Timestamp,
     /// Why the server rejected it, if it did.
     pub reason: Option<String>,
@@ -55,7 +52,6 @@ pub struct RejectedChange {
     /// The document it is about, or would have made.
     pub record: RecordId,
     pub change: Change,
-    /// Why it was rejected.
     pub reason: Rejection,
 }
 

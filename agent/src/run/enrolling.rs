@@ -15,11 +15,10 @@ use super::state_dir::{StateDir, Step};
 use crate::config::Config;
 use crate::kiosk::not_trusted;
 use crate::upstream::{Upstream, UpstreamError};
-use crate::workspace::view::{EnrollStep, Enrolling};
+use crate::workspace::view::Enrolling;
 
 /// How the enrollment ended.
 pub(crate) enum Ended {
-    /// Let in.
     Enrolled(Box<Grant>),
     /// The key is refused for good.
     Revoked,
@@ -57,7 +56,8 @@ impl<'a> Enroller<'a> {
     /// What the page shows before the server has answered.
     pub(crate) fn first_screen(config: &Config, state: &StateDir) -> Enrolling {
         Enrolling {
-            step: EnrollStep::Contacting { trouble: None },
+            step: EnrollmentView::Asking,
+            trouble: None,
             token_refused: state.kept_enrollment().ok().and_then(|kept| kept.token_refused),
             server: server_name(config),
             device_uuid: state.factors.device_uuid(),
@@ -165,20 +165,10 @@ impl<'a> Enroller<'a> {
     }
 
     fn screen(&self) -> Enrolling {
-        let (view, trouble) = self.machine.view();
-        let step = match view {
-            EnrollmentView::Code { code, expires_at } => {
-                EnrollStep::Code { code: code.clone(), expires_at: *expires_at }
-            }
-            EnrollmentView::Confirm { facility_name, number } => {
-                EnrollStep::Confirm { facility_name: facility_name.clone(), number: number.clone() }
-            }
-            EnrollmentView::Asking | EnrollmentView::Enrolled | EnrollmentView::Revoked => {
-                EnrollStep::Contacting { trouble: trouble.map(in_words) }
-            }
-        };
+        let (step, trouble) = self.machine.view();
         Enrolling {
-            step,
+            step: step.clone(),
+            trouble: trouble.map(in_words),
             token_refused: self.token_refused.clone(),
             server: self.server.clone(),
             device_uuid: self.state.factors.device_uuid(),

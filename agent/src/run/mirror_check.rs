@@ -39,7 +39,7 @@ pub(super) async fn run(shared: Shared, every: Duration) {
             next_check = clock.monotonic() + every;
         }
         if clock.monotonic() >= next_try {
-            patience = match ask_again(&workspace).await {
+            patience = match refetch_differing(&workspace).await {
                 Tried::Asked => (patience * 2).min(LONGEST_PATIENCE),
                 Tried::Underway => patience,
                 Tried::Equal => first_patience,
@@ -59,11 +59,11 @@ enum Tried {
     Equal,
 }
 
-async fn ask_again(workspace: &Arc<Workspace>) -> Tried {
+async fn refetch_differing(workspace: &Arc<Workspace>) -> Tried {
     let workspace = Arc::clone(workspace);
     let tried = spawn_blocking(move || {
         let mirror = workspace.mirror();
-        Ok::<_, MirrorError>(match (mirror.ask_again()?, mirror.differing()?.is_empty()) {
+        Ok::<_, MirrorError>(match (mirror.refetch_differing()?, mirror.differing()?.is_empty()) {
             (true, _) => Tried::Asked,
             (false, false) => Tried::Underway,
             (false, true) => Tried::Equal,

@@ -263,7 +263,6 @@ impl StateDir {
         }
     }
 
-    /// Keeps the clock's floor.
     pub(crate) fn keep_floor(&self, floor: Timestamp) {
         if let Err(error) = self.vault.keep(Kept::Clock, &floor) {
             tracing::error!(%error, "the clock's floor could not be kept");

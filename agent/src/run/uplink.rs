@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carepost_agent_core::backoff::{Backoff, LONGEST};
-use carepost_agent_core::enrollment::EnrollTrouble;
+use carepost_agent_core::enrollment::{EnrollTrouble, EnrollmentView};
 use carepost_agent_core::sync::Distrust;
 use carepost_protocol::wire::enroll::Grant;
 use tokio::sync::{Notify, oneshot};
@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::device::{Device, State};
 use crate::upstream::Upstream;
 use crate::workspace::Workspace;
-use crate::workspace::view::{EnrollStep, Enrolling, Screen};
+use crate::workspace::view::{Enrolling, Screen};
 
 /// The first wait after the line to the server broke.
 const RETRY: Duration = Duration::from_secs(2);
@@ -66,7 +66,7 @@ fn say_blind(device: &Device, why: String, told: &mut Option<String>) {
     device.set_distrust(Some(Distrust::Blind));
     if let Screen::Enrolling(screen) = device.screen() {
         let trouble = Some(in_words(&EnrollTrouble::NotTrusted(Distrust::Blind)));
-        device.enter(State::Enrolling(Enrolling { step: EnrollStep::Contacting { trouble }, ..screen }));
+        device.enter(State::Enrolling(Enrolling { step: EnrollmentView::Asking, trouble, ..screen }));
     }
     *told = Some(why);
 }

@@ -56,9 +56,7 @@ pub struct Workspace {
 
 /// What a workspace is made of.
 pub struct WorkspaceParts {
-    /// What the server granted.
     pub grant: Grant,
-    /// The facility's badge key.
     pub badge_key: Zeroizing<[u8; 32]>,
     /// What the server can give again.
     pub mirror: Arc<Mirror>,
@@ -66,7 +64,6 @@ pub struct WorkspaceParts {
     pub outbox: Arc<Outbox>,
     /// How long things last at this screen.
     pub policy: SessionPolicy,
-    /// The process's clock.
     pub clock: Arc<Clock>,
 }
 
@@ -89,7 +86,6 @@ impl Workspace {
         Self { trail, reader, session, forms }
     }
 
-    /// What the device was granted.
     #[must_use]
     pub fn grant(&self) -> &Grant {
         self.trail.grant()
@@ -107,7 +103,6 @@ impl Workspace {
         &self.reader.outbox
     }
 
-    /// What the screen shows.
     #[must_use]
     pub fn screen(&self) -> Screen {
         self.session.screen()

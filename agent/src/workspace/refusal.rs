@@ -115,7 +115,6 @@ pub enum NotSaved {
 /// Somebody who is known, beside whoever is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    /// Who it is.
     pub resident: PatientDocument,
     /// What the numbers are called that are theirs too.
     pub own: Vec<&'static str>,

@@ -11,16 +11,13 @@ use super::view::form::OFFSET;
 /// The zone in which times are shown and read here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeHere {
-    /// The zone.
     pub zone: Zone,
-    /// Whose it is.
     pub whose: Whose,
 }
 
 /// Whose a time zone is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whose {
-    /// The facility's.
     Facility,
     /// The device's own, before it has a facility.
     Device,

@@ -21,13 +21,12 @@ pub use form::{
     Answers, BASE, CARRIED, CONFIRMED, DISCHARGED, Draft, Form, FormPage, Kept, NotOpened, OFFSET, REASON,
     SAME, SEEN, Since, Struck, Typed, UNITS, units_of,
 };
-pub use screen::{EnrollStep, Enrolling, Locked, Open, PinPad, Screen, SessionKey};
+pub use screen::{Enrolling, Locked, Open, PinPad, Screen, SessionKey};
 pub use status::{CopyTrouble, Link, Sending, StatusLine, SyncView};
 
 /// A resident as the device knows them: edits that wait are laid over what the server has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resident {
-    /// Who it is.
     pub document: PatientDocument,
     /// How far the last edit here has come; none where nothing waits.
     pub mark: Option<Mark>,
@@ -87,7 +86,6 @@ impl Who {
 /// The longest text that somebody is found by, in characters.
 const MAX_TYPED: usize = 100;
 
-/// The residents of the facility.
 #[derive(Debug, Clone)]
 pub struct Residents {
     /// By room, then name.
@@ -120,7 +118,6 @@ pub struct Begun {
 /// A form that was begun and not saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {
-    /// Which it is.
     pub form: Form,
     /// What people call it.
     pub name: String,
@@ -128,10 +125,8 @@ pub struct Unfinished {
     pub resident: Option<String>,
 }
 
-/// One resident.
 #[derive(Debug, Clone)]
 pub struct ResidentPage {
-    /// Who it is.
     pub resident: Resident,
     /// Who looks the same here.
     pub twins: Twins,
@@ -274,7 +269,6 @@ pub struct Beside {
 /// One version of a charted entry.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// The record.
     pub record: RecordId,
     /// About whom it was charted.
     pub patient: PatientId,
@@ -294,9 +288,7 @@ pub struct Entry {
     pub workflow: String,
     /// Who charted it, by name.
     pub author: String,
-    /// When.
     pub recorded_at: Timestamp,
-    /// What was answered.
     pub answered: Answered,
     /// How far it has come.
     pub mark: Mark,
@@ -400,7 +392,6 @@ pub enum Todo {
 /// What somebody has to look at.
 #[derive(Debug, Clone)]
 pub struct Review {
-    /// The review.
     pub id: ReviewId,
     /// The version that is shown.
     pub base: u64,
@@ -408,7 +399,6 @@ pub struct Review {
     pub token: String,
     /// About whom, where that is known.
     pub resident: Option<PatientDocument>,
-    /// When it was opened.
     pub opened_at: Timestamp,
     /// What there is to decide.
     pub question: Question,
@@ -458,7 +448,6 @@ pub enum Question {
 /// A field with more than one saved value.
 #[derive(Debug, Clone)]
 pub struct Disputed {
-    /// The field's key.
     pub key: String,
     /// What people call it.
     pub label: String,
@@ -479,11 +468,9 @@ impl Disputed {
 /// A value that somebody saved.
 #[derive(Debug, Clone)]
 pub struct Saved {
-    /// In words.
     pub words: String,
     /// Who saved it, by name.
     pub by: String,
-    /// When.
     pub at: Timestamp,
     /// Whether it is what the resident's page says now.
     pub stands: bool,

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use super::names::{ORGANIZATION, is_id, items, text};
 use super::time::{put_by_clock, shows_moment};
-use super::{Reach, show};
+use super::{ClientOptions, show};
 use crate::clock;
 
 /// Why the server did not do it.
@@ -138,13 +138,13 @@ pub(super) struct NoAddress;
 impl Client {
     /// As the command line says, and else as whoever is signed in did. A session that begins anew trusts what the
     /// system does, unless a certificate is named.
-    pub(super) fn new(reach: &Reach, begins: bool) -> anyhow::Result<Self> {
-        let session = reach.session.clone().map_or_else(default_session, Ok)?;
+    pub(super) fn new(options: &ClientOptions, begins: bool) -> anyhow::Result<Self> {
+        let session = options.session.clone().map_or_else(default_session, Ok)?;
         let kept = Kept::read(&session);
-        let server = reach.server.as_deref().or(kept.as_ref().map(|kept| kept.server.as_str()));
+        let server = options.server.as_deref().or(kept.as_ref().map(|kept| kept.server.as_str()));
         let base = server.unwrap_or(HERE).trim_end_matches('/').to_owned();
         let kept_ca = || kept.as_ref().filter(|kept| !begins && kept.server == base)?.ca.clone();
-        let ca = reach.ca.clone().or_else(kept_ca);
+        let ca = options.ca.clone().or_else(kept_ca);
         let address = base.parse::<http::Uri>().ok();
         if !address.is_some_and(|it| it.scheme_str() == Some("https") && it.host().is_some()) {
             return Err(NoAddress.into());
@@ -174,7 +174,7 @@ impl Client {
             base,
             ca,
             session,
-            organization: reach.organization.clone(),
+            organization: options.organization.clone(),
             organization_id: OnceCell::new(),
             shown: Mutex::default(),
         })

@@ -52,7 +52,6 @@ pub(super) enum Audit {
     List(audit::Search),
 }
 
-/// Takes a backup.
 pub(super) async fn backup(config: Option<&Path>, asked: Backup) -> anyhow::Result<Output> {
     let config = Config::load(config)?;
     let _owned = OwnershipGuard::of(&config.state_dir);

@@ -53,14 +53,14 @@ struct Cli {
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", env = "CAREPOST_CONFIG")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    reach: Reach,
+    client: ClientOptions,
     #[command(subcommand)]
     command: Command,
 }
 
 /// How the server is reached.
 #[derive(Debug, Args)]
-struct Reach {
+struct ClientOptions {
     /// The server's address for people and programs; else the one that was signed in at last, or
     /// https://localhost:8443.
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL", env = "CAREPOST_URL")]
@@ -156,7 +156,7 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(fault) => return failed(&fault.into()),
     };
-    let json = cli.reach.json;
+    let json = cli.client.json;
     match runtime.block_on(run(cli)) {
         Ok(Output::Nothing) => ExitCode::SUCCESS,
         Ok(Output::Words(words)) => {
@@ -177,7 +177,7 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<Output> {
     let config = cli.config.as_deref();
-    let client = || Client::new(&cli.reach, false);
+    let client = || Client::new(&cli.client, false);
     let done = match cli.command {
         Command::Init(init) => local::init(config, init).await,
         Command::Serve => local::serve(config).await,
@@ -185,27 +185,27 @@ async fn run(cli: Cli) -> anyhow::Result<Output> {
         Command::Restore(restore) => maintenance::restore(config, restore).await,
         Command::Audit(maintenance::Audit::Verify) => maintenance::verify(config).await,
         Command::Audit(maintenance::Audit::List(search)) => {
-            audit::list(&client()?, search, cli.reach.json).await
+            audit::list(&client()?, search, cli.client.json).await
         }
         Command::Openapi => local::openapi(),
-        Command::SignIn(who) => people::sign_in(&Client::new(&cli.reach, true)?, who).await,
+        Command::SignIn(who) => people::sign_in(&Client::new(&cli.client, true)?, who).await,
         Command::SignOut => people::sign_out(&client()?).await,
         Command::Org(org) => tenants::org(&client()?, org).await,
         Command::Facility(facility) => tenants::facility(&client()?, facility).await,
         Command::Workflow(workflow) => tenants::workflow(&client()?, workflow).await,
         Command::User(people::UserCommand::Api(user)) => people::user(&client()?, user).await,
         Command::User(people::UserCommand::Unlock { user }) => {
-            local::unlock(config, cli.reach.organization.clone(), user).await
+            local::unlock(config, cli.client.organization.clone(), user).await
         }
         Command::Badge(badge) => people::badge(&client()?, badge).await,
-        Command::Patient(patient) => patients::patient(&client()?, patient, cli.reach.json).await,
+        Command::Patient(patient) => patients::patient(&client()?, patient, cli.client.json).await,
         Command::Device(device) => devices::device(&client()?, device).await,
-        Command::Change(change) => changes::change(&client()?, change, cli.reach.json).await,
-        Command::Review(review) => changes::review(&client()?, review, cli.reach.json).await,
+        Command::Change(change) => changes::change(&client()?, change, cli.client.json).await,
+        Command::Review(review) => changes::review(&client()?, review, cli.client.json).await,
     };
     match done? {
         // Programs get the API's own times.
-        Output::Thing(thing, columns) if !cli.reach.json && shows_moment(&thing, columns) => {
+        Output::Thing(thing, columns) if !cli.client.json && shows_moment(&thing, columns) => {
             Ok(Output::Thing(client()?.by_clock(thing).await, columns))
         }
         done @ (Output::Nothing | Output::Words(_) | Output::Thing(..) | Output::Found { .. }) => Ok(done),

@@ -12,11 +12,9 @@ pub enum Authorization {
     Public,
     /// Whoever holds the key of the connection, registered or not: enrollment.
     AnyKey,
-    /// A device that is ACTIVE.
     ActiveDevice,
     /// A device that is ACTIVE, or QUARANTINED: what it has to say is taken.
     SpeakingDevice,
-    /// Anybody who is signed in.
     SignedIn,
     /// Whose role allows the action; the handler asks about the place.
     Person(Action),
@@ -36,7 +34,6 @@ pub struct Route {
     pub method: http::Method,
     /// The path, with the names of what stands in it.
     pub path: &'static str,
-    /// Which listener serves it.
     pub listener: Listener,
     /// Who may call it.
     pub authorization: Authorization,
@@ -49,21 +46,13 @@ pub struct Route {
 /// What stands in a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Parameter {
-    /// An organization's id.
     Organization,
-    /// A facility's id.
     Facility,
-    /// A device's id.
     Device,
-    /// An enrollment's id.
     Enrollment,
-    /// A user's id.
     User,
-    /// A badge's id.
     Badge,
-    /// A patient's id.
     Patient,
-    /// A record's id.
     Record,
     /// The id of an incarnation of a device's outbox.
     Incarnation,

@@ -20,7 +20,6 @@ pub async fn list(person: &Person, user: UserId, which: Which) -> Answer<Page<Ba
     which.of(person.registry()?.badges(user).await?, |it| it.id.to_string(), SORTED_BY)
 }
 
-/// One badge.
 pub async fn show(person: &Person, id: BadgeId) -> Answer<Badge> {
     Ok(person.registry()?.badge(id).await?)
 }
@@ -30,8 +29,8 @@ pub async fn show(person: &Person, id: BadgeId) -> Answer<Badge> {
 pub async fn issue(person: &Person, user: UserId, uid: &str) -> Answer<Badge> {
     let uid = card::read(uid).map_err(|why| Refusal::field("uid", why))?;
     may_touch(person, user).await?;
-    let noted = person.noting(note(person, AuditAction::Create))?;
-    or_whose(person, noted.issue_badge(user, &uid).await).await
+    let audited = person.audited(note(person, AuditAction::Create))?;
+    or_whose(person, audited.issue_badge(user, &uid).await).await
 }
 
 /// Issues the card that a device saw last and knows nobody by, so that nobody types its number: within fifteen
@@ -39,13 +38,13 @@ pub async fn issue(person: &Person, user: UserId, uid: &str) -> Answer<Badge> {
 pub async fn issue_tapped(person: &Person, user: UserId, device: DeviceId, card: String) -> Answer<Badge> {
     may_touch(person, user).await?;
     let note = note(person, AuditAction::Create).detail("tapped_at", device.to_string());
-    or_whose(person, person.noting(note)?.issue_tapped_badge(user, device, card).await).await
+    or_whose(person, person.audited(note)?.issue_tapped_badge(user, device, card).await).await
 }
 
 /// Revokes a badge. Twice is fine.
 pub async fn revoke(person: &Person, id: BadgeId) -> Answer<Badge> {
     may_touch(person, person.registry()?.badge(id).await?.user_id).await?;
-    Ok(person.noting(note(person, AuditAction::Delete))?.revoke_badge(id).await?)
+    Ok(person.audited(note(person, AuditAction::Delete))?.revoke_badge(id).await?)
 }
 
 /// Where a card is a badge already: says whose, where the asker sees that user.

@@ -54,8 +54,8 @@ pub async fn export(
 /// put right what was wrong. What was rejected because it depended on it follows.
 pub async fn retry(person: &Person, device: DeviceId, name: ChangeName) -> Answer<Permitted<Reconsidered>> {
     let (permit, facility) = permitted(person, device).await?;
-    let noted = person.noting(note(person, AuditAction::Execute, facility))?;
-    Ok((permit, noted.retry_change(device, name).await?))
+    let audited = person.audited(note(person, AuditAction::Execute, facility))?;
+    Ok((permit, audited.retry_change(device, name).await?))
 }
 
 /// Settles a rejected change for good, and says why: it will not stand.
@@ -70,7 +70,7 @@ pub async fn discard(
     faults.check()?;
     let (permit, facility) = permitted(person, device).await?;
     let note = note(person, AuditAction::Delete, facility).detail("reason", reason.clone());
-    Ok((permit, person.noting(note)?.discard_change(device, name, reason).await?))
+    Ok((permit, person.audited(note)?.discard_change(device, name, reason).await?))
 }
 
 /// Proof that the asker may read in a facility that is there.

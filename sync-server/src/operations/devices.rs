@@ -88,15 +88,13 @@ pub async fn register(person: &Person, mut asked: RegisterDevice) -> Answer<(Dev
         device_uuid: asked.device_uuid,
         token_sha256: token::sha256(&token),
     };
-    Ok((person.noting(note(person, AuditAction::Create))?.expect_device(new).await?, token))
+    Ok((person.audited(note(person, AuditAction::Create))?.expect_device(new).await?, token))
 }
 
-/// One device.
 pub async fn show(person: &Person, id: DeviceId) -> Answer<Device> {
     Ok(person.registry()?.device(id).await?)
 }
 
-/// Changes a device.
 pub async fn update(person: &Person, id: DeviceId, mut asked: UpdateDevice) -> Answer<Device> {
     let mut faults = FieldErrors::default();
     faults.maybe_name("device_name", asked.device_name.as_mut(), 100);
@@ -110,14 +108,14 @@ pub async fn update(person: &Person, id: DeviceId, mut asked: UpdateDevice) -> A
     if let Some(name) = &patch.name {
         note = note.detail("device_name", name.as_str());
     }
-    Ok(person.noting(note)?.update_device(id, patch).await?)
+    Ok(person.audited(note)?.update_device(id, patch).await?)
 }
 
 /// Deactivates a device: its key is refused from now on, and its streams are closed. When it is lost, the PINs
 /// that it held have to be replaced at the next sign-in, and its facility's badges are known by another key
 /// from now on; they work on.
 pub async fn deactivate(person: &Person, id: DeviceId, why: Deactivation) -> Answer<Deactivated> {
-    Ok(person.noting(note(person, AuditAction::Delete))?.deactivate_device(id, why).await?)
+    Ok(person.audited(note(person, AuditAction::Delete))?.deactivate_device(id, why).await?)
 }
 
 /// Takes out again what a deactivated device sent since a moment: its entries are struck out, the residents whom it
@@ -132,14 +130,14 @@ pub async fn withdraw(person: &Person, id: DeviceId, asked: WithdrawDevice) -> A
         return Ok(registry.withdrawal(id, asked.since).await?);
     }
     let note = note(person, AuditAction::Update).detail("what", "withdraw");
-    Ok(person.noting(note)?.withdraw_device(&permit, id, asked.since).await?)
+    Ok(person.audited(note)?.withdraw_device(&permit, id, asked.since).await?)
 }
 
 /// Releases a quarantined device, once its second copy is off: it is served again, and whoever speaks
 /// next is the device.
 pub async fn release(person: &Person, id: DeviceId) -> Answer<Device> {
     let note = note(person, AuditAction::Update).detail("what", "release");
-    let device = person.noting(note)?.release_device(id).await?;
+    let device = person.audited(note)?.release_device(id).await?;
     person.app.clone_detector.forget(id);
     Ok(device)
 }

@@ -49,8 +49,8 @@ pub async fn approve(person: &Person, mut asked: ApproveEnrollment) -> Answer<Wa
     }
     let facility = asked.facility_id;
     let claim = Claim { facility_id: facility, name: asked.device_name, device_type: asked.device_type };
-    let noted = person.noting(note(person, "approve").facility(Some(facility)))?;
-    let claimed = noted.claim(person.actor().user, asked.code, claim).await;
+    let audited = person.audited(note(person, "approve").facility(Some(facility)))?;
+    let claimed = audited.claim(person.actor().user, asked.code, claim).await;
     if matches!(claimed, Err(StoreError::WrongCode)) {
         limiter.fail(&network, BY_NETWORK, clock::now());
     }
@@ -59,8 +59,8 @@ pub async fn approve(person: &Person, mut asked: ApproveEnrollment) -> Answer<Wa
 
 /// Confirms the number that the device shows: it is let in.
 pub async fn confirm(person: &Person, id: EnrollmentId, number: &str) -> Answer<Device> {
-    let noted = person.noting(note(person, "confirm").on(id))?;
-    Ok(noted.confirm(person.actor().user, id, &fold(number)).await?)
+    let audited = person.audited(note(person, "confirm").on(id))?;
+    Ok(audited.confirm(person.actor().user, id, &fold(number)).await?)
 }
 
 fn note(person: &Person, step: &str) -> AuditEvent {

@@ -137,11 +137,10 @@ pub async fn list(person: &Person, which: Which) -> Answer<Page<Facility>> {
 /// Adds a facility.
 pub async fn create(person: &Person, asked: CreateFacility) -> Answer<Facility> {
     let registry = person.registry_of(asked.organization_id).await?;
-    let noted = person.noting_in(&registry, note(person, AuditAction::Create));
-    Ok(noted.create_facility(asked.try_into()?).await?)
+    let audited = person.audited_in(&registry, note(person, AuditAction::Create));
+    Ok(audited.create_facility(asked.try_into()?).await?)
 }
 
-/// One facility.
 pub async fn show(person: &Person, id: FacilityId) -> Answer<Facility> {
     Ok(person.registry()?.facility(id).await?)
 }
@@ -152,7 +151,7 @@ pub async fn update(person: &Person, id: FacilityId, mut asked: UpdateFacility) 
     let before = if has_figures { Some(show(person, id).await?) } else { None };
     asked.check(before.as_ref())?;
     let note = asked.told(note(person, AuditAction::Update));
-    Ok(person.noting(note)?.update_facility(id, asked.patch()?).await?)
+    Ok(person.audited(note)?.update_facility(id, asked.patch()?).await?)
 }
 
 /// Reports how many residents a facility has.
@@ -164,7 +163,7 @@ pub async fn update_census(person: &Person, id: FacilityId, asked: UpdateCensus)
     capacity(&mut faults, before.licensed_beds, asked.current_census, asked.over_capacity || !is_news);
     faults.check()?;
     let patch = FacilityPatch { current_census: Some(asked.current_census), ..FacilityPatch::default() };
-    Ok(person.noting(note(person, AuditAction::Update))?.update_facility(id, patch).await?)
+    Ok(person.audited(note(person, AuditAction::Update))?.update_facility(id, patch).await?)
 }
 
 impl TryFrom<CreateFacility> for NewFacility {

@@ -215,12 +215,10 @@ pub async fn create(person: &Person, asked: CreateOrganization) -> Answer<Founde
     Ok(Founded { organization, recovery_key: identity.to_string(), admin, username, password })
 }
 
-/// One organization.
 pub async fn show(person: &Person, id: OrganizationId) -> Answer<Organization> {
     Ok(person.registry_of(Some(id)).await?.organization().await?)
 }
 
-/// Changes an organization.
 pub async fn update(person: &Person, id: OrganizationId, asked: UpdateOrganization) -> Answer<Organization> {
     let registry = person.registry_of(Some(id)).await?;
     let same_name = asked.same_name;
@@ -232,7 +230,7 @@ pub async fn update(person: &Person, id: OrganizationId, asked: UpdateOrganizati
         }
         note = note.detail("name", name.as_str());
     }
-    Ok(person.noting_in(&registry, note).update_organization(patch).await?)
+    Ok(person.audited_in(&registry, note).update_organization(patch).await?)
 }
 
 /// A name that another organization has is asked about, where whoever gives it sees all of them. What its own is called

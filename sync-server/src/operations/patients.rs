@@ -99,7 +99,6 @@ pub struct UpdatePatient {
 
 /// A patient, and who is, or may be, the same person.
 pub struct PatientAndRelated {
-    /// The patient.
     pub patient: Patient,
     /// The others; in a list only whose place the patient took.
     pub related: Related,
@@ -113,7 +112,6 @@ impl Versioned for PatientAndRelated {
 
 /// Something charted, and whether it counts.
 pub struct Charted {
-    /// The record.
     pub record: RecordDocument,
     /// The record by which it is struck out, where nobody has put it back.
     pub struck_out_by: Option<RecordId>,
@@ -188,8 +186,8 @@ pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<P
     is_nobody_here(person, &permit, None, admitted, &others).await?;
     // Who is new has no edit yet.
     let note = note(person, AuditAction::Create, "patient").detail(SEEN_TO, 0);
-    let noted = person.noting(note)?.another_than(others);
-    let patient = or_of_whom(person, &mrn, noted.create_patient(new).await).await?;
+    let audited = person.audited(note)?.another_than(others);
+    let patient = or_of_whom(person, &mrn, audited.create_patient(new).await).await?;
     Ok(done(person, permit, patient).await)
 }
 
@@ -233,8 +231,8 @@ pub async fn update(
         None => note,
     };
     let seen_to = seen_to(person, &permit, (&before, written)).await?;
-    let (noted, mrn) = (person.noting(note)?.seen_to(seen_to).another_than(others), mrn(&fields));
-    let patient = or_of_whom(person, &mrn, noted.update_patient(id, fields).await).await?;
+    let (audited, mrn) = (person.audited(note)?.seen_to(seen_to).another_than(others), mrn(&fields));
+    let patient = or_of_whom(person, &mrn, audited.update_patient(id, fields).await).await?;
     Ok(done(person, permit, patient).await)
 }
 
@@ -244,7 +242,7 @@ pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<Patie
     let (permit, before, written) = looked_at(person, id).await?;
     let note = note(person, AuditAction::Delete, "patient").detail(SEEN_TO, written);
     let seen_to = seen_to(person, &permit, (&before, written)).await?;
-    let patient = person.noting(note)?.seen_to(seen_to).update_patient(id, fields).await?;
+    let patient = person.audited(note)?.seen_to(seen_to).update_patient(id, fields).await?;
     Ok(done(person, permit, patient).await)
 }
 
@@ -280,8 +278,8 @@ pub async fn strike(
     faults.check()?;
     let patient = person.registry()?.patient(id).await?;
     let permit = person.permit::<ManagePatients>(patient.facility_id)?;
-    let noted = person.noting(note(person, AuditAction::Update, "record"))?;
-    let struck = noted.strike_record(&permit, id, record, reason).await?;
+    let audited = person.audited(note(person, AuditAction::Update, "record"))?;
+    let struck = audited.strike_record(&permit, id, record, reason).await?;
     Ok((struck.record, patient.facility_id))
 }
 

@@ -11,15 +11,14 @@ use crate::password::Caller;
 use crate::refusal_log::Principal;
 use crate::scope::OrganizationScope;
 use crate::store::{
-    Expected, FacilityStore, IdempotentRequest, Noted, Organization, OrganizationStore, Session, SystemStore,
-    Versioned,
+    AuditedWrite, Expected, FacilityStore, IdempotentRequest, Organization, OrganizationStore, Session,
+    SystemStore, Versioned,
 };
 
 /// A signed-in person, and where the request is for.
 #[derive(Clone)]
 pub struct Person {
     pub(super) app: App,
-    /// The session that was authenticated.
     pub session: Session,
     /// Where the request came from.
     pub client: Client,
@@ -34,7 +33,6 @@ pub struct Person {
 /// Which organization a request says it is for, all its ways together.
 #[derive(Debug, Clone)]
 pub enum TenantClaim {
-    /// Nothing.
     Nothing,
     /// This organization, in every way that was used.
     One(Box<Organization>),
@@ -159,22 +157,22 @@ impl Person {
         Ok(authorize(self.actor(), Resource::Organization(organization))?)
     }
 
-    /// A change to the registry that the person reaches, with the event to be written with it.
+    /// A write to the registry that the person reaches, with its audit event.
     ///
     /// # Errors
     /// As [`Self::registry`].
-    pub fn noting(&self, note: AuditEvent) -> Answer<Noted> {
-        Ok(self.noting_in(&self.registry()?, note))
+    pub fn audited(&self, note: AuditEvent) -> Answer<AuditedWrite> {
+        Ok(self.audited_in(&self.registry()?, note))
     }
 
     /// The same, in an organization that the request names.
     #[must_use]
-    pub fn noting_in(&self, registry: &OrganizationStore, note: AuditEvent) -> Noted {
-        registry.noting(note).expecting(self.expected.clone()).idempotent(self.idempotent)
+    pub fn audited_in(&self, registry: &OrganizationStore, note: AuditEvent) -> AuditedWrite {
+        registry.audited(note).expecting(self.expected.clone()).idempotent(self.idempotent)
     }
 
     /// An audit event of this person's, to be completed and [written](Self::write) or to go
-    /// [with a change](Self::noting).
+    /// [with a change](Self::audited).
     #[must_use]
     pub fn note(&self, event_type: AuditEventType, action: AuditAction, resource_type: &str) -> AuditEvent {
         let actor = self.actor();

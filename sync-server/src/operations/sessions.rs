@@ -45,11 +45,9 @@ pub struct SignIn {
 pub struct Begun {
     /// What to send as a bearer token. It is not shown again.
     pub token: String,
-    /// The session.
     pub session: SessionId,
     /// When it ends whatever happens.
     pub expires_at: Timestamp,
-    /// Whose it is.
     pub who: Credentials,
 }
 
@@ -74,7 +72,6 @@ pub async fn sign_in(
     attempt.begin(known, request).await
 }
 
-/// Signs out.
 pub async fn sign_out(person: &Person) -> Answer<()> {
     let session = person.actor().session;
     let note = person.note(AuditEventType::Logout, AuditAction::Execute, "session").on(session);
@@ -84,9 +81,7 @@ pub async fn sign_out(person: &Person) -> Answer<()> {
 
 /// Where somebody wants to sign in.
 enum Place {
-    /// On the platform.
     Platform,
-    /// In an organization.
     Organization(Box<Organization>),
     /// In no organization there is: nobody can, and it takes as long as elsewhere, so that the answer
     /// does not tell which organizations there are.

@@ -15,7 +15,7 @@ use crate::error::{Answer, Refusal};
 use crate::feed::{Ends, Listener, Wake};
 use crate::quota::{Kind, Turn};
 use crate::stopping::Stopping;
-use crate::store::{AgainRequest, Page, PageRequest, StoreError};
+use crate::store::{Page, PageRequest, RefetchRequest, StoreError};
 
 /// When a stream ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Pages {
     device: Device,
     listener: Listener,
     cursor: Option<Cursor>,
-    again: Option<AgainRequest>,
+    again: Option<RefetchRequest>,
     at_head: bool,
     until: Until,
     /// The app's is everybody's, and waiting changes it.
@@ -73,7 +73,7 @@ impl Pages {
             return Err(not_encrypted());
         }
         // Without a cursor everything is sent anyway.
-        let again = cursor.filter(|_| !again.is_empty()).map(|cursor| AgainRequest {
+        let again = cursor.filter(|_| !again.is_empty()).map(|cursor| RefetchRequest {
             collections: again,
             cursor,
             after: 0,
@@ -159,7 +159,7 @@ impl Pages {
     /// The next page.
     pub async fn page(&mut self) -> Answer<Chunk> {
         let page = match self.again.take() {
-            Some(asked) => self.page_again(asked).await,
+            Some(asked) => self.refetch_page(asked).await,
             None => self.page_onward().await,
         };
         let page = page.map_err(|fault| self.refusal(fault))?;
@@ -168,8 +168,8 @@ impl Pages {
 
     /// The next page of collections that the device wants again; after the last one, the stream goes on
     /// from the cursor, with a page that tells every digest.
-    async fn page_again(&mut self, mut asked: AgainRequest) -> Result<Page, StoreError> {
-        let (page, after) = self.device.facility.page_again(asked.clone()).await?;
+    async fn refetch_page(&mut self, mut asked: RefetchRequest) -> Result<Page, StoreError> {
+        let (page, after) = self.device.facility.refetch_page(asked.clone()).await?;
         if page.end.refetched.is_empty() {
             asked.after = after;
             self.again = Some(asked);

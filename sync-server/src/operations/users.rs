@@ -88,10 +88,9 @@ pub async fn list(person: &Person, facility: Option<FacilityId>, which: Which) -
 /// Adds a user, who cannot sign in before a password or a PIN is set.
 pub async fn create(person: &Person, asked: CreateUser) -> Answer<User> {
     let new = asked.read(person.actor().role)?;
-    Ok(person.noting(note(person, AuditAction::Create, "user"))?.create_user(new).await?)
+    Ok(person.audited(note(person, AuditAction::Create, "user"))?.create_user(new).await?)
 }
 
-/// One user.
 pub async fn show(person: &Person, id: UserId) -> Answer<User> {
     Ok(person.registry()?.user(id).await?)
 }
@@ -106,10 +105,9 @@ pub async fn update(person: &Person, id: UserId, asked: UpdateUser) -> Answer<Us
             note = note.detail(field, name.as_str());
         }
     }
-    Ok(person.noting(note)?.update_user(id, patch).await?)
+    Ok(person.audited(note)?.update_user(id, patch).await?)
 }
 
-/// Sets a user's PIN.
 pub async fn set_pin(person: &Person, id: UserId, pin: &SecretString) -> Answer<User> {
     may_touch(person, id).await?;
     let pin = SecretString::from(pin::typed(pin.expose_secret()));
@@ -120,7 +118,7 @@ pub async fn set_pin(person: &Person, id: UserId, pin: &SecretString) -> Answer<
         return Err(Refusal::field("pin", "a device that knew this PIN was lost; choose another"));
     }
     let verifier = passwords.hash(caller, pin).await?;
-    Ok(person.noting(note(person, AuditAction::Update, "pin"))?.set_pin(id, Some(verifier)).await?)
+    Ok(person.audited(note(person, AuditAction::Update, "pin"))?.set_pin(id, Some(verifier)).await?)
 }
 
 /// Sets a user's password, and ends the user's sessions with the server.
@@ -128,7 +126,7 @@ pub async fn set_password(person: &Person, id: UserId, password: SecretString) -
     may_touch(person, id).await?;
     check_password(password.expose_secret()).map_err(|why| Refusal::field("password", why))?;
     let verifier = person.app.passwords.hash(person.caller(), password).await?;
-    Ok(person.noting(note(person, AuditAction::Update, "password"))?.set_password(id, verifier).await?)
+    Ok(person.audited(note(person, AuditAction::Update, "password"))?.set_password(id, verifier).await?)
 }
 
 /// The username and the name that people see, which is the username unless given: whoever signs in with a number has a

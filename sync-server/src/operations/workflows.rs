@@ -70,10 +70,10 @@ pub async fn publish(person: &Person, asked: PublishWorkflow) -> Answer<Workflow
     workflow.check().map_err(Refusal::invalid)?;
     let note = person.note(AuditEventType::ApiAccess, AuditAction::Create, "workflow");
     let key = workflow.key.clone();
-    let noted = person.noting(note)?;
+    let audited = person.audited(note)?;
     let published = match asked.version {
-        Some(version) => noted.publish_changed(workflow, version).await,
-        None => noted.publish_workflow(workflow).await,
+        Some(version) => audited.publish_changed(workflow, version).await,
+        None => audited.publish_workflow(workflow).await,
     };
     match published {
         Ok(workflow) => Ok(workflow),

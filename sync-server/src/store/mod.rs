@@ -48,7 +48,7 @@ pub use error::StoreError;
 pub use flag::Flag;
 pub use handles::facility::FacilityStore;
 pub use handles::organization::{
-    Noted, OrganizationStore, Reconsidered, Stays, Struck, USERNAME_RULE, Withdrawal, is_username,
+    AuditedWrite, OrganizationStore, Reconsidered, Stays, Struck, USERNAME_RULE, Withdrawal, is_username,
 };
 pub use handles::system::SystemStore;
 pub use identities::DeviceIdentity;
@@ -61,7 +61,7 @@ pub use rules::changes::{ChangePlace, KeptChange};
 pub use rules::chart::ChartPlace;
 pub use rules::idempotency::{IdempotencyState, IdempotentRequest};
 pub use rules::older::OlderRequest;
-pub use rules::page::{AgainRequest, PageRequest};
+pub use rules::page::{PageRequest, RefetchRequest};
 pub use rules::push::Batch;
 pub use rules::review::ReviewPlace;
 pub use rules::sign_in::{Login, unlock};

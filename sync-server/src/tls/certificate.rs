@@ -88,12 +88,12 @@ impl Certificate {
             let seen = stamps(&self.chain, &self.key);
             if asked || seen != known {
                 (known, told) = (seen, None);
-                self.read_again();
+                self.read_refetch();
             }
         }
     }
 
-    fn read_again(&self) {
+    fn read_refetch(&self) {
         let certificate = self.chain.display();
         match pair(&self.chain, &self.key) {
             Ok(pair) => {

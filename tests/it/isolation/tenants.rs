@@ -23,9 +23,7 @@ pub struct Place {
     pub ids: BTreeMap<&'static str, String>,
     /// The code that a device on its wall shows.
     pub code: String,
-    /// Its device.
     pub device: Device,
-    /// The facility itself.
     pub facility: Facility,
 }
 

@@ -84,7 +84,7 @@ const ROOMS: &[(&str, Option<&str>, &[&str])] = &[
     (
         "sync-server/src/store/rules/",
         None,
-        &["handles::", "FacilityStore", "OrganizationStore", "SystemStore", "Noted"],
+        &["handles::", "FacilityStore", "OrganizationStore", "SystemStore", "AuditedWrite"],
     ),
     (
         "sync-server/src/store/engine/",

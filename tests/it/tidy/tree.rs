@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 pub struct File {
     /// From the project's root, with forward slashes.
     pub path: String,
-    /// What is in it.
     pub text: String,
 }
 

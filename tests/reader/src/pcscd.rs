@@ -33,7 +33,6 @@ pub struct Pcscd {
 /// Why there is no pcscd.
 #[derive(Debug, thiserror::Error)]
 pub enum PcscdError {
-    /// It is not installed.
     #[error("pcscd is not installed: install the package `pcscd`")]
     NotInstalled,
     /// The driver was not built.

@@ -64,9 +64,9 @@ impl Story {
             }
             Event::PushAnswered { push, answer } => self.push_answered(push, answer),
             Event::StreamAsked { at, boot, stream, cursor, position } => {
-                let again = self.server.again(cursor, &position, PAGE);
+                let refetch = self.server.refetch(cursor, &position, PAGE);
                 let arrives = self.now;
-                *self.queue.stream(at) = Some(Open { boot, stream, cursor, again, begins: true, arrives });
+                *self.queue.stream(at) = Some(Open { boot, stream, cursor, refetch, begins: true, arrives });
                 match self.server.sync_position(&self.devices[at].enrolled, &position) {
                     Ok(()) => {
                         self.send_down(at, Brought::Opened);
@@ -376,8 +376,8 @@ impl Story {
         let place = self.devices[at].place();
         let Some(open) = self.queue.stream(at) else { return };
         let (boot, stream, cursor) = (open.boot, open.stream, open.cursor);
-        let page = match &open.again {
-            Some(again) => self.server.page_again(place, again.clone()),
+        let page = match &open.refetch {
+            Some(asked) => self.server.refetch_page(place, asked.clone()),
             None => self.server.page(place, cursor, PAGE).map(|page| (page, 0)),
         };
         let (page, next) = match page {
@@ -389,16 +389,16 @@ impl Story {
             }
         };
         let Some(open) = self.queue.stream(at) else { return };
-        let was_again = open.again.is_some();
-        if let Some(again) = &mut open.again {
-            again.after = next;
+        let was_refetch = open.refetch.is_some();
+        if let Some(asked) = &mut open.refetch {
+            asked.after = next;
         }
-        open.again.take_if(|_| !page.end.refetched.is_empty());
-        let is_news = open.begins || was_again || cursor != Some(page.end.cursor);
+        open.refetch.take_if(|_| !page.end.refetched.is_empty());
+        let is_news = open.begins || was_refetch || cursor != Some(page.end.cursor);
         // What comes after a refetch is told even if nothing moved: it says what all should come to.
-        open.begins = was_again;
+        open.begins = was_refetch;
         open.cursor = Some(page.end.cursor);
-        let more = was_again || !page.end.reaches_head();
+        let more = was_refetch || !page.end.reaches_head();
         if is_news {
             self.send_down(at, Brought::Page(Box::new(page)));
         }

@@ -21,7 +21,7 @@ use carepost_protocol::workflow::{Field, FieldType, Workflow};
 use carepost_server::error::Refusal;
 use carepost_server::scope::{FacilityScope, OrganizationScope};
 use carepost_server::store::{
-    AgainRequest, Ambient, Batch, DatabaseKey, DeviceIdentity, NewPatient, Page, PageRequest, Store,
+    Ambient, Batch, DatabaseKey, DeviceIdentity, NewPatient, Page, PageRequest, RefetchRequest, Store,
     StoreError, View,
 };
 use carepost_server::testing;
@@ -168,15 +168,15 @@ impl Server {
     }
 
     /// What a device wants to be sent again, as it says where it stands.
-    pub(super) fn again(
+    pub(super) fn refetch(
         &self,
         cursor: Option<Cursor>,
         position: &SyncPosition,
         limit: usize,
-    ) -> Option<AgainRequest> {
+    ) -> Option<RefetchRequest> {
         let names = position.refetch.as_deref()?.split(',');
         let collections = names.filter_map(Collection::from_name).collect();
-        Some(AgainRequest {
+        Some(RefetchRequest {
             collections,
             cursor: cursor?,
             after: 0,
@@ -187,9 +187,9 @@ impl Server {
     }
 
     /// A page of what is sent again, and where the next one begins.
-    pub(super) fn page_again(&self, place: usize, asked: AgainRequest) -> Result<(Page, u64), Trouble> {
+    pub(super) fn refetch_page(&self, place: usize, asked: RefetchRequest) -> Result<(Page, u64), Trouble> {
         let facility = self.store.facility(&self.places[place].scope);
-        let page = self.runtime.block_on(facility.page_again(asked));
+        let page = self.runtime.block_on(facility.refetch_page(asked));
         page.map_err(|error| trouble(&Refusal::from(error)))
     }
 
@@ -241,20 +241,20 @@ async fn furnish(store: &Store) -> Result<(Vec<Place>, Vec<Enrolled>)> {
     let (organization, _) = store.system().create_organization(founding, admin, event(0)).await?;
     let scope = testing::administrator(organization.id, None);
     let registry = store.organization(&scope);
-    registry.noting(event(1)).publish_workflow(vitals()).await?;
+    registry.audited(event(1)).publish_workflow(vitals()).await?;
     let (mut places, mut devices) = (Vec::new(), Vec::new());
     for number in 0..FACILITIES {
         let facility = registry
-            .noting(event(2))
+            .audited(event(2))
             .create_facility(testing::facility(&format!("House {number}")))
             .await?
             .id;
         let nurse = testing::user(&format!("nora-{number}"), Role::Rn, Some(facility));
-        let nurse = registry.noting(event(3)).create_user(nurse).await?.id;
+        let nurse = registry.audited(event(3)).create_user(nurse).await?.id;
         let mut patients = Vec::new();
         for bed in 0..3 {
             let new = patient(facility, &format!("M-{number}-{bed}"), bed);
-            patients.push(registry.noting(event(4)).create_patient(new).await?.id);
+            patients.push(registry.audited(event(4)).create_patient(new).await?.id);
         }
         let place = scope.enter(facility).context("a facility of the organization")?;
         places.push(Place { scope: place, patients, nurse });
@@ -275,7 +275,7 @@ async fn enroll(
 ) -> Result<Enrolled> {
     let token = *PayloadHash::of(hardware.to_string().as_bytes()).as_bytes();
     let expected = testing::device(facility_id, &format!("Kiosk {hardware}"), Some(hardware), token);
-    store.organization(scope).noting(event(5)).expect_device(expected).await?;
+    store.organization(scope).audited(event(5)).expect_device(expected).await?;
     let key = Arc::new(DeviceKey::generate()?);
     let pair = EcdsaKeyPair::from_pkcs8(
         &ECDSA_P256_SHA256_FIXED_SIGNING,

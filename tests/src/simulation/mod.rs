@@ -267,7 +267,7 @@ impl Story {
         while self.now < deadline {
             self.run_until(self.now + Duration::from_secs(60))?;
             for at in 0..self.devices.len() {
-                self.ask_again(at)?;
+                self.refetch_differing(at)?;
             }
             if self.devices.iter().all(Device::has_nothing_to_send) && self.everybody_is_current()? {
                 break;
@@ -277,9 +277,9 @@ impl Story {
     }
 
     /// What still differs is asked for now and then, as the agent does.
-    fn ask_again(&mut self, at: usize) -> Result<()> {
+    fn refetch_differing(&mut self, at: usize) -> Result<()> {
         if let Some(live) = &self.devices[at].live {
-            live.mirror.ask_again()?;
+            live.mirror.refetch_differing()?;
         }
         self.fetch_what_differs(at)
     }

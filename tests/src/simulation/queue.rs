@@ -11,7 +11,7 @@ use carepost_agent_core::sync::{StreamId, Trouble};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::pull::{Cursor, SyncPosition};
 use carepost_protocol::wire::push::PushReceipt;
-use carepost_server::store::{AgainRequest, Page};
+use carepost_server::store::{Page, RefetchRequest};
 
 /// Something that happens at a moment. `at` is a device; `boot` the run of it that is concerned.
 pub(super) enum Event {
@@ -79,7 +79,7 @@ pub(super) struct Open {
     pub(super) stream: StreamId,
     pub(super) cursor: Option<Cursor>,
     /// Collections that are to be sent again first.
-    pub(super) again: Option<AgainRequest>,
+    pub(super) refetch: Option<RefetchRequest>,
     /// Nothing was sent yet.
     pub(super) begins: bool,
     /// When the last thing on it arrives: nothing overtakes on a connection.

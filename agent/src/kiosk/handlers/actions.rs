@@ -10,7 +10,7 @@ use carepost_protocol::pin;
 use secrecy::SecretString;
 
 use super::super::Kiosk;
-use super::super::renderers::form::{self, Again};
+use super::super::renderers::form::{self, Retry};
 use super::super::renderers::residents::Saved;
 use super::super::renderers::reviews;
 use super::super::renderers::shell::Fault;
@@ -95,7 +95,6 @@ pub(crate) async fn undo_discard(State(kiosk): State<Kiosk>, sent: Sent) -> Resu
     Ok(undone.map_or_else(|why| refused(&why), |()| Redirect::to(&path).into_response()))
 }
 
-/// Closes a review.
 pub(crate) async fn close_review(
     State(kiosk): State<Kiosk>,
     Path(id): Path<String>,
@@ -120,8 +119,8 @@ pub(crate) async fn close_review(
             return Ok(reviews::number(shell, id, token, sent, known));
         }
         // What was decided may be off the list, and asked about on another page than that.
-        let again = Again { path: format!("/reviews/{id}"), token, answers: sent };
-        return Ok(form::uncertain(shell, &why, &[], again));
+        let retry = Retry { path: format!("/reviews/{id}"), token, answers: sent };
+        return Ok(form::uncertain(shell, &why, &[], retry));
     }
     pages::show_reviews(&kiosk, &SavedQuery::default(), Some((why, id, sent))).await
 }

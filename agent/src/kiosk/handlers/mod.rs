@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Kiosk;
-use super::renderers::form::{self, Again, FormView};
+use super::renderers::form::{self, FormView, Retry};
 use super::renderers::shell::{self as page, Fault, Shell};
 use crate::workspace::view::{Answers, Draft, Form, NotOpened, NotSaved, Open, Refused, Screen, SessionKey};
 
@@ -113,8 +113,8 @@ pub(super) async fn return_form(kiosk: &Kiosk, sent: Sent, not_saved: &NotSaved)
                 | NotSaved::CorrectedSince => None,
                 NotSaved::Uncertain(_) => {
                     let Sent { token, form, answers, .. } = sent;
-                    let again = Again { path: form.path(), token, answers };
-                    return Ok(form::uncertain(shell, not_saved, &typed, again));
+                    let retry = Retry { path: form.path(), token, answers };
+                    return Ok(form::uncertain(shell, not_saved, &typed, retry));
                 }
                 NotSaved::Refused(_) | NotSaved::NotTaken(_) | NotSaved::Storage(_) => {
                     Some(page::capital(&not_saved.to_string()))

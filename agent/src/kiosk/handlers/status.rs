@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::super::Kiosk;
 use super::super::renderers::shell::Fault;
 use super::super::renderers::words::{call, copy_trouble, not_trusted, time_zone};
-use crate::workspace::view::{EnrollStep, Enrolling, Link, Screen, Sending};
+use crate::workspace::view::{Enrolling, Link, Screen, Sending};
+use carepost_agent_core::enrollment::EnrollmentView;
 use carepost_agent_core::sync::{Distrust, Hold};
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::record::Collection;
@@ -103,9 +104,11 @@ pub(crate) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, Fau
         }
     };
     let (pairing_code, approved_for) = match step {
-        Some(EnrollStep::Code { code, .. }) => (Some(code), None),
-        Some(EnrollStep::Confirm { facility_name, .. }) => (None, Some(facility_name)),
-        Some(EnrollStep::Contacting { .. }) | None => (None, None),
+        Some(EnrollmentView::Code { code, .. }) => (Some(code), None),
+        Some(EnrollmentView::Confirm { facility_name, .. }) => (None, Some(facility_name)),
+        Some(EnrollmentView::Asking | EnrollmentView::Enrolled | EnrollmentView::Revoked) | None => {
+            (None, None)
+        }
     };
     let (link, offline_since) = match line.link {
         _ if state == DeviceState::Revoked || !is_read => (None, None),

@@ -36,11 +36,11 @@ struct RescuePage<'a> {
     words: &'a str,
     /// Where the draft that keeps them is discarded.
     discard: Option<String>,
-    again: Option<Again>,
+    retry: Option<Retry>,
 }
 
 /// What may be saved, as it was sent: sent again it is saved once.
-pub(crate) struct Again {
+pub(crate) struct Retry {
     pub(crate) path: String,
     pub(crate) token: String,
     pub(crate) answers: Answers,
@@ -57,14 +57,14 @@ pub(crate) fn rescue(
     let answers = answers.iter().collect();
     let discard = kept.map(|form| format!("{}/discard", form.path()));
     let words = words.trim_end_matches('.');
-    answer(status, &RescuePage { shell: shell.held(), answers, words, discard, again: None })
+    answer(status, &RescuePage { shell: shell.held(), answers, words, discard, retry: None })
 }
 
 /// What may be saved or not, where what it was sent from cannot be shown as it was: it is sent again from here.
-pub(crate) fn uncertain(shell: Shell, why: &NotSaved, typed: &Typed, again: Again) -> Response {
+pub(crate) fn uncertain(shell: Shell, why: &NotSaved, typed: &Typed, retry: Retry) -> Response {
     let answers = typed.iter().collect();
     let words = &why.to_string();
-    let page = RescuePage { shell: shell.held(), answers, words, discard: None, again: Some(again) };
+    let page = RescuePage { shell: shell.held(), answers, words, discard: None, retry: Some(retry) };
     answer(status_of_save(why), &page)
 }
 
@@ -338,7 +338,6 @@ impl Form {
         }
     }
 
-    /// Its path.
     pub(crate) fn path(&self) -> String {
         match self {
             Self::Chart(id, workflow) => {

@@ -219,7 +219,6 @@ struct ResidentTemplate {
     /// Before which day entries are on the server alone.
     older_before: Option<String>,
     saved: Option<Saved>,
-    /// What is critical of it.
     critical: Vec<String>,
     /// Set where nobody was admitted, because this resident is known: what became of what is new about them.
     known: Option<&'static str>,

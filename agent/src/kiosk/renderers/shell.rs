@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
+use carepost_agent_core::enrollment::EnrollmentView;
 use carepost_agent_core::session::Asked;
 use carepost_protocol::day;
 use carepost_protocol::facility::PhiMode;
@@ -12,7 +13,7 @@ use carepost_protocol::zone::{WallClock, Zone};
 
 use super::words::{self, Moment, Sentence, Weight};
 use crate::workspace::view::{
-    EnrollStep, Enrolling, Locked, NotSaved, Open, PinPad, Refused, Screen, SessionKey, StatusLine,
+    Enrolling, Locked, NotSaved, Open, PinPad, Refused, Screen, SessionKey, StatusLine,
 };
 
 /// The device stopped in the middle of an answer; what it had made durable stands.
@@ -49,7 +50,7 @@ pub(crate) struct Shell {
     /// Whether the page's own part may be replaced while somebody looks at it.
     pub(crate) live: bool,
     /// How often a page without a script asks again, in seconds.
-    pub(crate) again: Option<u32>,
+    pub(crate) refresh: Option<u32>,
     /// In which zone its times are.
     pub(crate) zone: Zone,
     /// Whom to call, also once nothing answers any more.
@@ -74,9 +75,9 @@ impl Shell {
             Screen::Open(open) => (words::status(status), Some(open.clone())),
         };
         let locks_in = who.as_ref().and_then(|open| open.locks_in).map(|left| left.as_secs());
-        let again = Some(if who.is_some() { 15 } else { 5 });
+        let refresh = Some(if who.is_some() { 15 } else { 5 });
         let (key, sent, call) = (screen_key(screen), status.sent, words::call(status.phone.as_deref()));
-        Self { key, bump, status: sentences, who, locks_in, live: true, again, zone, call, sent }
+        Self { key, bump, status: sentences, who, locks_in, live: true, refresh, zone, call, sent }
     }
 
     /// Whether all that is known of residents is sent here; else what is not on a page is not none.
@@ -110,7 +111,7 @@ impl Shell {
 
     /// The shell of a page that must keep what is typed into it.
     pub(crate) fn held(self) -> Self {
-        Self { live: false, again: None, ..self }
+        Self { live: false, refresh: None, ..self }
     }
 
     /// A time as this page shows it.
@@ -164,8 +165,8 @@ struct LockedPage {
 }
 
 pub(crate) fn locked(shell: Shell, locked: Locked) -> Response {
-    let again = Some(if locked.undo.is_some() { 2 } else { 5 });
-    answer(StatusCode::OK, &LockedPage { shell: Shell { again, ..shell }, locked })
+    let refresh = Some(if locked.undo.is_some() { 2 } else { 5 });
+    answer(StatusCode::OK, &LockedPage { shell: Shell { refresh, ..shell }, locked })
 }
 
 #[derive(Template)]
@@ -177,7 +178,7 @@ struct PinPage {
 
 pub(crate) fn pin_pad(shell: Shell, pad: PinPad) -> Response {
     // While a PIN is checked the page asks again; while one is typed nothing may disturb it.
-    let shell = if pad.checking { Shell { again: Some(1), ..shell } } else { shell.held() };
+    let shell = if pad.checking { Shell { refresh: Some(1), ..shell } } else { shell.held() };
     answer(StatusCode::OK, &PinPage { shell, pad })
 }
 
@@ -210,7 +211,6 @@ pub(crate) fn refusal_about(why: &Refused, resident: PatientId) -> Response {
     answer(status_of(why), &RefusalPage { words: &sentence(why), resident: Some(resident) })
 }
 
-/// The status of a refusal.
 pub(crate) const fn status_of(why: &Refused) -> StatusCode {
     match why {
         Refused::Locked => StatusCode::UNAUTHORIZED,

@@ -9,7 +9,7 @@ use axum::routing::get;
 use super::super::guard;
 use super::*;
 
-/// The guard before pages that answer everything.
+/// Pages that answer everything, behind the guard.
 fn guarded() -> Router {
     guarded_by(config())
 }
@@ -18,7 +18,7 @@ fn guarded_by(config: KioskConfig) -> Router {
     let yes = || get(async || "page").post(async |body: String| body);
     let routes = ["/", "/residents/x", "/events", "/status.json", "/assets/kiosk.css"];
     let pages = routes.into_iter().fold(Router::new(), |pages, path| pages.route(path, yes()));
-    pages.layer(middleware::from_fn_with_state(Arc::new(config), guard::stand))
+    pages.layer(middleware::from_fn_with_state(Arc::new(config), guard::check))
 }
 
 const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");

@@ -1,5 +1,6 @@
 //! Pages of a device.
 
+use carepost_agent_core::enrollment::EnrollmentView;
 use http_body_util::BodyExt;
 use tokio::sync::watch;
 
@@ -8,7 +9,7 @@ use super::super::{STREAMS, router};
 use super::*;
 use crate::clock::Clock;
 use crate::device::{Device, State};
-use crate::workspace::view::{EnrollStep, Enrolling};
+use crate::workspace::view::Enrolling;
 
 fn device(state: State) -> Arc<Device> {
     Arc::new(Device::new(state, ReaderState::Ready, Arc::new(Clock::new(None))))
@@ -16,7 +17,11 @@ fn device(state: State) -> Arc<Device> {
 
 fn enrolling() -> State {
     State::Enrolling(Enrolling {
-        step: EnrollStep::Code { code: "BCDF-GHJK".parse().unwrap(), expires_at: at("2026-05-01T14:20:00Z") },
+        step: EnrollmentView::Code {
+            code: "BCDF-GHJK".parse().unwrap(),
+            expires_at: at("2026-05-01T14:20:00Z"),
+        },
+        trouble: Some("The server is busy.".to_owned()),
         token_refused: None,
         server: "https://carepost.example.test:8444".to_owned(),
         device_uuid: "0190a5e2-7c4d-7b11-8f3e-2d6a9c0b1e42".parse().unwrap(),
@@ -59,6 +64,11 @@ async fn the_start_page_is_whatever_the_device_shows() {
     for words in ["BCDF-GHJK", "0190a5e2-7c4d", "2026-05-01T14:20:00.000Z"] {
         assert!(shown.body.contains(words), "{words} is missing in {}", shown.body);
     }
+    assert!(
+        !shown.body.contains("busy"),
+        "the code stands, whatever became of the last question: {}",
+        shown.body
+    );
     device.enter(State::Revoked { trouble: None });
     let shown = open(&pages, "/").await;
     assert!(shown.body.contains("no longer in use") && !shown.body.contains("BCDF"), "{}", shown.body);
@@ -93,7 +103,7 @@ async fn the_start_page_is_whatever_the_device_shows() {
 #[tokio::test]
 async fn a_device_that_is_approved_says_for_which_facility_and_the_digits_on_its_page_alone() {
     let State::Enrolling(shown) = enrolling() else { panic!("it is not enrolled") };
-    let step = EnrollStep::Confirm { facility_name: "Riverside".to_owned(), number: "47".to_owned() };
+    let step = EnrollmentView::Confirm { facility_name: "Riverside".to_owned(), number: "47".to_owned() };
     let pages = router(device(State::Enrolling(Enrolling { step, ..shown })), config());
     assert!(open(&pages, "/").await.body.contains(">47<"));
     let status = open(&pages, "/status.json").await.body;

@@ -131,13 +131,13 @@ fn what_still_differs_waits_for_patience() {
         stream(&mirror);
         assert_eq!(mirror.beginning().unwrap().refetch, [], "not in a loop");
         assert_eq!(mirror.differing().unwrap().len(), 1);
-        assert!(mirror.ask_again().unwrap());
-        assert!(!mirror.ask_again().unwrap(), "it is asked for");
+        assert!(mirror.refetch_differing().unwrap());
+        assert!(!mirror.refetch_differing().unwrap(), "it is asked for");
     }
     assert_eq!(told(&mirror), [(Collection::Patients, false, FoundBy::Server)], "once");
     feed.catch_up(&mirror);
     feed.assert_equal(&mirror);
-    assert!(!mirror.ask_again().unwrap());
+    assert!(!mirror.refetch_differing().unwrap());
 }
 
 #[test]

@@ -24,7 +24,7 @@ enum Step {
     Epoch,
     /// The process is killed.
     Restart,
-    AskAgain,
+    RefetchDiffering,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1..12_u8).prop_map(Step::Lose),
         1 => Just(Step::Epoch),
         1 => Just(Step::Restart),
-        1 => Just(Step::AskAgain),
+        1 => Just(Step::RefetchDiffering),
     ]
 }
 
@@ -102,7 +102,7 @@ fn run(steps: &[Step]) {
                 std::mem::forget(mirror);
                 mirror = kiosk.open();
             }
-            Step::AskAgain => drop(mirror.ask_again().unwrap()),
+            Step::RefetchDiffering => drop(mirror.refetch_differing().unwrap()),
         }
         assert_digests_are_of_rows(&mirror);
     }

@@ -145,7 +145,7 @@ fn while_the_copy_of_staff_differs_what_is_revoked_stays_so() {
     hear();
     assert_eq!(mirror.differing().unwrap().len(), 1);
     assert_eq!(is_active(&mirror, 2), (false, true));
-    assert!(mirror.ask_again().unwrap());
+    assert!(mirror.refetch_differing().unwrap());
     feed.catch_up(&mirror);
     feed.assert_equal(&mirror);
     assert_eq!(is_active(&mirror, 2), (false, true));

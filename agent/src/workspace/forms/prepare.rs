@@ -124,7 +124,6 @@ pub(super) struct Recorded {
 }
 
 impl Form {
-    /// Its drafts.
     pub(super) fn draft(&self) -> DraftOf {
         match self {
             Self::Chart(patient, workflow) => DraftOf::Entry(*patient, workflow.clone()),

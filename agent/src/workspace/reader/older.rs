@@ -57,7 +57,6 @@ impl Question {
         self.answer.closed().await;
     }
 
-    /// Answers it.
     pub fn answer(self, answer: Answer) {
         // Whoever asked may have gone.
         drop(self.answer.send(answer));

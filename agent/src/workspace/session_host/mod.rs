@@ -138,7 +138,6 @@ impl SessionHost {
         Ok(Permits { read, chart, manage })
     }
 
-    /// What the screen shows.
     pub(super) fn screen(&self) -> Screen {
         let state = lock(&self.state);
         let undo = state.machine.undo_name().map(ToOwned::to_owned);

@@ -21,7 +21,6 @@ use crate::badge::{BadgeEvent, Unreadable};
 
 /// What the audit log is told of a tap besides what the session made of it.
 pub(super) struct Tap<'a> {
-    /// The reader's name.
     reader: &'a str,
     /// Which card it was, masked; none where it cannot be told.
     card: Option<String>,

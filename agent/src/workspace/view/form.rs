@@ -59,7 +59,6 @@ pub enum Form {
     Correct(PatientId, RecordId),
     /// That a record about a resident was charted in error.
     Strike(PatientId, RecordId),
-    /// An admission.
     Admit,
     /// Who a resident is, and where.
     Edit(PatientId),
@@ -74,7 +73,6 @@ pub enum Form {
 /// A form to fill in.
 #[derive(Debug, Clone)]
 pub struct FormPage {
-    /// Which it is.
     pub form: Form,
     /// About whom; nobody yet where somebody is admitted.
     pub resident: Option<PatientDocument>,
@@ -124,7 +122,6 @@ pub struct FormPage {
 /// or of her role. What the form had filled in itself is not: she may not read it any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotOpened {
-    /// Why.
     pub why: Refused,
     /// What was typed of what was sent, or else of what is kept; what was emptied is there with no text.
     pub typed: Vec<(String, String)>,
@@ -143,7 +140,6 @@ impl From<Refused> for NotOpened {
 pub struct Struck {
     /// By whom, by name.
     pub by: String,
-    /// Why.
     pub reason: Option<String>,
 }
 
@@ -154,7 +150,6 @@ pub struct Since {
     pub record: RecordId,
     /// Who made it, by name.
     pub by: String,
-    /// When.
     pub at: Timestamp,
     /// Whether it strikes the entry out.
     pub is_struck: bool,

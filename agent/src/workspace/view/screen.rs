@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use carepost_agent_core::enrollment::EnrollmentView;
 use carepost_agent_core::session::Asked;
 use carepost_protocol::hex::hex;
 use carepost_protocol::id::{DeviceUuid, SessionId};
-use carepost_protocol::time::Timestamp;
-use carepost_protocol::wire::enroll::UserCode;
 use ring::digest;
 
 /// The one screen that the kiosk shows now.
@@ -29,8 +28,9 @@ pub enum Screen {
 /// How far the enrollment is.
 #[derive(Debug, Clone)]
 pub struct Enrolling {
-    /// What to show.
-    pub step: EnrollStep,
+    pub step: EnrollmentView,
+    /// What went wrong at the last try, in words; shown until the server has answered.
+    pub trouble: Option<String>,
     /// Why the server refused the token that it was given.
     pub token_refused: Option<String>,
     /// The server this device asks.
@@ -39,36 +39,9 @@ pub struct Enrolling {
     pub device_uuid: DeviceUuid,
 }
 
-/// A step of the enrollment.
-#[derive(Debug, Clone)]
-pub enum EnrollStep {
-    /// The server has not answered yet; why, if a try failed.
-    Contacting {
-        /// What went wrong at the last try, in words.
-        trouble: Option<String>,
-    },
-    /// An administrator has to type this code.
-    Code {
-        /// The code.
-        code: UserCode,
-        /// When it changes.
-        expires_at: Timestamp,
-    },
-    /// The administrator has to confirm this number.
-    Confirm {
-        /// The facility that was chosen.
-        facility_name: String,
-        /// Two digits.
-        number: String,
-    },
-}
-
-/// The lock screen.
 #[derive(Debug, Clone)]
 pub struct Locked {
-    /// The facility's name.
     pub facility_name: String,
-    /// The organization's name.
     pub organization_name: String,
     /// Whom to call when the kiosk cannot help.
     pub phone: Option<String>,
@@ -78,7 +51,6 @@ pub struct Locked {
     pub undo: Option<String>,
 }
 
-/// The PIN pad.
 #[derive(Debug, Clone)]
 pub struct PinPad {
     /// Whose PIN is asked for.
@@ -89,11 +61,9 @@ pub struct PinPad {
     pub attempt: u64,
     /// What was wrong with the last try.
     pub notice: Option<String>,
-    /// The PIN is being checked.
     pub checking: bool,
 }
 
-/// An open session.
 #[derive(Debug, Clone)]
 pub struct Open {
     /// The session: pages of one are no pages of another, whoever's they are.
@@ -114,7 +84,6 @@ pub struct Open {
 pub struct SessionKey(String);
 
 impl SessionKey {
-    /// The session's key.
     #[must_use]
     pub fn of(session: SessionId) -> Self {
         let hash = digest::digest(&digest::SHA256, session.as_bytes());

@@ -31,7 +31,6 @@ pub struct StatusLine {
     pub differs: Vec<Collection>,
     /// The documents that could not be taken, by collection and reason.
     pub stepped_over: Vec<SteppedOver>,
-    /// How the sync is.
     pub sync: SyncView,
     /// The device cannot save; why, in words.
     pub storage_trouble: Option<String>,
@@ -39,7 +38,6 @@ pub struct StatusLine {
     pub outbox_trouble: Option<String>,
     /// Whom to call when this device cannot help; of the facility.
     pub phone: Option<String>,
-    /// The badge reader.
     pub reader: ReaderState,
     /// What of this device rests in the clear; none before it was measured.
     pub encryption: Option<Encryption>,
@@ -147,11 +145,6 @@ impl Sending {
 /// Whether the server is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
-    /// It is.
     Online,
-    /// It is not.
-    Offline {
-        /// Since when.
-        since: Timestamp,
-    },
+    Offline { since: Timestamp },
 }

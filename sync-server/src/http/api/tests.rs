@@ -123,12 +123,12 @@ impl Server {
 
     async fn facility(&self) -> FacilityId {
         let new = NewFacility { licensed_beds: None, current_census: 0, ..testing::facility("Riverside") };
-        self.registry.noting(event()).create_facility(new).await.unwrap().id
+        self.registry.audited(event()).create_facility(new).await.unwrap().id
     }
 
     async fn user(&self, username: &str, role: Role, facility: FacilityId) -> UserId {
         let new = new_user(username, role, Some(facility), None);
-        self.registry.noting(event()).create_user(new).await.unwrap().id
+        self.registry.audited(event()).create_user(new).await.unwrap().id
     }
 
     async fn events(&self, event_type: AuditEventType) -> Vec<AuditEvent> {
@@ -237,7 +237,7 @@ async fn the_same_read_again_and_again_is_one_event_and_a_count() {
     let token = server.token(nurse).await;
     let mut ids = Vec::new();
     for mrn in ["MRN-1", "MRN-2"] {
-        ids.push(server.registry.noting(event()).create_patient(new(mrn)).await.unwrap().id);
+        ids.push(server.registry.audited(event()).create_patient(new(mrn)).await.unwrap().id);
     }
     for _ in 0..20 {
         for id in &ids {
@@ -302,7 +302,7 @@ async fn a_birthday_of_before_that_would_be_taken_no_more_keeps_nobody_from_movi
     let token = server.token(server.user("nina", Role::Rn, facility).await).await;
     let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example", "date_of_birth": "1066-10-14"}));
     let new = NewPatient { facility_id: facility, fields };
-    let id = server.registry.noting(event()).create_patient(new).await.unwrap().id;
+    let id = server.registry.audited(event()).create_patient(new).await.unwrap().id;
     for (born, status) in [("1066-10-14", StatusCode::OK), ("1067-10-14", StatusCode::UNPROCESSABLE_ENTITY)] {
         let body = json!({"date_of_birth": born, "room": "12"}).to_string();
         let request = Request::put(format!("/api/v1/patients/{id}"))
@@ -358,7 +358,7 @@ async fn a_list_of_patients_names_them_in_the_audit_log() {
     for n in 0..3 {
         let fields = object(json!({"mrn": format!("MRN-{n}"), "name": format!("Ada {n} Example")}));
         let new = NewPatient { facility_id: facility, fields };
-        made.push(server.registry.noting(event()).create_patient(new).await.unwrap().id.to_string());
+        made.push(server.registry.audited(event()).create_patient(new).await.unwrap().id.to_string());
     }
     let request = Request::get("/api/v1/patients").header("authorization", format!("Bearer {token}"));
     let (status, _) = server.send(request.body(Body::empty()).unwrap()).await;

@@ -24,7 +24,7 @@ use crate::store::listed::Listed;
 use crate::store::rules::chart::{self, ChartPlace};
 use crate::store::rules::feed_writer::count_on;
 use crate::store::rules::older::{self, OlderRequest};
-use crate::store::rules::page::{self, AgainRequest, PageRequest};
+use crate::store::rules::page::{self, PageRequest, RefetchRequest};
 use crate::store::rules::push::{self, Batch, Taken};
 use crate::store::rules::quarantine::quarantine;
 use crate::store::rules::{audit, patient, revoked, sync_position};
@@ -169,10 +169,10 @@ impl FacilityStore {
     ///
     /// # Errors
     /// [`StoreError::CursorRefused`].
-    pub async fn page_again(&self, asked: AgainRequest) -> Result<(Page, u64)> {
+    pub async fn refetch_page(&self, asked: RefetchRequest) -> Result<(Page, u64)> {
         let prover = Arc::clone(&self.store.inner.prover);
-        let again = move |tx: &Tx<'_>| page::read_again(tx, &asked, &prover);
-        self.store.read(AccessScope::Facility(self.scope), again).await
+        let refetch = move |tx: &Tx<'_>| page::read_refetch(tx, &asked, &prover);
+        self.store.read(AccessScope::Facility(self.scope), refetch).await
     }
 
     /// The next page of the feed: at most `limit` documents and about 4 MiB.

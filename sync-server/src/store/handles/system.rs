@@ -302,7 +302,7 @@ impl SystemStore {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] for the slug; for the administrator, as
-    /// [`crate::store::Noted::create_user`].
+    /// [`crate::store::AuditedWrite::create_user`].
     pub async fn create_organization(
         &self,
         organization: NewOrganization,

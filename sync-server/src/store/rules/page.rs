@@ -41,7 +41,7 @@ pub struct PageRequest {
 
 /// What is asked for when collections are sent again from their beginning.
 #[derive(Debug, Clone)]
-pub struct AgainRequest {
+pub struct RefetchRequest {
     pub collections: Vec<Collection>,
     /// Up to which place of the feed: the device's own, which stays where it is.
     pub cursor: Cursor,
@@ -152,9 +152,9 @@ pub(in crate::store) fn read(tx: &Tx<'_>, asked: &PageRequest, prover: &Prover) 
 
 /// A page of what collections hold up to the device's cursor, and after which `seq` the next one begins;
 /// the last names the collections.
-pub(in crate::store) fn read_again(
+pub(in crate::store) fn read_refetch(
     tx: &Tx<'_>,
-    asked: &AgainRequest,
+    asked: &RefetchRequest,
     prover: &Prover,
 ) -> Result<(Page, u64)> {
     let head = Head::read(tx, asked.view_changes)?;

@@ -92,14 +92,14 @@ async fn whom_the_office_was_not_shown_a_review_asks_about() {
     let registry = world.store.organization(&tenant.organization);
     let admit = async |name: &str, shown: &[PatientId]| {
         let new = testing::patient(tenant.facility.facility(), [("name", name)]);
-        let noted = registry.noting(event(&world)).another_than(shown.iter().copied().collect());
-        noted.create_patient(new).await.unwrap().id
+        let audited = registry.audited(event(&world)).another_than(shown.iter().copied().collect());
+        audited.create_patient(new).await.unwrap().id
     };
     let first = admit("Bea Example", &[]).await;
     let second = admit("Bea Example", &[first]).await;
     let third = admit("Bea Example", &[first]).await;
     let fourth = admit("Cy Other", &[]).await;
-    let renamed = registry.noting(event(&world)).another_than([first, second].into());
+    let renamed = registry.audited(event(&world)).another_than([first, second].into());
     renamed.update_patient(fourth, object(json!({"name": "Bea Example"}))).await.unwrap();
     let asked = open_reviews(&world, &tenant).await;
     let asked: Vec<_> = asked.into_iter().map(|review| (review.patient_id, review.others)).collect();
@@ -353,7 +353,7 @@ async fn one_number_that_is_edited_is_asked_about_alone_and_two_are_asked_about_
         (bea, json!({"is_active": false})),
         (bea, json!({"is_active": true})),
     ] {
-        registry.noting(event(&world)).update_patient(patient, object(fields)).await.unwrap();
+        registry.audited(event(&world)).update_patient(patient, object(fields)).await.unwrap();
         is_asked_once().await;
     }
 }

@@ -417,14 +417,14 @@ async fn a_facility_says_how_long_its_window_is_and_what_left_stays_away() {
     world.pass(25 * DAY);
     let window = |days| FacilityPatch { record_days: Some(days), ..FacilityPatch::default() };
     let facility = tenant.facility.facility();
-    let changed = registry.noting(event(&world)).update_facility(facility, window(Some(30))).await.unwrap();
+    let changed = registry.audited(event(&world)).update_facility(facility, window(Some(30))).await.unwrap();
     assert_eq!(changed.record_days, Some(30));
     world.archive(&tenant).await;
     assert_eq!(world.feed(&tenant).await.0, [second], "{first} went");
-    registry.noting(event(&world)).update_facility(facility, window(Some(3_650))).await.unwrap();
+    registry.audited(event(&world)).update_facility(facility, window(Some(3_650))).await.unwrap();
     world.archive(&tenant).await;
     assert_eq!(world.feed(&tenant).await.0, [second]);
-    let changed = registry.noting(event(&world)).update_facility(facility, window(None)).await.unwrap();
+    let changed = registry.audited(event(&world)).update_facility(facility, window(None)).await.unwrap();
     assert_eq!(changed.record_days, None);
 }
 

@@ -12,7 +12,7 @@ async fn who_once_had_a_role_is_known_and_what_the_server_notes_is_its_own() {
     let registry = world.store.organization(&tenant.organization);
     let kiosk = world.kiosk(&tenant, 1).await;
     let gone = UserPatch { is_active: Some(false), ..UserPatch::default() };
-    registry.noting(event(&world)).update_user(tenant.nurse, gone).await.unwrap();
+    registry.audited(event(&world)).update_user(tenant.nurse, gone).await.unwrap();
     world.pass(3_600);
     let hers = AuditEvent { user_id: Some(tenant.nurse), patient_id: Some(tenant.patient), ..event(&world) };
     let soon = AuditEvent { timestamp: world.now().plus_millis(60_000), ..hers.clone() };

@@ -38,7 +38,7 @@ async fn a_backup_of_a_store_in_use_is_whole_and_tells_devices_what_it_holds() {
     let writing = async {
         for n in 0..100 {
             registry
-                .noting(event(&world))
+                .audited(event(&world))
                 .create_patient(new_patient(other, &format!("P-{n}")))
                 .await
                 .unwrap();

@@ -61,7 +61,7 @@ async fn a_review_holds_the_first_ten_values_and_the_count_of_the_rest() {
     // The office sets another: it stands, and so it is in the review, after the first ten.
     let registry = world.store.organization(&tenant.organization);
     let patch = object(json!({"room": "office"}));
-    registry.noting(event(&world)).update_patient(tenant.patient, patch).await.unwrap();
+    registry.audited(event(&world)).update_patient(tenant.patient, patch).await.unwrap();
     let [review] = &open_reviews(&world, &tenant).await[..] else { panic!("it is open still") };
     assert_eq!(review.fields[0].values.len(), MAX_REVIEWED + 1);
     assert!(review.fields[0].values.last().is_some_and(|last| last.stands && last.value == "office"));
@@ -223,10 +223,10 @@ async fn a_namesake_by_number_who_finds_a_review_full_is_counted() {
     assert_eq!((review().await.others.len(), review().await.more), (MAX_REVIEWED, 0));
     let registry = world.store.organization(&tenant.organization);
     let new = new_patient(tenant.facility.facility(), "MRN-99");
-    let other = registry.noting(event(&world)).create_patient(new).await.unwrap();
+    let other = registry.audited(event(&world)).create_patient(new).await.unwrap();
     for id in [other.id, last.into()] {
         let number = object(json!({"medicare": "1EG4TE5MK73"}));
-        registry.noting(event(&world)).update_patient(id, number).await.unwrap();
+        registry.audited(event(&world)).update_patient(id, number).await.unwrap();
     }
     assert_eq!((review().await.others.len(), review().await.more), (MAX_REVIEWED, 1));
 }
@@ -285,14 +285,14 @@ async fn a_facility_has_so_many_devices_in_use_and_an_organization_so_many_forms
     let Err(StoreError::Invalid { field: "facility_id", detail }) = refused else { panic!("{refused:?}") };
     assert!(detail.contains("1000") && detail.contains("deactivate"), "{detail}");
     let renamed = DevicePatch { name: Some("Hall tablet".into()), ..DevicePatch::default() };
-    registry.noting(event(&world)).update_device(devices[0], renamed).await.expect("it is one of them");
+    registry.audited(event(&world)).update_device(devices[0], renamed).await.expect("it is one of them");
     for device in &devices[..2] {
         assert!(world.expect(&tenant, 1, [5; 32]).await.is_err(), "there is no room yet");
-        registry.noting(event(&world)).deactivate_device(*device, Deactivation::Retired).await.unwrap();
+        registry.audited(event(&world)).deactivate_device(*device, Deactivation::Retired).await.unwrap();
     }
     world.expect(&tenant, 1, [5; 32]).await.expect("there is room for one");
 
-    let publish = |form: Workflow| registry.noting(event(&world)).publish_workflow(form);
+    let publish = |form: Workflow| registry.audited(event(&world)).publish_workflow(form);
     for enabled in [true, false] {
         let another = Workflow { key: "signs".into(), label: "Signs".into(), enabled, ..vitals(20.0) };
         let refused = publish(another).await;
@@ -316,7 +316,7 @@ async fn nothing_larger_than_a_document_may_be_enters_a_feed() {
         fields: (0..100).map(|n| field(n, FieldType::String, "x".repeat(3_000))).collect(),
         ..vitals(0.0)
     };
-    let refused = registry.noting(event(&world)).publish_workflow(huge).await.unwrap_err();
+    let refused = registry.audited(event(&world)).publish_workflow(huge).await.unwrap_err();
     assert!(matches!(refused, StoreError::TooLarge { collection: Collection::Workflows, .. }), "{refused}");
     assert!(refused.to_string().contains("262144"), "{refused}");
     assert!(registry.workflow("huge", None).await.is_err(), "nothing of it is kept");
@@ -329,7 +329,7 @@ async fn nothing_larger_than_a_document_may_be_enters_a_feed() {
         fields: (0..100).map(|n| field(n, types(n), "x".to_owned())).collect(),
         ..vitals(0.0)
     };
-    registry.noting(event(&world)).publish_workflow(long).await.unwrap();
+    registry.audited(event(&world)).publish_workflow(long).await.unwrap();
     let now = world.now();
     let entry = |texts: usize, last: usize| {
         let mut fields = serde_json::Map::new();
@@ -420,10 +420,10 @@ async fn a_heartbeats_answer_says_what_was_revoked_since_what_the_device_knows()
     let before = at(head().await);
     assert_eq!(told(Some(before), None).await, None, "it knows all there is");
 
-    let badge = registry.noting(event(&world)).issue_badge(tenant.nurse, &[4, 1, 2, 3]).await.unwrap().id;
+    let badge = registry.audited(event(&world)).issue_badge(tenant.nurse, &[4, 1, 2, 3]).await.unwrap().id;
     let is_active = |is| UserPatch { is_active: Some(is), ..UserPatch::default() };
-    registry.noting(event(&world)).update_user(tenant.nurse, is_active(false)).await.unwrap();
-    registry.noting(event(&world)).revoke_badge(badge).await.unwrap();
+    registry.audited(event(&world)).update_user(tenant.nurse, is_active(false)).await.unwrap();
+    registry.audited(event(&world)).revoke_badge(badge).await.unwrap();
     let revoked = told(Some(before), None).await.unwrap();
     let now = at(head().await);
     let users: Vec<UserId> = revoked.users.iter().map(|it| it.id).collect();
@@ -460,12 +460,12 @@ async fn a_heartbeats_answer_says_what_was_revoked_since_what_the_device_knows()
 
     // What else happens is none of it, and who works again is not told as revoked.
     registry
-        .noting(event(&world))
+        .audited(event(&world))
         .create_patient(new_patient(tenant.facility.facility(), "M-9"))
         .await
         .unwrap();
     assert_eq!(told(Some(now), None).await, None);
-    registry.noting(event(&world)).update_user(tenant.nurse, is_active(true)).await.unwrap();
+    registry.audited(event(&world)).update_user(tenant.nurse, is_active(true)).await.unwrap();
     let lifted = told(Some(now), None).await.unwrap();
     assert!(lifted.users.is_empty() && lifted.badges.is_empty(), "{lifted:?}");
     assert!(told(Some(before), None).await.unwrap().users.is_empty());
@@ -473,7 +473,7 @@ async fn a_heartbeats_answer_says_what_was_revoked_since_what_the_device_knows()
     // However many there are, an answer names some, and says that there are more.
     for n in 0..120 {
         let carl = world.hire(&tenant, &format!("carl{n}"), Role::Caregiver).await;
-        registry.noting(event(&world)).update_user(carl, is_active(false)).await.unwrap();
+        registry.audited(event(&world)).update_user(carl, is_active(false)).await.unwrap();
     }
     let (mut known, mut named, mut answers) = (None, std::collections::BTreeSet::new(), 0);
     while let Some(revoked) = told(Some(now), known).await {

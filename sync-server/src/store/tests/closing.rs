@@ -36,7 +36,7 @@ async fn the_file_of_a_closed_store_alone_holds_every_committed_row() {
         let beside = (round % 2 == 1).then(|| without_walls(&world.path(), &key()));
         let registry = world.store.organization(&tenant.organization);
         let new = new_patient(tenant.facility.facility(), &format!("P-{round}"));
-        registry.noting(event(&world)).create_patient(new).await.unwrap();
+        registry.audited(event(&world)).create_patient(new).await.unwrap();
         world.store.close();
         let held = world.alone("count(*)", "patients");
         assert_eq!(held, i64::try_from(before + round).unwrap(), "round {round}");

@@ -66,7 +66,7 @@ impl Copy {
 /// Anything that writes to the feed, drawn by a seed.
 async fn write_something(world: &World, tenant: &Tenant, kiosk: &mut Kiosk, patients: &mut Vec<PatientId>) {
     let [which, whom, what, ..]: [u8; 8] = world.ambient.random().unwrap();
-    let registry = world.store.organization(&tenant.organization).noting(event(world));
+    let registry = world.store.organization(&tenant.organization).audited(event(world));
     let patient = patients[usize::from(whom) % patients.len()];
     match which % 8 {
         0 => {
@@ -171,11 +171,11 @@ async fn a_feed_from_before_there_were_digests_is_counted_when_the_first_device_
     let registry = world.store.organization(&tenant.organization);
     let room = object(json!({"room": "7"}));
     // Nobody counts: what the table says is wrong from now on.
-    registry.noting(event(&world)).update_patient(tenant.patient, room).await.unwrap();
+    registry.audited(event(&world)).update_patient(tenant.patient, room).await.unwrap();
     let mut copy = Copy::default();
     copy.follow(&world, &tenant.facility, View::Full, 2).await;
     registry
-        .noting(event(&world))
+        .audited(event(&world))
         .create_patient(new_patient(tenant.facility.facility(), "L-1"))
         .await
         .unwrap();
@@ -220,7 +220,7 @@ async fn a_stream_that_follows_is_told_only_what_moved() {
     let store = world.store.facility(&tenant.facility);
     let first = store.page(after(None, 100)).await.unwrap().end;
     assert_eq!(first.digests.len(), Collection::ALL.len(), "those without documents too");
-    let registry = world.store.organization(&tenant.organization).noting(event(&world));
+    let registry = world.store.organization(&tenant.organization).audited(event(&world));
     registry.create_patient(new_patient(tenant.facility.facility(), "M-1")).await.unwrap();
     let asked = PageRequest { was_at_head: true, ..after(Some(first.cursor), 100) };
     let next = store.page(asked).await.unwrap().end;

@@ -12,8 +12,8 @@ async fn what_was_asked_for_with_a_key_is_done_once_within_a_day_and_then_forgot
     let request = IdempotentRequest { id: [3; 16], request_sha256: [4; 32] };
     let state = |request| system.idempotency_state(request, Some(tenant.nurse));
     let create = |name: &str| {
-        let noted = registry.noting(AuditEvent { user_id: Some(tenant.nurse), ..event(&world) });
-        noted.idempotent(Some(request)).create_user(new_user(name, Role::Auditor, None))
+        let audited = registry.audited(AuditEvent { user_id: Some(tenant.nurse), ..event(&world) });
+        audited.idempotent(Some(request)).create_user(new_user(name, Role::Auditor, None))
     };
     assert_eq!(state(request).await.unwrap(), IdempotencyState::New);
     create("uma").await.unwrap();
@@ -35,8 +35,8 @@ async fn what_was_asked_for_with_a_key_is_done_once_within_a_day_and_then_forgot
     assert_eq!(state(request).await.unwrap(), IdempotencyState::Done(Some(vec![7])));
     // What failed is not done.
     let fails = IdempotentRequest { id: [6; 16], ..request };
-    let noted = registry.noting(AuditEvent { user_id: Some(tenant.nurse), ..event(&world) });
-    assert!(noted.idempotent(Some(fails)).create_user(new_user("uma", Role::Auditor, None)).await.is_err());
+    let audited = registry.audited(AuditEvent { user_id: Some(tenant.nurse), ..event(&world) });
+    assert!(audited.idempotent(Some(fails)).create_user(new_user("uma", Role::Auditor, None)).await.is_err());
     assert_eq!(state(fails).await.unwrap(), IdempotencyState::New);
 
     world.pass(24 * 3_600 + 1);

@@ -30,8 +30,8 @@ async fn records(world: &World, tenant: &Tenant, patient: PatientId) -> Vec<Reco
 }
 
 async fn retry(world: &World, tenant: &Tenant, kiosk: &Kiosk, n: u64) -> Result<Reconsidered, StoreError> {
-    let noted = world.store.organization(&tenant.organization).noting(event(world));
-    noted.retry_change(kiosk.identity.device(), kiosk.named(n)).await
+    let write = world.store.organization(&tenant.organization).audited(event(world));
+    write.retry_change(kiosk.identity.device(), kiosk.named(n)).await
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_birthday_of_before_that_would_be_taken_no_more_keeps_nobody_from_movi
     let registry = world.store.organization(&tenant.organization);
     let born = |day: &str| json!({"date_of_birth": day, "room": "12"});
     let patch = object(json!({"date_of_birth": "1066-10-14"}));
-    registry.noting(event(&world)).update_patient(tenant.patient, patch).await.unwrap();
+    registry.audited(event(&world)).update_patient(tenant.patient, patch).await.unwrap();
     let edit = |day| kiosk.edit(&tenant, tenant.patient, 99, born(day), world.now());
     let changes = [edit("1066-10-14"), edit("1067-10-14")];
     let receipt = world.push(&mut kiosk, &changes).await.unwrap();
@@ -81,7 +81,7 @@ async fn nobody_is_born_tomorrow_by_the_facilitys_calendar() {
     for (zone, verdict) in zones.into_iter().zip([APPLIED, APPLIED, rejected(RejectionCode::BreaksSchema)]) {
         let time_zone = Some(zone.map(str::to_owned));
         let patch = FacilityPatch { time_zone, ..FacilityPatch::default() };
-        registry.noting(event(&world)).update_facility(tenant.facility.facility(), patch).await.unwrap();
+        registry.audited(event(&world)).update_facility(tenant.facility.facility(), patch).await.unwrap();
         // Families of their own: nobody may be somebody of another round.
         let family = zone.unwrap_or("Example");
         let born = |name: &str, day: &str| json!({"name": format!("{name} {family}"), "date_of_birth": day});
@@ -160,9 +160,9 @@ async fn a_night_under_a_badge_that_expired_and_a_form_that_changed_is_taken_and
     // The day badge ends at two in the night; the form changes in the morning; then the network is back.
     world.pass(2 * 3600);
     let demoted = UserPatch { role: Some(Role::Family), ..UserPatch::default() };
-    registry.noting(event(&world)).update_user(tenant.nurse, demoted).await.unwrap();
+    registry.audited(event(&world)).update_user(tenant.nurse, demoted).await.unwrap();
     world.pass(3600);
-    registry.noting(event(&world)).publish_workflow(vitals(30.0)).await.unwrap();
+    registry.audited(event(&world)).publish_workflow(vitals(30.0)).await.unwrap();
     world.pass(3600);
     let late = world.now();
     night.push(Change { session: SessionId::new(late, [4; 10]), ..kiosk.vitals(&tenant, 70, late) });
@@ -179,7 +179,7 @@ async fn who_may_correct_anothers_entry_is_flagged_and_what_was_charted_in_error
     let carl = world.hire(&tenant, "carl", Role::Caregiver).await;
     let registry = world.store.organization(&tenant.organization);
     let form = Workflow { corrected_by: vec![Role::Rn], ..vitals(20.0) };
-    let version = registry.noting(event(&world)).publish_workflow(form).await.unwrap().version;
+    let version = registry.audited(event(&world)).publish_workflow(form).await.unwrap().version;
     let mut kiosk = world.kiosk(&tenant, 1).await;
     world.pass(60);
     let now = world.now();
@@ -220,7 +220,7 @@ async fn an_unlikely_time_is_kept_as_confirmed_or_flagged_and_never_rejected() {
     form.fields.push(Field::new("taken_at", "Taken at", FieldType::Datetime));
     form.fields.push(Field::new("due_on", "Due on", FieldType::Date));
     let registry = world.store.organization(&tenant.organization);
-    let version = registry.noting(event(&world)).publish_workflow(form).await.unwrap().version;
+    let version = registry.audited(event(&world)).publish_workflow(form).await.unwrap().version;
     let mut kiosk = world.kiosk(&tenant, 1).await;
     world.pass(60);
     let now = world.now();
@@ -321,7 +321,7 @@ async fn what_depends_on_a_rejected_change_waits_with_it_and_stands_with_it() {
     assert_eq!(again.change.settlement, None);
     world.pass(60);
     let promoted = UserPatch { role: Some(Role::Rn), ..UserPatch::default() };
-    registry.noting(event(&world)).update_user(carl, promoted).await.unwrap();
+    registry.audited(event(&world)).update_user(carl, promoted).await.unwrap();
     assert_eq!(
         retry(&world, &tenant, &kiosk, 1).await.unwrap().change.settlement,
         None,
@@ -407,14 +407,14 @@ async fn a_rejected_change_is_exported_exactly_and_discarded_for_a_reason() {
     let foreign = world.store.facility(&other.facility);
     let refused = foreign.change(&may_read(&other), device, name).await;
     assert!(matches!(refused, Err(StoreError::NotFound(_))), "{refused:?}");
-    let noted = world.store.organization(&other.organization).noting(event(&world));
-    let refused = noted.discard_change(device, name, "not ours".into()).await;
+    let write = world.store.organization(&other.organization).audited(event(&world));
+    let refused = write.discard_change(device, name, "not ours".into()).await;
     assert!(matches!(refused, Err(StoreError::NotFound(_))), "{refused:?}");
 
     let registry = world.store.organization(&tenant.organization);
     let discard = || {
-        let noted = registry.noting(event(&world));
-        noted.discard_change(device, name, "entered for a drill".into())
+        let write = registry.audited(event(&world));
+        write.discard_change(device, name, "entered for a drill".into())
     };
     let discarded = discard().await.unwrap().change;
     assert_eq!(discarded.settlement, Some(Settlement::Discarded));

@@ -42,7 +42,7 @@ async fn code_of(world: &World, key: &PresentedKey, n: u8) -> UserCode {
 /// Somebody types the code of a device that waits.
 async fn claims(world: &World, tenant: &Tenant, who: UserId, code: UserCode) -> Result<Waiting, StoreError> {
     let registry = world.store.organization(&tenant.organization);
-    registry.noting(event(world)).claim(who, code, claim(tenant)).await
+    registry.audited(event(world)).claim(who, code, claim(tenant)).await
 }
 
 /// A device whose code was typed: its key, the code, how it waits, and the number on its screen.
@@ -72,15 +72,15 @@ async fn a_code_and_a_number_let_a_device_in() {
     assert_eq!((facility_name.as_str(), number.len()), ("Riverside", 2));
     let wrong = if number == "11" { "12" } else { "11" };
     assert!(matches!(
-        registry.noting(event(&world)).confirm(admin, waiting.id, wrong).await,
+        registry.audited(event(&world)).confirm(admin, waiting.id, wrong).await,
         Err(StoreError::WrongCode)
     ));
-    let device = registry.noting(event(&world)).confirm(admin, waiting.id, &number).await.unwrap();
+    let device = registry.audited(event(&world)).confirm(admin, waiting.id, &number).await.unwrap();
     assert!(device.assignment.is_some());
     let answer = world.store.system().enroll(key.clone(), enroll_request(1), None).await.unwrap();
     let EnrollResponse::Active { grant } = answer else { panic!("{answer:?}") };
     assert_eq!((grant.device_id, Some(grant.assignment_id)), (device.id, device.assignment));
-    registry.noting(event(&world)).deactivate_device(device.id, Deactivation::Retired).await.unwrap();
+    registry.audited(event(&world)).deactivate_device(device.id, Deactivation::Retired).await.unwrap();
     let refused = world.store.system().enroll(key, enroll_request(1), None).await;
     assert!(matches!(refused, Err(StoreError::DeviceRevoked)), "{refused:?}");
 }
@@ -93,7 +93,7 @@ async fn a_device_is_let_in_under_a_name_that_no_other_has() {
     world.kiosk(&tenant, 1).await;
     let named = |name: &str| Claim { name: name.to_owned(), ..claim(&tenant) };
     let claims =
-        |code: UserCode, name: &str| registry.noting(event(&world)).claim(person(1), code, named(name));
+        |code: UserCode, name: &str| registry.audited(event(&world)).claim(person(1), code, named(name));
     let (key, other) = (fresh_key(), fresh_key());
     let code = code_of(&world, &key, 2).await;
     let taken = claims(code.clone(), "KIOSK 1").await;
@@ -103,9 +103,9 @@ async fn a_device_is_let_in_under_a_name_that_no_other_has() {
     let code = code_of(&world, &other, 3).await;
     let quicker = claims(code, "hall KIOSK").await.unwrap();
     let number = number_of(&world, &other, 3).await;
-    registry.noting(event(&world)).confirm(person(1), quicker.id, &number).await.unwrap();
+    registry.audited(event(&world)).confirm(person(1), quicker.id, &number).await.unwrap();
     let number = number_of(&world, &key, 2).await;
-    let taken = registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await;
+    let taken = registry.audited(event(&world)).confirm(person(1), waiting.id, &number).await;
     assert!(matches!(taken, Err(StoreError::Conflict("device_name"))), "{taken:?}");
     // What has the same hardware is told as a possible clone, whatever its name.
     let code = code_of(&world, &fresh_key(), 1).await;
@@ -136,17 +136,17 @@ async fn five_wrong_numbers_are_enough_however_often_the_code_is_typed() {
     let registry = world.store.organization(&tenant.organization);
     let (key, code, waiting, mut number) = claimed(&world, &tenant).await;
     for n in 1..=4 {
-        let wrong = registry.noting(event(&world)).confirm(person(n), waiting.id, "00").await;
+        let wrong = registry.audited(event(&world)).confirm(person(n), waiting.id, "00").await;
         assert!(matches!(wrong, Err(StoreError::WrongCode)), "{wrong:?}");
         claims(&world, &tenant, person(n), code.clone()).await.unwrap();
         let before = std::mem::replace(&mut number, number_of(&world, &key, 1).await);
         assert_ne!(number, before, "typing the code again draws another number, and gives no more tries");
     }
     assert!(matches!(
-        registry.noting(event(&world)).confirm(person(5), waiting.id, "00").await,
+        registry.audited(event(&world)).confirm(person(5), waiting.id, "00").await,
         Err(StoreError::WrongCode)
     ));
-    let late = registry.noting(event(&world)).confirm(person(6), waiting.id, &number).await;
+    let late = registry.audited(event(&world)).confirm(person(6), waiting.id, &number).await;
     assert!(matches!(late, Err(StoreError::NotFound(_))), "{late:?}");
     assert_ne!(code_of(&world, &key, 1).await, code, "back in the lobby under a new code");
     let stale = claims(&world, &tenant, person(6), code).await;
@@ -158,14 +158,15 @@ async fn a_number_read_out_for_one_facility_lets_nothing_into_another() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let lakeside = registry.noting(event(&world)).create_facility(new_facility("Lakeside")).await.unwrap().id;
+    let lakeside =
+        registry.audited(event(&world)).create_facility(new_facility("Lakeside")).await.unwrap().id;
     let (key, code, waiting, read_out) = claimed(&world, &tenant).await;
     let claim = Claim { facility_id: lakeside, ..claim(&tenant) };
-    registry.noting(event(&world)).claim(person(2), code, claim).await.unwrap();
-    let refused = registry.noting(event(&world)).confirm(person(1), waiting.id, &read_out).await;
+    registry.audited(event(&world)).claim(person(2), code, claim).await.unwrap();
+    let refused = registry.audited(event(&world)).confirm(person(1), waiting.id, &read_out).await;
     assert!(matches!(refused, Err(StoreError::WrongCode)), "{refused:?}");
     let number = number_of(&world, &key, 1).await;
-    let device = registry.noting(event(&world)).confirm(person(2), waiting.id, &number).await.unwrap();
+    let device = registry.audited(event(&world)).confirm(person(2), waiting.id, &number).await.unwrap();
     assert_eq!(device.facility_id, lakeside);
 }
 
@@ -178,7 +179,7 @@ async fn who_gave_five_wrong_numbers_tries_no_other_device() {
     let code = code_of(&world, &first, 1).await;
     let waiting = claims(&world, &tenant, person(1), code).await.unwrap();
     for _ in 0..5 {
-        let wrong = registry.noting(event(&world)).confirm(person(1), waiting.id, "00").await;
+        let wrong = registry.audited(event(&world)).confirm(person(1), waiting.id, "00").await;
         assert!(matches!(wrong, Err(StoreError::WrongCode)), "{wrong:?}");
     }
     let code = code_of(&world, &second, 2).await;
@@ -186,9 +187,9 @@ async fn who_gave_five_wrong_numbers_tries_no_other_device() {
     assert!(matches!(refused, Err(StoreError::TooManyTries { .. })), "{refused:?}");
     let waiting = claims(&world, &tenant, person(2), code).await.unwrap();
     let number = number_of(&world, &second, 2).await;
-    let refused = registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await;
+    let refused = registry.audited(event(&world)).confirm(person(1), waiting.id, &number).await;
     assert!(matches!(refused, Err(StoreError::TooManyTries { .. })), "{refused:?}");
-    registry.noting(event(&world)).confirm(person(2), waiting.id, &number).await.unwrap();
+    registry.audited(event(&world)).confirm(person(2), waiting.id, &number).await.unwrap();
 }
 
 #[tokio::test]
@@ -206,15 +207,15 @@ async fn a_second_key_with_known_hardware_waits_as_a_possible_clone() {
     assert_eq!(waiting.hardware_of, Some(name), "whoever lets it in is told whose hardware that is");
     assert!(registry.device(kiosk.identity.device()).await.unwrap().possible_clone, "and stay so");
     let number = number_of(&world, &key, 1).await;
-    let refused = registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await;
+    let refused = registry.audited(event(&world)).confirm(person(1), waiting.id, &number).await;
     assert!(matches!(refused, Err(StoreError::Conflict("device_uuid"))), "{refused:?}");
     let sha256 = presented(&kiosk.key).sha256;
     let first = world.store.system().device_by_key(sha256).await.unwrap().unwrap();
     assert!(first.scope().is_some(), "the first keeps working");
     // Where it takes the first one's place, that one goes first.
     let (old, why) = (kiosk.identity.device(), Deactivation::Replaced);
-    registry.noting(event(&world)).deactivate_device(old, why).await.unwrap();
-    registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await.unwrap();
+    registry.audited(event(&world)).deactivate_device(old, why).await.unwrap();
+    registry.audited(event(&world)).confirm(person(1), waiting.id, &number).await.unwrap();
 }
 
 #[tokio::test]
@@ -223,18 +224,18 @@ async fn nobody_learns_which_hardware_another_organization_has() {
     let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
     let kiosk = world.kiosk(&beta, 1).await;
     let owner = world.store.organization(&beta.organization);
-    owner.noting(event(&world)).expect_device(expected(beta.facility.facility(), 2, [5; 32])).await.unwrap();
+    owner.audited(event(&world)).expect_device(expected(beta.facility.facility(), 2, [5; 32])).await.unwrap();
     let registry = world.store.organization(&alpha.organization);
     for n in [1, 2, 3] {
         let key = fresh_key();
         let code = code_of(&world, &key, n).await;
         let claim = Claim { name: format!("Kiosk {n}"), ..claim(&alpha) };
-        let waiting = registry.noting(event(&world)).claim(person(1), code, claim).await.unwrap();
+        let waiting = registry.audited(event(&world)).claim(person(1), code, claim).await.unwrap();
         assert_eq!((waiting.expected, waiting.hardware_of), (false, None), "nor is its administrator");
         let device = owner.device(kiosk.identity.device()).await.unwrap();
         assert!(!device.possible_clone, "nor the owner, of what alpha claimed");
         let number = number_of(&world, &key, n).await;
-        registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await.unwrap();
+        registry.audited(event(&world)).confirm(person(1), waiting.id, &number).await.unwrap();
     }
 }
 
@@ -246,7 +247,7 @@ async fn a_claimed_device_that_says_it_is_another_starts_anew() {
     let (key, code, waiting, number) = claimed(&world, &tenant).await;
     let fresh = code_of(&world, &key, 2).await;
     assert_ne!(fresh, code);
-    let refused = registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await;
+    let refused = registry.audited(event(&world)).confirm(person(1), waiting.id, &number).await;
     assert!(matches!(refused, Err(StoreError::NotFound(_))), "{refused:?}");
     let waiting = claims(&world, &tenant, person(1), fresh).await.unwrap();
     assert_eq!(waiting.device_uuid, DeviceUuid::from_bytes([2; 16]), "approved anew, as what it says now");
@@ -392,6 +393,6 @@ async fn a_token_runs_out_after_three_days_and_says_what_to_do() {
     let waiting = claims(&world, &tenant, person(1), code).await.unwrap();
     assert!(waiting.expected);
     let number = number_of(&world, &key, 2).await;
-    let device = registry.noting(event(&world)).confirm(person(1), waiting.id, &number).await.unwrap();
+    let device = registry.audited(event(&world)).confirm(person(1), waiting.id, &number).await.unwrap();
     assert_eq!((device.id, device.token_expires_at), (late.id, None));
 }

@@ -56,10 +56,10 @@ async fn two_kiosks_and_the_office_disagree_and_every_value_is_kept_until_somebo
     // The office sets it without looking at the review, which stays and says so.
     let patch = object(json!({"room": "30"}));
     let registry = world.store.organization(&tenant.organization);
-    registry.noting(event(&world)).update_patient(tenant.patient, patch).await.unwrap();
+    registry.audited(event(&world)).update_patient(tenant.patient, patch).await.unwrap();
     let before = head(&world, &tenant).await;
     let unrelated = object(json!({"name": "Ada Sample"}));
-    registry.noting(event(&world)).update_patient(tenant.patient, unrelated).await.unwrap();
+    registry.audited(event(&world)).update_patient(tenant.patient, unrelated).await.unwrap();
     assert_eq!(head(&world, &tenant).await, before + 1, "a field that nobody disputes does not touch it");
     let reviews = open_reviews(&world, &tenant).await;
     assert_eq!(values(&reviews[0]), told(&[("10", false), ("11", false), ("22", false), ("30", true)]));
@@ -153,12 +153,12 @@ async fn a_field_that_is_in_no_column_of_its_own_is_kept_merged_and_mirrored_as_
     assert_eq!(reviews[0].fields[0].field, "medicare");
     assert_eq!(values(&reviews[0]), told(&[("1EG4-TE5-MK73", false), ("1EG4-TE5-MK72", true)]));
     let moved = object(json!({"room": "30"}));
-    registry.noting(event(&world)).update_patient(tenant.patient, moved).await.unwrap();
+    registry.audited(event(&world)).update_patient(tenant.patient, moved).await.unwrap();
     assert_eq!(number().await.as_deref(), Some("1EG4-TE5-MK72"), "a save of others leaves it");
     let page = world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap();
     assert!(String::from_utf8(page.lines).unwrap().contains(r#""medicare":"1EG4-TE5-MK72""#));
     let none = object(json!({"medicare": null}));
-    registry.noting(event(&world)).update_patient(tenant.patient, none).await.unwrap();
+    registry.audited(event(&world)).update_patient(tenant.patient, none).await.unwrap();
     assert_eq!(number().await, None);
 }
 
@@ -175,9 +175,9 @@ async fn who_claims_to_have_seen_what_is_not_there_yet_has_seen_nothing_also_whe
     world.push(&mut hall, &[bea]).await.unwrap();
     let patch = object(json!({"room": "20"}));
     let registry = world.store.organization(&tenant.organization);
-    registry.noting(event(&world)).update_patient(made, patch).await.unwrap();
+    registry.audited(event(&world)).update_patient(made, patch).await.unwrap();
     assert_eq!(head(&world, &tenant).await, saw + 2);
-    registry.noting(event(&world)).retry_change(ward.identity.device(), ward.named(1)).await.unwrap();
+    registry.audited(event(&world)).retry_change(ward.identity.device(), ward.named(1)).await.unwrap();
     let reviews = open_reviews(&world, &tenant).await;
     assert_eq!(reviews.len(), 1, "the office's room is not overwritten unseen: {reviews:?}");
     let kept: Vec<_> = values(&reviews[0]).into_iter().map(|(value, _)| value).collect();

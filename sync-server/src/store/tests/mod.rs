@@ -170,16 +170,16 @@ impl World {
         let scope = administrator(organization.id, None);
         let registry = self.store.organization(&scope);
         let facility =
-            registry.noting(event(self)).create_facility(new_facility("Riverside")).await.unwrap().id;
+            registry.audited(event(self)).create_facility(new_facility("Riverside")).await.unwrap().id;
         let nurse = registry
-            .noting(event(self))
+            .audited(event(self))
             .create_user(new_user("nina", Role::Rn, Some(facility)))
             .await
             .unwrap()
             .id;
         let patient =
-            registry.noting(event(self)).create_patient(new_patient(facility, "MRN-1")).await.unwrap().id;
-        registry.noting(event(self)).publish_workflow(vitals(20.0)).await.unwrap();
+            registry.audited(event(self)).create_patient(new_patient(facility, "MRN-1")).await.unwrap().id;
+        registry.audited(event(self)).publish_workflow(vitals(20.0)).await.unwrap();
         Tenant { organization: scope, facility: scope.enter(facility).unwrap(), nurse, patient }
     }
 
@@ -202,13 +202,13 @@ impl World {
     async fn hire(&self, tenant: &Tenant, username: &str, role: Role) -> UserId {
         let new = new_user(username, role, Some(tenant.facility.facility()));
         let registry = self.store.organization(&tenant.organization);
-        registry.noting(event(self)).create_user(new).await.unwrap().id
+        registry.audited(event(self)).create_user(new).await.unwrap().id
     }
 
     /// A device that is expected there, by a token.
     async fn expect(&self, tenant: &Tenant, n: u8, token: [u8; 32]) -> Result<Device, StoreError> {
         let new = expected(tenant.facility.facility(), n, token);
-        self.store.organization(&tenant.organization).noting(event(self)).expect_device(new).await
+        self.store.organization(&tenant.organization).audited(event(self)).expect_device(new).await
     }
 
     async fn kiosk(&self, tenant: &Tenant, n: u8) -> Kiosk {

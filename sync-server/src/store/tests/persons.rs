@@ -33,7 +33,7 @@ async fn one_resident_admitted_on_two_kiosks_is_kept_twice_and_linked() {
     // The office gives the second her own number, which is unique from then on.
     let patch = |mrn: &str| object(json!({"mrn": mrn}));
     let second = PatientId::from(ward.made(1, now));
-    registry.noting(event(&world)).update_patient(second, patch("MRN-8")).await.unwrap();
+    registry.audited(event(&world)).update_patient(second, patch("MRN-8")).await.unwrap();
     let decided = hall.decision(&tenant, reviews[0].id, head(&world, &tenant).await, two(), now);
     assert_eq!(verdicts(&world.push(&mut hall, &[decided]).await.unwrap()), [applied]);
     assert!(open_reviews(&world, &tenant).await.is_empty());
@@ -54,7 +54,7 @@ async fn one_resident_admitted_on_two_kiosks_is_kept_twice_and_linked() {
     assert!(open_reviews(&world, &tenant).await.is_empty());
     // However its dash, its width and its digits are typed.
     for same in ["MRN-7", "mrn 7", "MRN–7", "ＭＲＮ－７", "MRN - ٧"] {
-        let back = registry.noting(event(&world)).update_patient(second, patch(same)).await;
+        let back = registry.audited(event(&world)).update_patient(second, patch(same)).await;
         let holder = hall.made(1, now).into();
         assert!(matches!(back, Err(StoreError::Admitted(id)) if id == holder), "{same}: {back:?}");
     }
@@ -118,7 +118,7 @@ async fn who_was_admitted_twice_becomes_one_with_all_that_was_charted() {
     assert_eq!(patient(made).await.replaced_by, one);
     // They were two after all: the office says so.
     let back = object(json!({"is_active": true}));
-    registry.noting(event(&world)).update_patient(second.into(), back).await.unwrap();
+    registry.audited(event(&world)).update_patient(second.into(), back).await.unwrap();
     assert_eq!(patient(second).await.replaced_by, None);
     let page = world.store.facility(&tenant.facility).page(after(None, 2_000)).await.unwrap();
     let said = String::from_utf8(page.lines).unwrap();
@@ -191,10 +191,10 @@ async fn whoever_is_parted_takes_along_whose_place_they_had_taken() {
     assert_eq!(replaces(third).await, [first.into(), second.into()]);
     let back = object(json!({"is_active": true}));
     let registry = world.store.organization(&tenant.organization);
-    registry.noting(event(&world)).update_patient(first.into(), back.clone()).await.unwrap();
+    registry.audited(event(&world)).update_patient(first.into(), back.clone()).await.unwrap();
     assert_eq!((replaces(third).await, replaces(first).await), (vec![], vec![second.into()]));
     assert_eq!(document(&world, &tenant, second).await.replaced_by, Some(first.into()));
-    registry.noting(event(&world)).update_patient(second.into(), back).await.unwrap();
+    registry.audited(event(&world)).update_patient(second.into(), back).await.unwrap();
     assert_eq!(replaces(first).await, []);
     assert!(document(&world, &tenant, second).await.is_active);
 }
@@ -206,7 +206,7 @@ async fn a_number_of_somebody_whose_place_she_took_can_be_hers() {
     let (_, [first, second, third]) = three_who_became_one(&world, &tenant).await;
     let registry = world.store.organization(&tenant.organization);
     let change =
-        async |id: RecordId, patch| registry.noting(event(&world)).update_patient(id.into(), patch).await;
+        async |id: RecordId, patch| registry.audited(event(&world)).update_patient(id.into(), patch).await;
     let numbered = |mrn: &str| object(json!({"mrn": mrn}));
     let taken = change(tenant.patient.into(), numbered("GY-1")).await;
     assert!(matches!(taken, Err(StoreError::Admitted(id)) if id == third.into()), "nobody else's: {taken:?}");
@@ -267,9 +267,9 @@ async fn a_number_that_two_who_are_one_had_stays_nobody_elses_when_the_office_ed
     assert_eq!(verdicts(&world.push(&mut hall, &[joined]).await.unwrap()), [(Verdict::Applied, None)]);
     let registry = world.store.organization(&tenant.organization);
     let moved = object(json!({"room": "9"}));
-    registry.noting(event(&world)).update_patient(second.into(), moved).await.unwrap();
+    registry.audited(event(&world)).update_patient(second.into(), moved).await.unwrap();
     let numbered = object(json!({"mrn": "GY-1"}));
-    let taken = registry.noting(event(&world)).update_patient(tenant.patient, numbered).await;
+    let taken = registry.audited(event(&world)).update_patient(tenant.patient, numbered).await;
     assert!(matches!(taken, Err(StoreError::Admitted(id)) if id == second.into()), "{taken:?}");
 }
 
@@ -308,7 +308,7 @@ async fn who_was_merged_away_is_recognized_as_whoever_they_are_now() {
     let (mut hall, [_, _, third]) = three_who_became_one(&world, &tenant).await;
     let registry = world.store.organization(&tenant.organization);
     let named = object(json!({"name": "Bea Married"}));
-    registry.noting(event(&world)).update_patient(third.into(), named).await.unwrap();
+    registry.audited(event(&world)).update_patient(third.into(), named).await.unwrap();
     let now = world.now();
     let numbered = hall.admission(&tenant, json!({"name": "B. E.", "mrn": "GY-2"}), now);
     let namesake = hall.admission(&tenant, json!({"name": "Bea Example"}), now);
@@ -369,14 +369,14 @@ async fn the_office_is_told_who_may_be_readmitted_under_the_number_of_somebody_m
     let registry = world.store.organization(&tenant.organization);
     let facility = registry.patient(third.into()).await.unwrap().facility_id;
     let admitted =
-        async || registry.noting(event(&world)).create_patient(new_patient(facility, "GY-1")).await;
+        async || registry.audited(event(&world)).create_patient(new_patient(facility, "GY-1")).await;
     let taken = admitted().await;
     assert!(
         matches!(taken, Err(StoreError::Admitted(id)) if id == third.into()),
         "she is in care: {taken:?}"
     );
     let leaves = object(json!({"is_active": false}));
-    registry.noting(event(&world)).update_patient(third.into(), leaves).await.unwrap();
+    registry.audited(event(&world)).update_patient(third.into(), leaves).await.unwrap();
     let taken = admitted().await;
     assert!(matches!(taken, Err(StoreError::Admitted(id)) if id == third.into()), "{taken:?}");
 }
@@ -386,10 +386,10 @@ async fn an_mrn_of_another_facility_admits_and_reveals_nothing() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let hilltop = registry.noting(event(&world)).create_facility(new_facility("Hilltop")).await.unwrap().id;
+    let hilltop = registry.audited(event(&world)).create_facility(new_facility("Hilltop")).await.unwrap().id;
     let mut secret = new_patient(hilltop, "MRN-9");
     secret.fields.extend(object(json!({"name": "Zoe Hidden"})));
-    registry.noting(event(&world)).create_patient(secret).await.unwrap();
+    registry.audited(event(&world)).create_patient(secret).await.unwrap();
     let mut kiosk = world.kiosk(&tenant, 1).await;
     let (now, saw) = (world.now(), head(&world, &tenant).await);
     let changes = [
@@ -415,9 +415,9 @@ async fn whoever_looks_like_somebody_here_has_a_number_of_their_own() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let hilltop = registry.noting(event(&world)).create_facility(new_facility("Hilltop")).await.unwrap().id;
+    let hilltop = registry.audited(event(&world)).create_facility(new_facility("Hilltop")).await.unwrap().id;
     let admit =
-        async |mrn: &str| registry.noting(event(&world)).create_patient(new_patient(hilltop, mrn)).await;
+        async |mrn: &str| registry.audited(event(&world)).create_patient(new_patient(hilltop, mrn)).await;
     admit("MRN-9").await.unwrap();
     let mut kiosk = world.kiosk(&tenant, 1).await;
     let now = world.now();

@@ -116,8 +116,8 @@ async fn many_that_depended_on_a_rejected_change_follow_in_portions() {
         tx.execute(sql, params![carl])
     };
     world.store.write(AccessScope::Organization(tenant.organization), promoted).await.unwrap();
-    let noted = registry.noting(AuditEvent { resource_type: "change".into(), ..event(&world) });
-    let again = noted.retry_change(kiosk.identity.device(), kiosk.named(1)).await.unwrap();
+    let audited = registry.audited(AuditEvent { resource_type: "change".into(), ..event(&world) });
+    let again = audited.retry_change(kiosk.identity.device(), kiosk.named(1)).await.unwrap();
     assert_eq!((again.change.settlement, again.followed), (Some(Settlement::Applied), 400));
     let told =
         registry.audit_events(AuditQuery { limit: 1_000, ..AuditQuery::default() }).await.unwrap().items;
@@ -145,10 +145,10 @@ async fn a_change_that_stands_is_answered_as_that_though_what_depended_on_it_bre
     let request = IdempotentRequest { id: [3; 16], request_sha256: [4; 32] };
     let mut draws = 0;
     let again = loop {
-        let noted = registry.noting(AuditEvent { user_id: Some(tenant.nurse), ..event(&world) });
+        let audited = registry.audited(AuditEvent { user_id: Some(tenant.nurse), ..event(&world) });
         world.draws.store(draws, Ordering::SeqCst);
         let again =
-            noted.idempotent(Some(request)).retry_change(kiosk.identity.device(), kiosk.named(1)).await;
+            audited.idempotent(Some(request)).retry_change(kiosk.identity.device(), kiosk.named(1)).await;
         world.draws.store(i64::MAX, Ordering::SeqCst);
         match again {
             Err(StoreError::NoRandomness) => draws += 1,
@@ -185,7 +185,7 @@ async fn what_two_lives_gave_one_number_follows_in_one_portion() {
         tx.execute(sql, params![carl])
     };
     world.store.write(AccessScope::Organization(tenant.organization), promoted).await.unwrap();
-    let retried = registry.noting(event(&world)).retry_change(kiosk.identity.device(), kiosk.named(1)).await;
+    let retried = registry.audited(event(&world)).retry_change(kiosk.identity.device(), kiosk.named(1)).await;
     assert_eq!(retried.unwrap().followed, 251);
 }
 
@@ -277,7 +277,7 @@ async fn the_pins_of_many_are_marked_and_withheld_in_portions() {
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
     let elsewhere =
-        registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+        registry.audited(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
     let hired = world.hire_many(&tenant, USERS).await;
     let count = async |which: fn(&UserDocument) -> bool| {
         let users: Vec<(u64, UserDocument)> = documents(&world, &tenant.facility, Collection::Users).await;
@@ -296,7 +296,7 @@ async fn the_pins_of_many_are_marked_and_withheld_in_portions() {
             assert!(after < USERS);
             let left = *hired.last().unwrap();
             let patch = UserPatch { facility_id: Some(Some(elsewhere)), ..UserPatch::default() };
-            let left = registry.noting(event(&world)).update_user(left, patch).await.unwrap();
+            let left = registry.audited(event(&world)).update_user(left, patch).await.unwrap();
             assert!(left.pin_exposed_at.is_some());
         }
     }
@@ -331,10 +331,10 @@ async fn others_write_while_the_pins_of_those_who_left_are_marked() {
     let kiosk = world.kiosk(&tenant, 1).await;
     let registry = world.store.organization(&tenant.organization);
     let elsewhere =
-        registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+        registry.audited(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
     for id in world.hire_many(&tenant, USERS).await {
         let patch = UserPatch { facility_id: Some(Some(elsewhere)), ..UserPatch::default() };
-        registry.noting(event(&world)).update_user(id, patch).await.unwrap();
+        registry.audited(event(&world)).update_user(id, patch).await.unwrap();
     }
     let scope = tenant.organization.enter(elsewhere).unwrap();
     let marked = async || {
@@ -342,7 +342,7 @@ async fn others_write_while_the_pins_of_those_who_left_are_marked() {
         users.iter().filter(|(_, user)| user.pin_exposed_at.is_some()).count()
     };
     let report =
-        || registry.noting(event(&world)).deactivate_device(kiosk.identity.device(), Deactivation::Lost);
+        || registry.audited(event(&world)).deactivate_device(kiosk.identity.device(), Deactivation::Lost);
     {
         let mut broken_off = pin!(report());
         while marked().await == 0 {
@@ -373,7 +373,7 @@ async fn a_loss_that_is_written_is_no_error_where_nothing_goes_on_behind_it() {
     let (world, tenant, kiosk) = World::with_kiosk().await;
     let registry = world.store.organization(&tenant.organization);
     let device = kiosk.identity.device();
-    let mut report = pin!(registry.noting(event(&world)).deactivate_device(device, Deactivation::Lost));
+    let mut report = pin!(registry.audited(event(&world)).deactivate_device(device, Deactivation::Lost));
     while registry.device(device).await.unwrap().state != DeviceState::Revoked {
         assert!(step(report.as_mut()).await.is_pending());
         world.store.write(AccessScope::Nothing, |_| Ok(())).await.unwrap();
@@ -499,7 +499,7 @@ async fn others_write_while_a_form_a_name_or_all_forms_reach_the_feeds() {
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
     let found = async |name: &str| {
-        registry.noting(event(&world)).create_facility(new_facility(name)).await.unwrap().id
+        registry.audited(event(&world)).create_facility(new_facility(name)).await.unwrap().id
     };
     for n in 1..MANY {
         found(&format!("House {n}")).await;
@@ -507,7 +507,7 @@ async fn others_write_while_a_form_a_name_or_all_forms_reach_the_feeds() {
     let publish = async |n: usize| {
         let (key, label) = (format!("vitals_{n}"), format!("Vitals {n}"));
         let form = Workflow { key, label, ..vitals(20.0) };
-        registry.noting(event(&world)).publish_workflow(form).await.unwrap();
+        registry.audited(event(&world)).publish_workflow(form).await.unwrap();
     };
     let ((), jobs) = world.in_jobs(publish(1)).await;
     assert!(jobs > 3, "{jobs}");
@@ -517,7 +517,7 @@ async fn others_write_while_a_form_a_name_or_all_forms_reach_the_feeds() {
     let (_, jobs) = world.in_jobs(found("Hillside")).await;
     assert!(jobs > 3, "{jobs}");
     let renamed = OrganizationPatch { name: Some("Beta Care".into()), ..OrganizationPatch::default() };
-    let renaming = registry.noting(event(&world)).update_organization(renamed);
+    let renaming = registry.audited(event(&world)).update_organization(renamed);
     let (renamed, jobs) = world.in_jobs(renaming).await;
     assert!(renamed.is_ok() && jobs > 3, "{jobs}: {renamed:?}");
 
@@ -543,7 +543,7 @@ async fn a_new_name_that_broke_off_on_its_way_is_there_when_a_device_is_heard() 
     let registry = world.store.organization(&tenant.organization);
     let rename = || {
         let renamed = OrganizationPatch { name: Some("Beta Care".into()), ..OrganizationPatch::default() };
-        registry.noting(event(&world)).update_organization(renamed)
+        registry.audited(event(&world)).update_organization(renamed)
     };
     assert!(step(pin!(rename())).await.is_pending(), "and no further");
     let named = async || (registry.organization().await.unwrap().name, shown(&world, &tenant.facility).await);

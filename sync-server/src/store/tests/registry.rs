@@ -16,19 +16,20 @@ async fn names_are_unique_in_an_organization_and_nowhere_else() {
     let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
     let registry = world.store.organization(&alpha.organization);
     let facility = alpha.facility.facility();
-    let taken = registry.noting(event(&world)).create_user(new_user("NINA", Role::Lpn, Some(facility))).await;
+    let taken =
+        registry.audited(event(&world)).create_user(new_user("NINA", Role::Lpn, Some(facility))).await;
     assert!(matches!(taken, Err(StoreError::Conflict("username"))), "{taken:?}");
-    let taken = registry.noting(event(&world)).create_patient(new_patient(facility, "MRN-1")).await;
+    let taken = registry.audited(event(&world)).create_patient(new_patient(facility, "MRN-1")).await;
     assert!(matches!(taken, Err(StoreError::Admitted(id)) if id == alpha.patient), "{taken:?}");
-    let taken = registry.noting(event(&world)).create_facility(new_facility("Riverside")).await;
+    let taken = registry.audited(event(&world)).create_facility(new_facility("Riverside")).await;
     assert!(matches!(taken, Err(StoreError::Conflict("name"))), "{taken:?}");
     assert_eq!(beta.organization.limit(), None, "beta has the same names and was made all the same");
     let email = || UserPatch { email: Some(Some("nina@example.test".to_owned())), ..UserPatch::default() };
     let elsewhere = world.store.organization(&beta.organization);
-    elsewhere.noting(event(&world)).update_user(beta.nurse, email()).await.unwrap();
-    registry.noting(event(&world)).update_user(alpha.nurse, email()).await.unwrap();
+    elsewhere.audited(event(&world)).update_user(beta.nurse, email()).await.unwrap();
+    registry.audited(event(&world)).update_user(alpha.nurse, email()).await.unwrap();
     let omar = world.hire(&alpha, "omar", Role::Lpn).await;
-    let taken = registry.noting(event(&world)).update_user(omar, email()).await;
+    let taken = registry.audited(event(&world)).update_user(omar, email()).await;
     assert!(matches!(taken, Err(StoreError::Conflict("email"))), "{taken:?}");
     let foreign = registry.patient(beta.patient).await;
     assert!(matches!(foreign, Err(StoreError::NotFound("patient"))), "{foreign:?}");
@@ -41,12 +42,12 @@ async fn what_reads_the_same_since_an_upgrade_can_be_changed_in_all_else() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let second = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    let second = registry.audited(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
     let email = |email: &str| UserPatch { email: Some(Some(email.to_owned())), ..UserPatch::default() };
     let nina = email("nina@example.test");
-    registry.noting(event(&world)).update_user(tenant.nurse, nina).await.unwrap();
+    registry.audited(event(&world)).update_user(tenant.nurse, nina).await.unwrap();
     let omar = new_user("omar", Role::Lpn, Some(second));
-    let omar = registry.noting(event(&world)).create_user(omar).await.unwrap().id;
+    let omar = registry.audited(event(&world)).create_user(omar).await.unwrap().id;
     let collide = move |tx: &Tx<'_>| {
         let facility = "UPDATE facilities SET name = 'RIVERSIDE', name_key = 'riverside 2' WHERE id = ?1";
         tx.execute(facility, params![second])?;
@@ -56,14 +57,14 @@ async fn what_reads_the_same_since_an_upgrade_can_be_changed_in_all_else() {
     world.store.write(AccessScope::Organization(tenant.organization), collide).await.unwrap();
 
     let census = FacilityPatch { current_census: Some(7), ..FacilityPatch::default() };
-    let changed = registry.noting(event(&world)).update_facility(second, census).await.unwrap();
+    let changed = registry.audited(event(&world)).update_facility(second, census).await.unwrap();
     assert_eq!((changed.name.as_str(), changed.current_census), ("RIVERSIDE", 7));
     let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
-    assert!(!registry.noting(event(&world)).update_user(omar, off).await.unwrap().is_active);
+    assert!(!registry.audited(event(&world)).update_user(omar, off).await.unwrap().is_active);
     let named = FacilityPatch { name: Some("riverside".to_owned()), ..FacilityPatch::default() };
-    let taken = registry.noting(event(&world)).update_facility(second, named).await;
+    let taken = registry.audited(event(&world)).update_facility(second, named).await;
     assert!(matches!(taken, Err(StoreError::Conflict("name"))), "{taken:?}");
-    let taken = registry.noting(event(&world)).update_user(omar, email("Nina@Example.test")).await;
+    let taken = registry.audited(event(&world)).update_user(omar, email("Nina@Example.test")).await;
     assert!(matches!(taken, Err(StoreError::Conflict("email"))), "{taken:?}");
 }
 
@@ -94,7 +95,7 @@ async fn a_session_ends_when_it_should() {
     system.create_session(login, again, event(&world)).await.unwrap();
     let registry = world.store.organization(&tenant.organization);
     registry
-        .noting(event(&world))
+        .audited(event(&world))
         .update_user(tenant.nurse, UserPatch { is_active: Some(false), ..UserPatch::default() })
         .await
         .unwrap();
@@ -108,7 +109,7 @@ async fn how_long_a_session_lasts_reaches_the_devices() {
     let tenant = world.tenant("alpha").await;
     let longer = UserPatch { session_timeout_minutes: Some(45), ..UserPatch::default() };
     let registry = world.store.organization(&tenant.organization);
-    registry.noting(event(&world)).update_user(tenant.nurse, longer).await.unwrap();
+    registry.audited(event(&world)).update_user(tenant.nurse, longer).await.unwrap();
     let page = world.store.facility(&tenant.facility).page(after(None, 100)).await.unwrap();
     let text = String::from_utf8(page.lines).unwrap();
     assert!(text.contains(r#""session_timeout_minutes":45"#), "{text}");
@@ -136,17 +137,17 @@ async fn a_card_is_one_persons_badge_and_can_be_issued_again_once_revoked() {
     let registry = world.store.organization(&tenant.organization);
     let other = world.hire(&tenant, "otto", Role::Lpn).await;
     let card = [0x04, 0xa1, 0xb2, 0xc3];
-    let badge = registry.noting(event(&world)).issue_badge(tenant.nurse, &card).await.unwrap();
+    let badge = registry.audited(event(&world)).issue_badge(tenant.nurse, &card).await.unwrap();
     assert!(matches!(
-        registry.noting(event(&world)).issue_badge(other, &card).await,
+        registry.audited(event(&world)).issue_badge(other, &card).await,
         Err(StoreError::Issued(holder)) if holder == tenant.nurse
     ));
     assert!(matches!(
-        registry.noting(event(&world)).issue_badge(other, &[8, 1, 2, 3]).await,
+        registry.audited(event(&world)).issue_badge(other, &[8, 1, 2, 3]).await,
         Err(StoreError::Invalid { .. })
     ));
-    assert!(!registry.noting(event(&world)).revoke_badge(badge.id).await.unwrap().is_active);
-    registry.noting(event(&world)).issue_badge(other, &card).await.unwrap();
+    assert!(!registry.audited(event(&world)).revoke_badge(badge.id).await.unwrap().is_active);
+    registry.audited(event(&world)).issue_badge(other, &card).await.unwrap();
     let page = world.store.facility(&tenant.facility).page(after(None, 100)).await.unwrap();
     let text = String::from_utf8(page.lines).unwrap();
     let badges: Vec<bool> = text
@@ -166,7 +167,7 @@ async fn a_list_of_badges_tells_them_apart_and_says_who_issued_each() {
     let registry = world.store.organization(&tenant.organization);
     let issue = async |uid: [u8; 4], by: Option<UserId>| {
         let issued = AuditEvent { user_id: by, ..event(&world) };
-        registry.noting(issued).issue_badge(tenant.nurse, &uid).await
+        registry.audited(issued).issue_badge(tenant.nurse, &uid).await
     };
     let first = issue([0x04, 1, 2, 3], Some(tenant.nurse)).await.unwrap();
     world.pass(1);
@@ -181,7 +182,7 @@ async fn a_list_of_badges_tells_them_apart_and_says_who_issued_each() {
     assert_eq!(registry.badges(tenant.nurse).await.unwrap(), [second, first.clone()]);
     // Who issued it goes by another name now.
     let renamed = UserPatch { username: Some("nina.k".to_owned()), ..UserPatch::default() };
-    registry.noting(event(&world)).update_user(tenant.nurse, renamed).await.unwrap();
+    registry.audited(event(&world)).update_user(tenant.nurse, renamed).await.unwrap();
     assert_eq!(registry.badge(first.id).await.unwrap().issued_by.as_deref(), Some("nina.k"));
     let log =
         registry.audit_events(AuditQuery { user: Some(tenant.nurse), limit: 9, ..AuditQuery::default() });
@@ -198,7 +199,7 @@ async fn a_user_gets_another_name_to_sign_in_with() {
     let omar = world.hire(&tenant, "omar", Role::Lpn).await;
     let rename = |username: &str| {
         let patch = UserPatch { username: Some(username.to_owned()), ..UserPatch::default() };
-        registry.noting(event(&world)).update_user(omar, patch)
+        registry.audited(event(&world)).update_user(omar, patch)
     };
     let known =
         async |username: &str| system.credentials("alpha", username).await.unwrap().map(|known| known.user);
@@ -218,7 +219,7 @@ async fn a_user_gets_another_name_to_sign_in_with() {
     world.store.write(AccessScope::Organization(tenant.organization), collide).await.unwrap();
     assert_eq!(known("nina").await, Some(tenant.nurse));
     let longer = UserPatch { session_timeout_minutes: Some(45), ..UserPatch::default() };
-    registry.noting(event(&world)).update_user(omar, longer).await.unwrap();
+    registry.audited(event(&world)).update_user(omar, longer).await.unwrap();
     rename("nina.two").await.unwrap();
     assert_eq!(known("nina.two").await, Some(omar));
 }
@@ -230,8 +231,9 @@ async fn a_tapped_card_can_be_issued_for_a_quarter_of_an_hour_and_is_never_writt
     let registry = world.store.organization(&tenant.organization);
     let store = world.store.facility(&tenant.facility);
     let seen = |tap| Heartbeat { unknown_tap: tap, ..beat(&world, &kiosk) };
-    let issue =
-        |card: &str| registry.noting(event(&world)).issue_tapped_badge(tenant.nurse, device, card.to_owned());
+    let issue = |card: &str| {
+        registry.audited(event(&world)).issue_tapped_badge(tenant.nurse, device, card.to_owned())
+    };
     let card = UnknownTap::masked(&lookup);
     for nonsense in ["", "5e5e", &"zz".repeat(32)] {
         store.heartbeat(&kiosk.identity, &seen(Some(UnknownTap { lookup: nonsense.to_owned(), age: 0 })));
@@ -257,11 +259,11 @@ async fn two_devices_in_use_at_a_facility_do_not_read_the_same() {
     let facility = tenant.facility.facility();
     let expect = |n: u8, facility_id, name: &str| {
         let new = NewDevice { name: name.to_owned(), ..expected(facility_id, n, [n; 32]) };
-        registry.noting(event(&world)).expect_device(new)
+        registry.audited(event(&world)).expect_device(new)
     };
     let rename = |id, name: &str| {
         let patch = DevicePatch { name: Some(name.to_owned()), ..DevicePatch::default() };
-        registry.noting(event(&world)).update_device(id, patch)
+        registry.audited(event(&world)).update_device(id, patch)
     };
     let hall = expect(1, facility, "Hall kiosk").await.unwrap().id;
     let den = expect(2, facility, "Den kiosk").await.unwrap().id;
@@ -271,17 +273,18 @@ async fn two_devices_in_use_at_a_facility_do_not_read_the_same() {
     let taken = rename(den, "hall kiosk").await;
     assert!(matches!(taken, Err(StoreError::Conflict("device_name"))), "{taken:?}");
     assert_eq!(rename(hall, "Hall Kiosk").await.unwrap().name, "Hall Kiosk", "its own, written otherwise");
-    let hillside = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    let hillside =
+        registry.audited(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
     expect(4, hillside, "Hall kiosk").await.unwrap();
     // Two that read the same since before this was asked: all but the name can be changed, and the name to another.
     let collide =
         move |tx: &Tx<'_>| tx.execute("UPDATE devices SET name = 'HALL KIOSK' WHERE id = ?1", params![den]);
     world.store.write(AccessScope::Organization(tenant.organization), collide).await.unwrap();
     let tablet = DevicePatch { device_type: Some(DeviceType::Tablet), ..DevicePatch::default() };
-    registry.noting(event(&world)).update_device(den, tablet).await.unwrap();
+    registry.audited(event(&world)).update_device(den, tablet).await.unwrap();
     rename(den, "Den kiosk").await.unwrap();
     // Whoever is out of use leaves the name to the next.
-    registry.noting(event(&world)).deactivate_device(hall, Deactivation::Retired).await.unwrap();
+    registry.audited(event(&world)).deactivate_device(hall, Deactivation::Retired).await.unwrap();
     rename(den, "Hall kiosk").await.unwrap();
 }
 
@@ -292,7 +295,7 @@ async fn two_forms_that_are_offered_do_not_read_the_same() {
     let registry = world.store.organization(&tenant.organization);
     let publish = |key: &str, label: &str, enabled| {
         let form = Workflow { key: key.into(), label: label.into(), enabled, ..vitals(20.0) };
-        registry.noting(event(&world)).publish_workflow(form)
+        registry.audited(event(&world)).publish_workflow(form)
     };
     let taken = publish("signs", "VITALS", true).await;
     assert!(matches!(taken, Err(StoreError::Conflict("label"))), "{taken:?}");
@@ -311,7 +314,7 @@ async fn two_forms_that_are_offered_do_not_read_the_same() {
         tx.execute(sql, params![both.id, body])
     };
     world.store.write(AccessScope::Organization(tenant.organization), collide).await.unwrap();
-    assert_eq!(registry.noting(event(&world)).publish_workflow(vitals(30.0)).await.unwrap().version, 4);
+    assert_eq!(registry.audited(event(&world)).publish_workflow(vitals(30.0)).await.unwrap().version, 4);
     publish("signs", "Signs", true).await.unwrap();
     let taken = publish("signs", "vitals", true).await;
     assert!(matches!(taken, Err(StoreError::Conflict("label"))), "{taken:?}");
@@ -329,7 +332,7 @@ async fn two_fields_of_a_form_do_not_read_the_same_unless_they_did_before() {
         }
         form
     };
-    let publish = |form: Workflow| registry.noting(event(&world)).publish_workflow(form);
+    let publish = |form: Workflow| registry.audited(event(&world)).publish_workflow(form);
     let refused = publish(with(1, &["Later", "later "])).await;
     assert!(matches!(refused, Err(StoreError::Invalid { field: "fields", .. })), "{refused:?}");
     // One from before this was asked is published anew, and switched off.
@@ -351,18 +354,18 @@ async fn a_new_facility_gets_the_workflows_and_versions_are_kept() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    let same = registry.noting(event(&world)).publish_workflow(vitals(20.0)).await.unwrap();
+    let same = registry.audited(event(&world)).publish_workflow(vitals(20.0)).await.unwrap();
     assert_eq!(same.version, 1);
-    assert_eq!(registry.noting(event(&world)).publish_workflow(vitals(25.0)).await.unwrap().version, 2);
+    assert_eq!(registry.audited(event(&world)).publish_workflow(vitals(25.0)).await.unwrap().version, 2);
     assert_eq!(registry.workflow("vitals", Some(1)).await.unwrap(), same);
     assert_eq!(registry.workflow("vitals", None).await.unwrap().version, 2);
-    let hillside = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap();
+    let hillside = registry.audited(event(&world)).create_facility(new_facility("Hillside")).await.unwrap();
     let scope = tenant.organization.enter(hillside.id).unwrap();
     let page = world.store.facility(&scope).page(after(None, 10)).await.unwrap();
     assert_eq!(documents(&page), 3, "the facility itself and its workflow's two versions");
     let census = FacilityPatch { current_census: Some(45), ..FacilityPatch::default() };
     assert_eq!(
-        registry.noting(event(&world)).update_facility(hillside.id, census).await.unwrap().current_census,
+        registry.audited(event(&world)).update_facility(hillside.id, census).await.unwrap().current_census,
         45
     );
 }
@@ -470,11 +473,11 @@ async fn a_change_and_its_audit_event_are_written_together_or_not_at_all() {
     let mine = AuditEvent { user_id: Some(UserId::new(world.now(), [6; 10])), ..event(&world) };
     let query = AuditQuery { user: mine.user_id, limit: 10, ..AuditQuery::default() };
 
-    let taken = registry.noting(mine.clone()).create_patient(new_patient(facility, "MRN-1")).await;
+    let taken = registry.audited(mine.clone()).create_patient(new_patient(facility, "MRN-1")).await;
     assert!(matches!(taken, Err(StoreError::Admitted(id)) if id == tenant.patient), "{taken:?}");
     assert!(registry.audit_events(query.clone()).await.unwrap().items.is_empty(), "nothing was done");
 
-    let made = registry.noting(mine.clone()).create_patient(new_patient(facility, "MRN-2")).await.unwrap();
+    let made = registry.audited(mine.clone()).create_patient(new_patient(facility, "MRN-2")).await.unwrap();
     let written = registry.audit_events(query.clone()).await.unwrap().items;
     assert_eq!(written.len(), 1);
     assert_eq!(written[0].event.resource_id, Some(made.id.to_string()));
@@ -482,7 +485,7 @@ async fn a_change_and_its_audit_event_are_written_together_or_not_at_all() {
 
     let mut large = mine.clone();
     large.details.insert("text".to_owned(), "x".repeat(4_000_000).into());
-    let unseen = registry.noting(large).create_patient(new_patient(facility, "MRN-3")).await;
+    let unseen = registry.audited(large).create_patient(new_patient(facility, "MRN-3")).await;
     assert!(matches!(unseen, Err(StoreError::Full)), "{unseen:?}");
     let mrns = registry.all_patients().await.unwrap().into_iter().map(|patient| patient.document.mrn);
     let mut mrns: Vec<_> = mrns.collect();
@@ -498,11 +501,11 @@ async fn a_request_that_is_cancelled_leaves_its_audit_event() {
     let mine = AuditEvent { user_id: Some(UserId::new(world.now(), [6; 10])), ..event(&world) };
     let query = AuditQuery { user: mine.user_id, limit: 10, ..AuditQuery::default() };
     let new = new_user("otto", Role::Lpn, Some(tenant.facility.facility()));
-    let asked = registry.noting(mine).create_user(new);
+    let asked = registry.audited(mine).create_user(new);
     // The asker hangs up as soon as the change is sent.
     let _ = asked.now_or_never();
     // The writer takes turns: what was sent before this is done.
-    registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap();
+    registry.audited(event(&world)).create_facility(new_facility("Hillside")).await.unwrap();
     let users = registry.all_users().await.unwrap();
     let otto = users.iter().find(|user| user.username == "otto").expect("the change was under way");
     let written = registry.audit_events(query).await.unwrap().items;

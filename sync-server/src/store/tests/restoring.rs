@@ -31,14 +31,15 @@ async fn scene() -> Scene {
     let registry = world.store.organization(&tenant.organization);
     let hire = async |name: &str| {
         let id = world.hire(&tenant, name, Role::Rn).await;
-        registry.noting(event(&world)).set_pin(id, Some(OLD.to_owned())).await.unwrap();
+        registry.audited(event(&world)).set_pin(id, Some(OLD.to_owned())).await.unwrap();
         id
     };
     let (ben, cora) = (hire("ben").await, hire("cora").await);
-    registry.noting(event(&world)).set_pin(tenant.nurse, Some(OLD.to_owned())).await.unwrap();
-    let hillside = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
-    let badge = registry.noting(event(&world)).issue_badge(ben, &[1, 2, 3, 4]).await.unwrap();
-    registry.noting(event(&world)).issue_badge(cora, &[5, 6, 7, 8]).await.unwrap();
+    registry.audited(event(&world)).set_pin(tenant.nurse, Some(OLD.to_owned())).await.unwrap();
+    let hillside =
+        registry.audited(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    let badge = registry.audited(event(&world)).issue_badge(ben, &[1, 2, 3, 4]).await.unwrap();
+    registry.audited(event(&world)).issue_badge(cora, &[5, 6, 7, 8]).await.unwrap();
     let (stolen, kept) = (world.kiosk(&tenant, 1).await, world.kiosk(&tenant, 2).await);
     world.expect(&tenant, 3, [3; 32]).await.unwrap();
     let new = NewSession {
@@ -60,7 +61,7 @@ impl Scene {
     }
 
     async fn patch(&self, user: UserId, patch: UserPatch) {
-        self.registry().noting(event(&self.world)).update_user(user, patch).await.unwrap();
+        self.registry().audited(event(&self.world)).update_user(user, patch).await.unwrap();
     }
 
     /// Puts the backup in place, after something was done to the database that it replaces.
@@ -102,10 +103,10 @@ async fn what_was_taken_from_anybody_since_the_backup_stays_taken() {
     let here = tenant.facility.facility();
     // Ben goes, Nina gets another password and moves, Cora another PIN and role.
     scene.patch(ben, UserPatch { is_active: Some(false), ..UserPatch::default() }).await;
-    registry.noting(event(world)).revoke_badge(scene.badge.id).await.unwrap();
-    registry.noting(event(world)).set_password(nina, NEW.to_owned()).await.unwrap();
+    registry.audited(event(world)).revoke_badge(scene.badge.id).await.unwrap();
+    registry.audited(event(world)).set_password(nina, NEW.to_owned()).await.unwrap();
     scene.patch(nina, UserPatch { facility_id: Some(Some(hillside)), ..UserPatch::default() }).await;
-    registry.noting(event(world)).set_pin(cora, Some(NEW.to_owned())).await.unwrap();
+    registry.audited(event(world)).set_pin(cora, Some(NEW.to_owned())).await.unwrap();
     scene.patch(cora, UserPatch { role: Some(Role::Caregiver), ..UserPatch::default() }).await;
     let login = Login::of_organization(tenant.organization.organization(), "cora", "192.0.2.1".to_owned());
     for _ in 0..5 {
@@ -116,18 +117,18 @@ async fn what_was_taken_from_anybody_since_the_backup_stays_taken() {
         record_days: Some(Some(7)),
         ..FacilityPatch::default()
     };
-    registry.noting(event(world)).update_facility(here, stricter).await.unwrap();
+    registry.audited(event(world)).update_facility(here, stricter).await.unwrap();
     let free = DevicePatch { phi_mode: Some(Some(PhiMode::Free)), ..DevicePatch::default() };
-    registry.noting(event(world)).update_device(scene.kept.identity.device(), free).await.unwrap();
+    registry.audited(event(world)).update_device(scene.kept.identity.device(), free).await.unwrap();
     // One device is stolen; another is let in with its token; somebody is hired.
     let lost =
-        registry.noting(event(world)).deactivate_device(scene.stolen.identity.device(), Deactivation::Lost);
+        registry.audited(event(world)).deactivate_device(scene.stolen.identity.device(), Deactivation::Lost);
     assert_eq!(lost.await.unwrap().exposed.unwrap().badges, 2);
     let later = world.kiosk(tenant, 4).await;
     let third = testing::key();
     world.store.system().enroll(presented(&third), enroll_request(3), Some([3; 32])).await.unwrap();
     let dora = world.hire(tenant, "dora", Role::Rn).await;
-    let hers = registry.noting(event(world)).issue_badge(dora, &[9, 9, 9, 9]).await.unwrap();
+    let hers = registry.audited(event(world)).issue_badge(dora, &[9, 9, 9, 9]).await.unwrap();
     let keyed: Vec<(u64, BadgeDocument)> = documents(world, &tenant.facility, Collection::Badges).await;
 
     let restored = scene.put_back(|_| {});
@@ -214,7 +215,7 @@ async fn users_and_devices_have_the_names_that_they_were_given_since() {
     let hired = scene.world.hire(&scene.tenant, "nina", Role::Rn).await;
     let hall = DevicePatch { name: Some("Hall".to_owned()), ..DevicePatch::default() };
     let kiosk = scene.kept.identity.device();
-    registry.noting(event(&scene.world)).update_device(kiosk, hall).await.unwrap();
+    registry.audited(event(&scene.world)).update_device(kiosk, hall).await.unwrap();
 
     let carried = scene.put_back(|_| {}).carried.unwrap();
     for sentence in [
@@ -255,7 +256,7 @@ async fn an_address_that_somebody_gave_up_is_whose_it_is_now() {
     write(&scene, scene.ben, "ben@example.test").await;
     let new =
         NewUser { email: Some("desk@example.test".to_owned()), ..new_user("dora", Role::Rn, Some(here)) };
-    let dora = scene.registry().noting(event(&scene.world)).create_user(new).await.unwrap().id;
+    let dora = scene.registry().audited(event(&scene.world)).create_user(new).await.unwrap().id;
     let carried = scene.put_back(|_| {}).carried.unwrap();
     assert!(carried.iter().any(|line| line == "user ben: another e-mail address"), "{carried:#?}");
     assert!(carried.iter().any(|line| line == "user dora: new since, and switched off"), "{carried:#?}");
@@ -314,7 +315,7 @@ async fn of_two_windows_the_shorter_stays() {
         let here = scene.tenant.facility.facility();
         let keep = async |scene: &Scene, days| {
             let patch = FacilityPatch { record_days: Some(days), ..FacilityPatch::default() };
-            scene.registry().noting(event(&scene.world)).update_facility(here, patch).await.unwrap();
+            scene.registry().audited(event(&scene.world)).update_facility(here, patch).await.unwrap();
         };
         keep(&scene, then).await;
         scene.back_up();
@@ -400,7 +401,7 @@ async fn without_the_replaced_database_devices_are_quarantined_and_the_rest_is_l
         let device = scene.kept.identity.device();
         let shown = scene.registry().device(device).await.unwrap();
         assert_eq!(shown.quarantine.as_deref(), Some("restored"));
-        scene.registry().noting(event(&scene.world)).release_device(device).await.unwrap();
+        scene.registry().audited(event(&scene.world)).release_device(device).await.unwrap();
         assert_eq!(scene.state(&scene.kept).await, DeviceState::Active);
         let quarantined = noticed(&scene.world, &scene.tenant, "device_quarantined").await;
         assert_eq!(quarantined.len(), 2);
@@ -414,7 +415,7 @@ async fn a_damaged_database_tells_what_it_can_and_is_doubted_all_the_same() {
     scene.patch(scene.ben, off).await;
     for n in 0..200 {
         let new = new_patient(scene.tenant.facility.facility(), &format!("P-{n}"));
-        scene.registry().noting(event(&scene.world)).create_patient(new).await.unwrap();
+        scene.registry().audited(event(&scene.world)).create_patient(new).await.unwrap();
     }
     let restored = scene.put_back(|path| {
         // The last page: the audit log's, or the residents'.

@@ -114,8 +114,8 @@ async fn fill(world: &World, tenant: &Tenant) {
     book.push_with(world, &kiosk, 2..=2, lost).await.unwrap();
     let request = IdempotentRequest { id: [3; 16], request_sha256: [4; 32] };
     let hers = AuditEvent { user_id: Some(tenant.nurse), ..event(world) };
-    let noted = world.store.organization(&tenant.organization).noting(hers).idempotent(Some(request));
-    noted.issue_badge(tenant.nurse, &[0x04, 0x11, 0x22, 0x33]).await.unwrap();
+    let audited = world.store.organization(&tenant.organization).audited(hers).idempotent(Some(request));
+    audited.issue_badge(tenant.nurse, &[0x04, 0x11, 0x22, 0x33]).await.unwrap();
     fail(world, &nina(tenant, "192.0.2.1"), 1).await;
     sign_in(world, tenant, &nina(tenant, "192.0.2.2")).await.unwrap();
     claimed(world, tenant).await;
@@ -135,8 +135,8 @@ async fn without_its_filter_a_query_still_sees_one_tenant() {
     let beta = world.tenant("beta").await;
     let theirs = counts(&world, beta.facility).await;
     let alpha = world.tenant("alpha").await;
-    let noted = world.store.organization(&alpha.organization).noting(event(&world));
-    let hillside = noted.create_facility(new_facility("Hillside")).await.unwrap().id;
+    let audited = world.store.organization(&alpha.organization).audited(event(&world));
+    let hillside = audited.create_facility(new_facility("Hillside")).await.unwrap().id;
     let hillside = alpha.organization.enter(hillside).unwrap();
     let before = counts(&world, hillside).await;
     fill(&world, &alpha).await;
@@ -196,13 +196,13 @@ async fn nothing_can_be_written_into_another_tenant() {
     let other = world
         .store
         .organization(&alpha.organization)
-        .noting(event(&world))
+        .audited(event(&world))
         .create_facility(new_facility("Hillside"))
         .await
         .unwrap();
     let registry = world.store.organization(&limited);
     assert_eq!(registry.facilities().await.unwrap().len(), 1);
-    let refused = registry.noting(event(&world)).create_patient(new_patient(other.id, "MRN-9")).await;
+    let refused = registry.audited(event(&world)).create_patient(new_patient(other.id, "MRN-9")).await;
     assert!(matches!(refused, Err(StoreError::NotFound("facility"))), "{refused:?}");
     let outcome = world.store.write(AccessScope::Organization(limited), move |tx| {
         let update = "UPDATE patients SET facility_id = ?1";

@@ -113,7 +113,7 @@ async fn who_guesses_from_many_networks_is_stopped_and_the_owner_is_not() {
     sign_in(&world, &tenant, &elsewhere).await.unwrap();
     // A new password forgets where somebody signed in: whoever had the old one may have been there.
     let registry = world.store.organization(&tenant.organization);
-    registry.noting(event(&world)).set_password(tenant.nurse, "$argon2id$new".to_owned()).await.unwrap();
+    registry.audited(event(&world)).set_password(tenant.nurse, "$argon2id$new".to_owned()).await.unwrap();
     for n in 0..50_u8 {
         fail(&world, &nina(&tenant, &format!("203.0.113.{n}")), 1).await;
     }

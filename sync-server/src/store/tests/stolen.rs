@@ -85,7 +85,7 @@ impl World {
         why: Deactivation,
     ) -> Option<Exposed> {
         let registry = self.store.organization(&tenant.organization);
-        let done = registry.noting(event(self)).deactivate_device(kiosk.identity.device(), why).await;
+        let done = registry.audited(event(self)).deactivate_device(kiosk.identity.device(), why).await;
         done.unwrap().exposed
     }
 
@@ -104,12 +104,12 @@ impl World {
 
     pub(super) async fn set_pin(&self, tenant: &Tenant, user: UserId, salt: &str) {
         let registry = self.store.organization(&tenant.organization);
-        registry.noting(event(self)).set_pin(user, Some(verifier(salt))).await.unwrap();
+        registry.audited(event(self)).set_pin(user, Some(verifier(salt))).await.unwrap();
     }
 
     async fn issue(&self, tenant: &Tenant, user: UserId, uid: &[u8]) -> Badge {
         let registry = self.store.organization(&tenant.organization);
-        registry.noting(event(self)).issue_badge(user, uid).await.unwrap()
+        registry.audited(event(self)).issue_badge(user, uid).await.unwrap()
     }
 }
 
@@ -136,7 +136,7 @@ async fn badges_work_on_under_a_key_that_the_thief_has_not() {
         world.issue(&tenant, tenant.nurse, &OTHER_UID).await,
     );
     let registry = world.store.organization(&tenant.organization);
-    registry.noting(event(&world)).revoke_badge(old.id).await.unwrap();
+    registry.audited(event(&world)).revoke_badge(old.id).await.unwrap();
     assert!(keys(&world, &tenant).await.is_empty(), "no device was lost yet");
     world.pass(60);
     let exposed = world.deactivate(&tenant, &stolen, Deactivation::Lost).await.unwrap();
@@ -153,7 +153,7 @@ async fn badges_work_on_under_a_key_that_the_thief_has_not() {
         assert_eq!(found.is_active, is_active);
     }
     // A card that is somebody's badge is known as such; one issued now is known by the new key only.
-    let taken = registry.noting(event(&world)).issue_badge(tenant.nurse, &UID).await;
+    let taken = registry.audited(event(&world)).issue_badge(tenant.nurse, &UID).await;
     assert!(matches!(taken, Err(StoreError::Issued(_))), "{taken:?}");
     world.issue(&tenant, tenant.nurse, &[1, 2, 3, 4]).await;
     let lookups: Vec<_> = badges(&world, &tenant).await.into_iter().map(|(_, badge)| badge.lookup).collect();
@@ -207,9 +207,9 @@ async fn whichever_portion_was_the_last_every_card_is_known() {
                 assert_eq!(told.len(), 1);
                 let waits = computed(&known, &[], &uid(BADGES - 2));
                 assert!(after.iter().any(|(_, badge)| badge.lookup == waits), "it is keyed already");
-                let taken = registry.noting(event(&world)).issue_badge(tenant.nurse, &uid(BADGES - 2)).await;
+                let taken = registry.audited(event(&world)).issue_badge(tenant.nurse, &uid(BADGES - 2)).await;
                 assert!(matches!(taken, Err(StoreError::Issued(_))), "{taken:?}");
-                assert!(!registry.noting(event(&world)).revoke_badge(last).await.unwrap().is_active);
+                assert!(!registry.audited(event(&world)).revoke_badge(last).await.unwrap().is_active);
                 world.issue(&tenant, tenant.nurse, &uid(BADGES)).await;
                 cards += 1;
             }
@@ -302,10 +302,10 @@ async fn the_pins_that_a_lost_device_held_are_exposed_and_no_others() {
     let (world, tenant, kiosk) = World::with_kiosk().await;
     let registry = world.store.organization(&tenant.organization);
     let elsewhere =
-        registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+        registry.audited(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
     let here = tenant.facility.facility();
     let hire = async |name: &str, at: FacilityId| {
-        let made = registry.noting(event(&world)).create_user(new_user(name, Role::Rn, Some(at))).await;
+        let made = registry.audited(event(&world)).create_user(new_user(name, Role::Rn, Some(at))).await;
         let id = made.unwrap().id;
         world.set_pin(&tenant, id, "c2FsdA").await;
         id
@@ -314,7 +314,7 @@ async fn the_pins_that_a_lost_device_held_are_exposed_and_no_others() {
     let (moved, stranger) = (hire("mona", here).await, hire("sten", elsewhere).await);
     world.pass(3600);
     let patch = UserPatch { facility_id: Some(Some(elsewhere)), ..UserPatch::default() };
-    registry.noting(event(&world)).update_user(moved, patch).await.unwrap();
+    registry.audited(event(&world)).update_user(moved, patch).await.unwrap();
     let exposed = async |id| registry.user(id).await.unwrap().pin_exposed_at;
     let late = world.kiosk(&tenant, 2).await;
     assert_eq!(world.deactivate(&tenant, &late, Deactivation::Replaced).await, None);
@@ -343,7 +343,7 @@ async fn the_pins_that_a_lost_device_held_are_exposed_and_no_others() {
     world.set_pin(&tenant, tenant.nurse, "bmV3ZXI").await;
     world.pass(60);
     let patch = UserPatch { facility_id: Some(Some(elsewhere)), ..UserPatch::default() };
-    registry.noting(event(&world)).update_user(tenant.nurse, patch).await.unwrap();
+    registry.audited(event(&world)).update_user(tenant.nurse, patch).await.unwrap();
     assert_eq!(world.deactivate(&tenant, &kiosk, Deactivation::Lost).await, None);
     assert_eq!(exposed(tenant.nurse).await, None);
 }
@@ -354,13 +354,13 @@ async fn who_left_while_a_device_was_there_is_exposed_however_late_it_says_that_
     let (world, tenant, kiosk) = World::with_kiosk().await;
     let registry = world.store.organization(&tenant.organization);
     let elsewhere =
-        registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+        registry.audited(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
     let anew = world.hire(&tenant, "anew", Role::Rn).await;
     for user in [tenant.nurse, anew] {
         world.set_pin(&tenant, user, "c2FsdA").await;
         world.pass(60);
         let patch = UserPatch { facility_id: Some(Some(elsewhere)), ..UserPatch::default() };
-        registry.noting(event(&world)).update_user(user, patch).await.unwrap();
+        registry.audited(event(&world)).update_user(user, patch).await.unwrap();
         world.pass(60);
     }
     world.set_pin(&tenant, anew, "bmV3").await;
@@ -522,10 +522,10 @@ async fn a_choice_that_is_settled_later_leaves_no_verifier_behind() {
     terms(0).await.unwrap();
     let registry = world.store.organization(&tenant.organization);
     let device = hall.identity.device();
-    let noting = || registry.noting(event(&world));
-    noting().retry_change(device, hall.named(1)).await.unwrap();
+    let audited = || registry.audited(event(&world));
+    audited().retry_change(device, hall.named(1)).await.unwrap();
     assert_eq!(nurse(&world, &tenant).await.pin_verifier, Some(verifier("b25l")));
-    noting().discard_change(device, hall.named(2), "she chose another".to_owned()).await.unwrap();
+    audited().discard_change(device, hall.named(2), "she chose another".to_owned()).await.unwrap();
     let kept = "SELECT n FROM changes WHERE payload IS NOT NULL ORDER BY n";
     let kept =
         world.store.read(AccessScope::Facility(tenant.facility), move |tx| tx.all::<u64>(kept, params![]));

@@ -17,7 +17,7 @@ use crate::store::rules::superseded;
 impl World {
     async fn publish(&self, tenant: &Tenant, form: Workflow) {
         let registry = self.store.organization(&tenant.organization);
-        registry.noting(event(self)).publish_workflow(form).await.unwrap();
+        registry.audited(event(self)).publish_workflow(form).await.unwrap();
     }
 
     /// The forms in a facility's feed, in its order: version, and whether it is offered.
@@ -31,7 +31,7 @@ impl World {
     /// The same of a facility that is founded now.
     async fn forms_of_another(&self, tenant: &Tenant) -> Vec<(u32, bool)> {
         let registry = self.store.organization(&tenant.organization);
-        let founded = registry.noting(event(self)).create_facility(new_facility("Hillside")).await.unwrap();
+        let founded = registry.audited(event(self)).create_facility(new_facility("Hillside")).await.unwrap();
         let mut forms = self.forms(&tenant.organization.enter(founded.id).unwrap()).await;
         forms.sort_unstable();
         forms
@@ -184,7 +184,7 @@ async fn a_form_that_a_feed_did_not_take_is_in_all_others_and_comes_when_a_devic
     let kiosk = world.kiosk(&tenant, 1).await;
     // A later id.
     world.pass(1);
-    let behind = registry.noting(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
+    let behind = registry.audited(event(&world)).create_facility(new_facility("Hillside")).await.unwrap().id;
     world.publish(&tenant, vitals(25.0)).await;
     world.store.write(access, leave_out).await.unwrap();
     let expected = [(2, true), (1, false)];
@@ -254,7 +254,7 @@ async fn a_correction_is_judged_by_the_version_it_names_and_flagged_where_neithe
     assert_eq!(verdicts(&receipt), [APPLIED, breaks, APPLIED, APPLIED, APPLIED, APPLIED]);
     assert_eq!(flags(&world, &tenant).await, [["not_theirs_to_correct"], ["schema_changed_since"]]);
     // By the same rule the office may not.
-    let (noted, permit, last) = (registry.noting(event(&world)), may_manage(&tenant), kiosk.made(7, now));
-    let struck = noted.strike_record(&permit, tenant.patient, last, "Wrong resident".into()).await;
+    let (audited, permit, last) = (registry.audited(event(&world)), may_manage(&tenant), kiosk.made(7, now));
+    let struck = audited.strike_record(&permit, tenant.patient, last, "Wrong resident".into()).await;
     assert!(matches!(struck, Err(StoreError::NotTheirs)), "{struck:?}");
 }

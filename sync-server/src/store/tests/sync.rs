@@ -156,10 +156,10 @@ async fn authority_is_judged_as_of_when_the_change_was_made() {
     let mut kiosk = world.kiosk(&tenant, 1).await;
     world.pass(60);
     let in_time = kiosk.vitals(&tenant, 72, world.now());
-    registry.noting(event(&world)).publish_workflow(vitals(100.0)).await.unwrap();
+    registry.audited(event(&world)).publish_workflow(vitals(100.0)).await.unwrap();
     world.pass(60);
     let gone = UserPatch { is_active: Some(false), ..UserPatch::default() };
-    registry.noting(event(&world)).update_user(tenant.nurse, gone).await.unwrap();
+    registry.audited(event(&world)).update_user(tenant.nurse, gone).await.unwrap();
     world.pass(60);
     let too_late = kiosk.vitals(&tenant, 73, world.now());
     let foreign = Change { assignment: AssignmentId::new(world.now(), [9; 10]), ..in_time.clone() };
@@ -173,7 +173,7 @@ async fn a_night_charted_by_an_absurd_clock_is_taken_and_flagged() {
     let world = World::new();
     let tenant = world.tenant("alpha").await;
     let registry = world.store.organization(&tenant.organization);
-    registry.noting(event(&world)).publish_workflow(vitals(100.0)).await.unwrap();
+    registry.audited(event(&world)).publish_workflow(vitals(100.0)).await.unwrap();
     let mut kiosk = world.kiosk(&tenant, 1).await;
     world.pass(60);
     let made = |kiosk: &Kiosk, began: Timestamp, recorded_at, clock_quality| Change {
@@ -205,7 +205,7 @@ async fn a_night_charted_by_an_absurd_clock_is_taken_and_flagged() {
     // Whoever set the clock right within a session that outlived the nurse's role is believed as well;
     // one who never had a role here is not, by no clock.
     let gone = UserPatch { is_active: Some(false), ..UserPatch::default() };
-    registry.noting(event(&world)).update_user(tenant.nurse, gone).await.unwrap();
+    registry.audited(event(&world)).update_user(tenant.nurse, gone).await.unwrap();
     world.pass(60);
     let after = [
         made(&kiosk, far_ahead, world.now(), synced),
@@ -243,7 +243,7 @@ async fn a_deactivated_device_is_refused_at_once_and_its_stream_ends() {
     world
         .store
         .organization(&tenant.organization)
-        .noting(event(&world))
+        .audited(event(&world))
         .deactivate_device(device, Deactivation::Retired)
         .await
         .unwrap();
@@ -294,7 +294,7 @@ async fn a_reader_never_sees_a_seq_before_a_smaller_one() {
     let facility = tenant.facility.facility();
     let mut writers = tokio::task::JoinSet::new();
     for n in 0..40 {
-        let registry = world.store.organization(&tenant.organization).noting(event(&world));
+        let registry = world.store.organization(&tenant.organization).audited(event(&world));
         writers.spawn(async move { registry.create_patient(new_patient(facility, &format!("P-{n}"))).await });
     }
     let (mut cursor, mut seen) = (None, Vec::new());
@@ -322,7 +322,7 @@ async fn a_full_disk_says_so_and_loses_nothing_acknowledged() {
     let refused = loop {
         let mut new = new_patient(tenant.facility.facility(), &format!("P-{kept}"));
         new.fields.extend(object(json!({"name": "Ada ".repeat(400)})));
-        match registry.noting(event(&world)).create_patient(new).await {
+        match registry.audited(event(&world)).create_patient(new).await {
             Ok(_) => kept += 1,
             Err(error) => break error,
         }

@@ -42,12 +42,12 @@ async fn ask(world: &World, kiosk: &Kiosk, cursor: Option<Cursor>) -> Result<Pag
 async fn set_mode(world: &World, tenant: &Tenant, mode: PhiMode) {
     let patch = FacilityPatch { phi_mode: Some(mode), ..FacilityPatch::default() };
     let registry = world.store.organization(&tenant.organization);
-    registry.noting(event(world)).update_facility(tenant.facility.facility(), patch).await.unwrap();
+    registry.audited(event(world)).update_facility(tenant.facility.facility(), patch).await.unwrap();
 }
 
 async fn set_device(world: &World, tenant: &Tenant, kiosk: &Kiosk, patch: DevicePatch) {
     let registry = world.store.organization(&tenant.organization);
-    registry.noting(event(world)).update_device(kiosk.identity.device(), patch).await.unwrap();
+    registry.audited(event(world)).update_device(kiosk.identity.device(), patch).await.unwrap();
 }
 
 async fn charted(world: &World, tenant: &Tenant, kiosk: &mut Kiosk) {
@@ -56,7 +56,7 @@ async fn charted(world: &World, tenant: &Tenant, kiosk: &mut Kiosk) {
     let said = json!({"name": "Grace Brewster Invented", "date_of_birth": "1931-02-03", "room": "12B",
         "medicare": "1EG4-TE5-MK73"});
     known.fields.extend(object(said));
-    registry.noting(event(world)).create_patient(known).await.unwrap();
+    registry.audited(event(world)).create_patient(known).await.unwrap();
     let change = kiosk.vitals(tenant, 173, world.now());
     let receipt = world.push(kiosk, &[change]).await.unwrap();
     assert_eq!(receipt.verdicts[0].verdict, Verdict::Applied);
@@ -143,9 +143,9 @@ async fn collections_come_again_up_to_the_cursor_and_no_further() {
     let cursor = ask(&world, &kiosk, None).await.unwrap().end.cursor;
     let registry = world.store.organization(&tenant.organization);
     let facility = tenant.facility.facility();
-    registry.noting(event(&world)).create_patient(new_patient(facility, "LATER")).await.unwrap();
+    registry.audited(event(&world)).create_patient(new_patient(facility, "LATER")).await.unwrap();
     let store = world.store.facility(&tenant.facility);
-    let mut asked = AgainRequest {
+    let mut asked = RefetchRequest {
         collections: vec![Collection::Patients, Collection::Records],
         cursor,
         after: 0,
@@ -155,7 +155,7 @@ async fn collections_come_again_up_to_the_cursor_and_no_further() {
     };
     let (mut seen, mut pages) = (Vec::new(), 0);
     let last = loop {
-        let (page, next) = store.page_again(asked.clone()).await.unwrap();
+        let (page, next) = store.refetch_page(asked.clone()).await.unwrap();
         assert_eq!(page.end.cursor, cursor, "the cursor stays where it is");
         seen.extend(lines(&page));
         pages += 1;
@@ -170,8 +170,8 @@ async fn collections_come_again_up_to_the_cursor_and_no_further() {
     assert!(seen.iter().all(|(collection, _, seq, body)| {
         asked.collections.contains(collection) && *seq <= cursor.seq && body.is_some()
     }));
-    let beyond = AgainRequest { cursor: Cursor { seq: cursor.seq + 9, ..cursor }, ..asked };
-    assert!(matches!(store.page_again(beyond).await, Err(StoreError::CursorRefused { .. })));
+    let beyond = RefetchRequest { cursor: Cursor { seq: cursor.seq + 9, ..cursor }, ..asked };
+    assert!(matches!(store.refetch_page(beyond).await, Err(StoreError::CursorRefused { .. })));
 }
 
 #[tokio::test]
@@ -196,9 +196,9 @@ async fn old_tombstones_go_and_with_them_the_cursors_that_need_them() {
     let (world, tenant, kiosk) = World::with_kiosk().await;
     let registry = world.store.organization(&tenant.organization);
     let old = ask(&world, &kiosk, None).await.unwrap().end.cursor;
-    let badge = registry.noting(event(&world)).issue_badge(tenant.nurse, &[4, 1, 2, 3]).await.unwrap();
-    registry.noting(event(&world)).revoke_badge(badge.id).await.unwrap();
-    let again = registry.noting(event(&world)).issue_badge(tenant.nurse, &[4, 1, 2, 3]).await.unwrap();
+    let badge = registry.audited(event(&world)).issue_badge(tenant.nurse, &[4, 1, 2, 3]).await.unwrap();
+    registry.audited(event(&world)).revoke_badge(badge.id).await.unwrap();
+    let again = registry.audited(event(&world)).issue_badge(tenant.nurse, &[4, 1, 2, 3]).await.unwrap();
     let seen = ask(&world, &kiosk, None).await.unwrap();
     let is_gone = |page: &Page| lines(page).iter().all(|(.., body)| body.is_some());
     assert!(!is_gone(&seen), "a tombstone to purge");
@@ -241,8 +241,8 @@ async fn old_tombstones_go_and_with_them_the_cursors_that_need_them() {
     assert!(matches!(store.check_horizon(&known, old, KEPT).await, Err(StoreError::CursorRefused { .. })));
     // The server's clock was ahead: nothing waits until it has caught up.
     world.pass(-300 * DAY);
-    registry.noting(event(&world)).revoke_badge(again.id).await.unwrap();
-    registry.noting(event(&world)).issue_badge(tenant.nurse, &[4, 1, 2, 3]).await.unwrap();
+    registry.audited(event(&world)).revoke_badge(again.id).await.unwrap();
+    registry.audited(event(&world)).issue_badge(tenant.nurse, &[4, 1, 2, 3]).await.unwrap();
     assert!(!is_gone(&ask(&world, &kiosk, None).await.unwrap()));
     world.pass(91 * DAY);
     purged(true).await;

@@ -23,13 +23,13 @@ pub(super) fn may_manage(tenant: &Tenant) -> Permit<ManagePatients> {
 
 async fn withdraw(world: &World, tenant: &Tenant, kiosk: &Kiosk, since: Timestamp) -> Withdrawal {
     let registry = world.store.organization(&tenant.organization);
-    let noted = registry.noting(event(world));
-    noted.withdraw_device(&may_manage(tenant), kiosk.identity.device(), since).await.unwrap()
+    let audited = registry.audited(event(world));
+    audited.withdraw_device(&may_manage(tenant), kiosk.identity.device(), since).await.unwrap()
 }
 
 async fn deactivate(world: &World, tenant: &Tenant, kiosk: &Kiosk) {
-    let noted = world.store.organization(&tenant.organization).noting(event(world));
-    noted.deactivate_device(kiosk.identity.device(), Deactivation::Retired).await.unwrap();
+    let audited = world.store.organization(&tenant.organization).audited(event(world));
+    audited.deactivate_device(kiosk.identity.device(), Deactivation::Retired).await.unwrap();
 }
 
 /// What a kiosk sends first: a new resident.
@@ -61,8 +61,8 @@ async fn a_flood_is_withdrawn_in_portions_each_with_its_event_and_once() {
     world.push(&mut lost, &changes).await.unwrap();
     assert!(documents(&world, &tenant).await > before + MANY);
     let registry = world.store.organization(&tenant.organization);
-    let (permit, noted) = (may_manage(&tenant), registry.noting(event(&world)));
-    let early = noted.withdraw_device(&permit, lost.identity.device(), since).await;
+    let (permit, audited) = (may_manage(&tenant), registry.audited(event(&world)));
+    let early = audited.withdraw_device(&permit, lost.identity.device(), since).await;
     assert!(matches!(early, Err(StoreError::Invalid { field: "device_id", .. })), "{early:?}");
     deactivate(&world, &tenant, &lost).await;
 
@@ -93,18 +93,18 @@ async fn a_withdrawal_that_breaks_off_goes_on_with_the_same_key_and_is_done_with
     let (registry, permit) = (world.store.organization(&tenant.organization), may_manage(&tenant));
     let (device, request) =
         (lost.identity.device(), IdempotentRequest { id: [3; 16], request_sha256: [4; 32] });
-    let noted = || {
-        let noted = registry.noting(AuditEvent { user_id: Some(tenant.nurse), ..event(&world) });
-        noted.idempotent(Some(request))
+    let audited = || {
+        let audited = registry.audited(AuditEvent { user_id: Some(tenant.nurse), ..event(&world) });
+        audited.idempotent(Some(request))
     };
     let state = async || world.store.system().idempotency_state(request, None).await.unwrap();
     let left = async || registry.withdrawal(device, since).await.unwrap().records;
     // It breaks off later each time, until the first portion is committed and the second is not.
     let mut draws = 1;
     while left().await == MANY {
-        let noted = noted();
+        let audited = audited();
         world.draws.store(draws, Ordering::SeqCst);
-        let broken = noted.withdraw_device(&permit, device, since).await;
+        let broken = audited.withdraw_device(&permit, device, since).await;
         world.draws.store(i64::MAX, Ordering::SeqCst);
         assert!(matches!(broken, Err(StoreError::NoRandomness)), "{broken:?}");
         draws *= 2;
@@ -112,7 +112,7 @@ async fn a_withdrawal_that_breaks_off_goes_on_with_the_same_key_and_is_done_with
     let rest = left().await;
     assert!(rest > 0);
     assert_eq!(state().await, IdempotencyState::New, "it is not done");
-    let done = noted().withdraw_device(&permit, device, since).await.unwrap();
+    let done = audited().withdraw_device(&permit, device, since).await.unwrap();
     assert_eq!((done.records, done.more, left().await), (rest, false, 0));
     assert_eq!(state().await, IdempotencyState::Done(None));
 }
@@ -256,12 +256,12 @@ async fn whom_a_thief_admitted_holds_nobodys_number_and_is_nobodys_namesake() {
 
     let registry = world.store.organization(&tenant.organization);
     let facility = tenant.facility.facility();
-    let noted = registry.noting(event(&world));
-    let admitted = noted.create_patient(new_patient(facility, "R-77")).await;
+    let audited = registry.audited(event(&world));
+    let admitted = audited.create_patient(new_patient(facility, "R-77")).await;
     let real = admitted.unwrap().id;
     // What is set of whoever was withdrawn gives nothing back.
     let moved = object(json!({"room": "9"}));
-    registry.noting(event(&world)).update_patient(fake, moved).await.unwrap();
+    registry.audited(event(&world)).update_patient(fake, moved).await.unwrap();
     let (store, permit) = (world.store.facility(&tenant.facility), may_read(&tenant));
     let open = store.reviews(&permit, Some(true), None, 10).await.unwrap().items;
     assert!(open.is_empty(), "{open:?}");
@@ -269,7 +269,7 @@ async fn whom_a_thief_admitted_holds_nobodys_number_and_is_nobodys_namesake() {
     assert_eq!(verdicts(&world.push(&mut other, &[other_number]).await.unwrap()), [(Verdict::Applied, None)]);
     // One who is real is in care again, and found again; the numbers are others' by now, so somebody has to look.
     let readmit = object(json!({"is_active": true}));
-    registry.noting(event(&world)).update_patient(fake, readmit).await.unwrap();
+    registry.audited(event(&world)).update_patient(fake, readmit).await.unwrap();
     let open = store.reviews(&permit, Some(true), None, 10).await.unwrap().items;
     let [review] = &open[..] else { panic!("one review is open: {open:?}") };
     let holders = [RecordId::from(real), other.made(1, now)];

@@ -30,7 +30,7 @@ use futures_util::future::try_join_all;
 use tempfile::TempDir;
 
 use ground::{CABLES, Disk, Network};
-use wall::{Wall, Ward};
+use wall::{Run, Wall};
 use weather::Weather;
 
 const KIOSKS: u8 = CABLES - 1;
@@ -60,7 +60,7 @@ async fn main() -> Result<ExitCode> {
 
     let (mut server, facility, port) = open_house(folder.path(), network.as_deref()).await?;
     let nurse = facility.nurse("Nora Quist", "rn", "482915", "04A1B2C3D4E5F6").await?;
-    let ward = Ward {
+    let run = Run {
         nurse,
         residents: facility.admit(&residents("RS", 20, true)).await?,
         ledger: Ledger::default(),
@@ -78,11 +78,11 @@ async fn main() -> Result<ExitCode> {
     let weather = Weather { links, network, faults: weather::Faults::default() };
     println!("{KIOSKS} kiosks are charted on; the trouble lasts {} minutes ...", options.minutes);
 
-    let server_peak = trouble(&options, &mut server, &mut walls, &ward, &weather).await?;
-    report(&ward, &weather, &walls, server_peak);
+    let server_peak = trouble(&options, &mut server, &mut walls, &run, &weather).await?;
+    report(&run, &weather, &walls, server_peak);
     let healed = Instant::now();
     loop {
-        let wrong = wrong(&looker, &walls, &ward).await;
+        let wrong = wrong(&looker, &walls, &run).await;
         if wrong.is_empty() {
             println!("all is well {:.1} s after the weather cleared up", healed.elapsed().as_secs_f64());
             return Ok(ExitCode::SUCCESS);
@@ -159,48 +159,48 @@ async fn trouble(
     options: &Options,
     server: &mut Server,
     walls: &mut [Wall],
-    ward: &Ward,
+    run: &Run,
     weather: &Weather,
 ) -> Result<f64> {
     let lasts = Duration::from_secs_f64(options.minutes * 60.0);
     let clock = async {
         tokio::time::sleep(lasts).await;
-        ward.done.store(true, Ordering::SeqCst);
+        run.done.store(true, Ordering::SeqCst);
         Ok(())
     };
     let living = async {
-        let lives = try_join_all(walls.iter_mut().map(|wall| wall.live(ward))).await;
+        let lives = try_join_all(walls.iter_mut().map(|wall| wall.live(run))).await;
         // One that cannot go on ends it for all.
-        ward.done.store(true, Ordering::SeqCst);
+        run.done.store(true, Ordering::SeqCst);
         lives.map(|_| ())
     };
     let mut peak = 0.0_f64;
     let dying = async {
-        while !ward.done.load(Ordering::SeqCst) {
-            ward.work_on(Duration::from_millis(fastrand::u64(2_000..15_000))).await;
-            if ward.done.load(Ordering::SeqCst) {
+        while !run.done.load(Ordering::SeqCst) {
+            run.work_on(Duration::from_millis(fastrand::u64(2_000..15_000))).await;
+            if run.done.load(Ordering::SeqCst) {
                 break;
             }
             peak = peak.max(peak_kib(server.pid()).unwrap_or(0.0) / 1024.0);
             server.pull_the_plug().await?;
-            ward.kills.fetch_add(1, Ordering::Relaxed);
+            run.kills.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(fastrand::u64(0..3_000))).await;
             server.resume().await?;
         }
         Ok(())
     };
-    tokio::try_join!(clock, living, dying, weather.storm(&ward.done))?;
+    tokio::try_join!(clock, living, dying, weather.storm(&run.done))?;
     weather.heal()?;
-    ensure!(ward.ledger.count() > 0, "nothing was saved at all");
+    ensure!(run.ledger.count() > 0, "nothing was saved at all");
     Ok(peak)
 }
 
-fn report(ward: &Ward, weather: &Weather, walls: &[Wall], server_peak: f64) {
+fn report(run: &Run, weather: &Weather, walls: &[Wall], server_peak: f64) {
     let count = |of: &AtomicUsize| of.load(Ordering::Relaxed);
     let faults = &weather.faults;
-    println!("entries saved          {:8}", ward.ledger.count());
-    println!("kill -9                {:8}, of agents and server", count(&ward.kills));
-    println!("disks shut down        {:8}", count(&ward.disks));
+    println!("entries saved          {:8}", run.ledger.count());
+    println!("kill -9                {:8}, of agents and server", count(&run.kills));
+    println!("disks shut down        {:8}", count(&run.disks));
     println!("connections broken     {:8}", count(&faults.broken));
     println!(
         "cuts                   {:8}, and {} at a byte",
@@ -215,10 +215,10 @@ fn report(ward: &Ward, weather: &Weather, walls: &[Wall], server_peak: f64) {
 }
 
 /// What is not as it should be.
-async fn wrong(looker: &Device, walls: &[Wall], ward: &Ward) -> Vec<String> {
+async fn wrong(looker: &Device, walls: &[Wall], run: &Run) -> Vec<String> {
     let look = async {
         let feed = weigh::feed(looker).await?;
-        let findings = ward.ledger.compare(&weigh::notes(&feed)?);
+        let findings = run.ledger.compare(&weigh::notes(&feed)?);
         let mut wrong = Vec::new();
         if !findings.is_clean() {
             let (lost, doubled) = (findings.lost.len(), findings.doubled.len());

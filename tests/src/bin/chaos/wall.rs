@@ -16,8 +16,8 @@ use carepost_tests::world::Nurse;
 
 use super::ground::Disk;
 
-/// What all walls share.
-pub(crate) struct Ward {
+/// One run of the chaos, which all walls share.
+pub(crate) struct Run {
     pub(crate) nurse: Nurse,
     pub(crate) residents: Vec<String>,
     pub(crate) ledger: Ledger,
@@ -26,8 +26,8 @@ pub(crate) struct Ward {
     pub(crate) disks: AtomicUsize,
 }
 
-impl Ward {
-    /// Waits for so long, or until the ward is done.
+impl Run {
+    /// Waits for so long, or until the run is done.
     pub(crate) async fn work_on(&self, lasts: Duration) {
         let ends = tokio::time::Instant::now() + lasts;
         while tokio::time::Instant::now() < ends && !self.done.load(Ordering::SeqCst) {
@@ -61,30 +61,30 @@ impl Wall {
         Ok(Self { kiosk, disk, peak_mib: 0.0, mirror, key })
     }
 
-    /// Charts and is killed until the ward is done; the agent runs at the end.
-    pub(crate) async fn live(&mut self, ward: &Ward) -> Result<()> {
+    /// Charts and is killed until the run is done; the agent runs at the end.
+    pub(crate) async fn live(&mut self, run: &Run) -> Result<()> {
         for life in 0_u32.. {
-            self.kiosk.sign_in(&ward.nurse).await?;
+            self.kiosk.sign_in(&run.nurse).await?;
             let killed = AtomicBool::new(false);
             let name = self.kiosk.name.clone();
             let shot = async {
                 // A life of seconds, and the end in the middle of whatever is being done.
-                ward.work_on(Duration::from_millis(fastrand::u64(1_000..20_000))).await;
-                let over = ward.done.load(Ordering::SeqCst);
+                run.work_on(Duration::from_millis(fastrand::u64(1_000..20_000))).await;
+                let over = run.done.load(Ordering::SeqCst);
                 let shot = if over { Ok(()) } else { self.end().await };
                 killed.store(true, Ordering::SeqCst);
                 shot.map(|()| over)
             };
             let prefix = format!("{name} {life}");
-            let ((), over) = tokio::join!(chart(&self.kiosk, ward, &prefix, &killed), shot);
+            let ((), over) = tokio::join!(chart(&self.kiosk, run, &prefix, &killed), shot);
             self.peak_mib = self.peak_mib.max(peak_kib(self.kiosk.pid()).unwrap_or(0.0) / 1024.0);
             if over? {
                 return Ok(());
             }
             self.kiosk.pull_the_plug().await?;
-            ward.kills.fetch_add(1, Ordering::Relaxed);
+            run.kills.fetch_add(1, Ordering::Relaxed);
             if let Some(disk) = &self.disk {
-                ward.disks.fetch_add(1, Ordering::Relaxed);
+                run.disks.fetch_add(1, Ordering::Relaxed);
                 disk.remount()?;
             }
             self.kiosk.start().await.with_context(|| format!("{name} after its life {life}"))?;
@@ -111,16 +111,16 @@ impl Wall {
 }
 
 /// One entry after the other, until the agent is no more or has been told to end.
-async fn chart(kiosk: &Kiosk, ward: &Ward, prefix: &str, over: &AtomicBool) {
+async fn chart(kiosk: &Kiosk, run: &Run, prefix: &str, over: &AtomicBool) {
     for n in 0_u32.. {
         if over.load(Ordering::SeqCst) {
             return;
         }
-        let Some(resident) = fastrand::choice(&ward.residents) else { return };
+        let Some(resident) = fastrand::choice(&run.residents) else { return };
         let note = format!("{prefix} {n:05}");
         let saved = kiosk.fill_in(&format!("/residents/{resident}/chart/vitals"), &vitals(&note)).await;
         if saved.is_ok_and(|page| page.location.is_some_and(|to| to.contains("saved"))) {
-            ward.ledger.saved(&note);
+            run.ledger.saved(&note);
         }
         // A nurse who charts like this has ten hands.
         tokio::time::sleep(Duration::from_millis(fastrand::u64(5..100))).await;

@@ -39,14 +39,12 @@ pub(crate) enum Place {
 pub(crate) struct Staff {
     /// The person.
     pub(crate) nurse: Nurse,
-    /// Her role.
     pub(crate) role: &'static str,
 }
 
 /// A facility with its people.
 #[derive(Debug)]
 pub(crate) struct Site {
-    /// Which.
     pub(crate) place: Place,
     /// The facility, with its organization and administrator.
     pub(crate) facility: Facility,

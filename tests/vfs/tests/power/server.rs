@@ -85,12 +85,12 @@ pub async fn found(
     let scope = testing::administrator(organization.id, None);
     let registry = store.organization(&scope);
     let facility = testing::facility("Riverside");
-    let facility = registry.noting(event()).create_facility(facility).await?.id;
+    let facility = registry.audited(event()).create_facility(facility).await?.id;
     let nurse =
-        registry.noting(event()).create_user(testing::user("nina", Role::Rn, Some(facility))).await?.id;
+        registry.audited(event()).create_user(testing::user("nina", Role::Rn, Some(facility))).await?.id;
     let patient = testing::patient(facility, [("mrn", "M1"), ("name", "Ada Example")]);
-    let patient = registry.noting(event()).create_patient(patient).await?.id;
-    registry.noting(event()).publish_workflow(vitals()).await?;
+    let patient = registry.audited(event()).create_patient(patient).await?.id;
+    registry.audited(event()).publish_workflow(vitals()).await?;
     Ok((scope, scope.enter(facility).unwrap(), nurse, patient))
 }
 
@@ -101,7 +101,7 @@ impl Kiosk {
         let token = [3; 32];
         let hardware = DeviceUuid::from_bytes([1; 16]);
         let expected = testing::device(facility.facility(), "Hall", Some(hardware), token);
-        store.organization(&organization).noting(event()).expect_device(expected).await.unwrap();
+        store.organization(&organization).audited(event()).expect_device(expected).await.unwrap();
         let key = testing::key();
         let (identity, grant) = testing::enroll(store, presented(&key), hardware, token).await.unwrap();
         let incarnation = IncarnationId::new(at(0), [1; 10]);

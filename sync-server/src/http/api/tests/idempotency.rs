@@ -230,7 +230,7 @@ async fn who_hangs_up_on_a_rename_leaves_no_kiosk_with_the_name_of_before() {
     let chief = server.user("cleo", Role::OrgAdmin, office.facility).await;
     let token = server.token(chief).await;
     for name in ["Hillside", "Lakeside"] {
-        server.registry.noting(event()).create_facility(testing::facility(name)).await.unwrap();
+        server.registry.audited(event()).create_facility(testing::facility(name)).await.unwrap();
     }
     let facilities = server.registry.facilities().await.unwrap();
     let scope = testing::administrator(server.organization, None);

@@ -348,7 +348,7 @@ async fn a_page_begins_behind_the_item_at_which_the_one_before_ended() {
 #[tokio::test]
 async fn a_page_of_one_organization_is_none_of_anothers() {
     let office = Office::new().await;
-    office.server.registry.noting(event()).create_facility(testing::facility("Hillside")).await.unwrap();
+    office.server.registry.audited(event()).create_facility(testing::facility("Hillside")).await.unwrap();
     let platform = platform(&office.server).await;
     let get = async |of: &str, page: &str| {
         let path = format!("/org/{of}/api/v1/facilities?limit=1{page}");

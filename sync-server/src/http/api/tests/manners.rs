@@ -320,8 +320,8 @@ pub(super) async fn everything() -> (Office, HashMap<Parameter, String>) {
     let registry = &office.server.registry;
     let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example"}));
     let new = NewPatient { facility_id: office.facility, fields };
-    let patient = registry.noting(event()).create_patient(new).await.unwrap().id;
-    let badge = registry.noting(event()).issue_badge(nina, &[4, 0xa1, 0xb2, 0xc3]).await.unwrap().id;
+    let patient = registry.audited(event()).create_patient(new).await.unwrap().id;
+    let badge = registry.audited(event()).issue_badge(nina, &[4, 0xa1, 0xb2, 0xc3]).await.unwrap().id;
     assert_eq!(office.post("/api/v1/workflows", &[], &form("Vitals")).await.status, 201);
     // The third change that it sends cannot be read, and is rejected.
     chart(&kiosk, nina, patient).await;
@@ -452,7 +452,7 @@ async fn an_edit_without_a_version_that_crosses_anothers_is_kept_in_a_review() {
     let mut office = Office::new().await;
     let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example", "room": "10"}));
     let new = NewPatient { facility_id: office.facility, fields };
-    let ada = office.server.registry.noting(event()).create_patient(new).await.unwrap().id;
+    let ada = office.server.registry.audited(event()).create_patient(new).await.unwrap().id;
     let path = format!("/api/v1/patients/{ada}");
     let reviews = format!("/api/v1/facilities/{}/reviews?open=true", office.facility);
     let other = office.server.token(office.server.user("olaf", Role::OrgAdmin, office.facility).await).await;

@@ -40,7 +40,7 @@ impl Kiosk {
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pair.serialize_der(), &random);
         let token = token::sha256("cpd_example");
         let new = testing::device(facility, "Hall kiosk", None, token);
-        let device = server.registry.noting(event()).expect_device(new).await.unwrap().id;
+        let device = server.registry.audited(event()).expect_device(new).await.unwrap().id;
         let presented =
             PresentedKey { sha256: *peer.sha256(), point: peer.point().to_vec(), network: String::new() };
         let hardware = DeviceUuid::from_bytes([1; 16]);
@@ -236,7 +236,7 @@ async fn older_records_are_not_sent_to_a_device_that_is_not_encrypted_where_that
     let facility = server.registry.device(kiosk.device).await.unwrap().facility_id;
     let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example"}));
     let new = NewPatient { facility_id: facility, fields };
-    let patient = server.registry.noting(event()).create_patient(new).await.unwrap().id;
+    let patient = server.registry.audited(event()).create_patient(new).await.unwrap().id;
     let process = Process(1, 0);
     let path = format!("/api/v1/sync/patients/{patient}/older-records");
     let older = async || {
@@ -245,7 +245,7 @@ async fn older_records_are_not_sent_to_a_device_that_is_not_encrypted_where_that
     };
     assert_eq!(older().await, (200, Value::Null), "nobody demands it");
     let demanded = FacilityPatch { require_encryption: Some(true), ..FacilityPatch::default() };
-    server.registry.noting(event()).update_facility(facility, demanded).await.unwrap();
+    server.registry.audited(event()).update_facility(facility, demanded).await.unwrap();
     let refused = (403, json!("/problems/not-encrypted"));
     assert_eq!(older().await, refused, "it was never heard");
     kiosk.heartbeat(process).await;

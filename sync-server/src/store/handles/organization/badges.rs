@@ -8,7 +8,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{TAP_LASTS, UnknownTap};
 
-use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
+use super::{AuditedWrite, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::Badge;
 use crate::store::engine::params;
 use crate::store::row::{insert_into, select};
@@ -39,7 +39,7 @@ impl OrganizationStore {
     }
 }
 
-impl Noted {
+impl AuditedWrite {
     /// Issues the card with this id to a user, for the readers of the user's home facility. A card whose
     /// badge was revoked may be issued again, to anybody.
     ///

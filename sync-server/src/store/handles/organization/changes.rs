@@ -5,7 +5,7 @@ use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::id::{DeviceId, FacilityId};
 use carepost_protocol::wire::heartbeat::{ChangeName, Settlement};
 
-use super::{Noted, Result, StoreError, Subject, Tx};
+use super::{AuditedWrite, Result, StoreError, Subject, Tx};
 use crate::clock;
 use crate::store::rules::changes::{self, KeptChange};
 use crate::store::rules::push::{self, Followed};
@@ -27,7 +27,7 @@ impl Versioned for Reconsidered {
     }
 }
 
-impl Noted {
+impl AuditedWrite {
     /// Judges a rejected change again, as of when it was made; when it stands now, those that had been
     /// rejected because it did not are judged again too, in order: in portions, each a commit of its own with
     /// an event of its own, so that others write in between. Where that breaks off, the change stands

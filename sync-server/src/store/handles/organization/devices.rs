@@ -9,7 +9,7 @@ use carepost_protocol::text::fold;
 use carepost_protocol::wire::enroll::UserCode;
 use serde_json::json as object;
 
-use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
+use super::{AuditedWrite, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::engine::params;
 use crate::store::row::select;
 use crate::store::rules::{budget, enrollment, view};
@@ -50,7 +50,7 @@ impl OrganizationStore {
     }
 }
 
-impl Noted {
+impl AuditedWrite {
     /// Registers a device before it is seen: its token lets it in within 72 hours.
     ///
     /// # Errors

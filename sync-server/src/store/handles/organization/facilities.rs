@@ -5,7 +5,9 @@ use carepost_protocol::id::{DeviceId, FacilityId};
 use carepost_protocol::record::Collection;
 use carepost_protocol::text::fold;
 
-use super::{Noted, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx};
+use super::{
+    AuditedWrite, Organization, OrganizationPatch, OrganizationStore, Result, StoreError, Subject, Tx,
+};
 use crate::store::column::json;
 use crate::store::engine::params;
 use crate::store::row::{Whole, insert, select, update};
@@ -43,7 +45,7 @@ impl OrganizationStore {
     }
 }
 
-impl Noted {
+impl AuditedWrite {
     /// Changes it.
     ///
     /// # Errors

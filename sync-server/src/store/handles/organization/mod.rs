@@ -64,10 +64,10 @@ pub struct OrganizationStore {
     scope: OrganizationScope,
 }
 
-/// One change to the registry. It is written in one transaction with its audit event, or not at all;
-/// nothing else changes the registry, so that nobody changes it unseen.
+/// A write to the registry with its audit event: both in one transaction, or neither. Nothing else changes the
+/// registry, so that nobody changes it unseen.
 #[derive(Debug)]
-pub struct Noted {
+pub struct AuditedWrite {
     registry: OrganizationStore,
     event: AuditEvent,
     expected: Expected,
@@ -131,10 +131,10 @@ impl OrganizationStore {
         self.store.write(AccessScope::Organization(self.scope), work).await
     }
 
-    /// A change to the registry, with the event that says who made it.
+    /// A write to the registry, with the event that says who made it.
     #[must_use]
-    pub fn noting(&self, event: AuditEvent) -> Noted {
-        Noted {
+    pub fn audited(&self, event: AuditEvent) -> AuditedWrite {
+        AuditedWrite {
             registry: self.clone(),
             event,
             expected: Expected::Any,
@@ -220,7 +220,7 @@ impl OrganizationStore {
     }
 }
 
-impl Noted {
+impl AuditedWrite {
     /// The same, to be made only to what is as expected: what can be edited says so with [`StoreError::Changed`].
     #[must_use]
     pub fn expecting(self, expected: Expected) -> Self {
@@ -252,7 +252,7 @@ impl Noted {
     ) -> Result<T> {
         let Self { registry, mut event, expected: _, base_seq: _, another_than: _, idempotent } = self;
         let scope = registry.scope;
-        let noted = move |tx: &Tx<'_>| {
+        let with_event = move |tx: &Tx<'_>| {
             let done = work(tx)?;
             done.describe(&mut event);
             if done.is_done() {
@@ -261,7 +261,7 @@ impl Noted {
             append(tx, scope, event)?;
             Ok(done)
         };
-        registry.write(noted).await
+        registry.write(with_event).await
     }
 }
 

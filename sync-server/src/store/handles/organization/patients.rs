@@ -8,7 +8,7 @@ use carepost_protocol::merge::{Conflict, Mark, Merged};
 use carepost_protocol::record::PatientDocument;
 use serde_json::{Map, Value};
 
-use super::{Noted, OrganizationStore, Result, StoreError, Subject};
+use super::{AuditedWrite, OrganizationStore, Result, StoreError, Subject};
 use crate::store::engine::{Tx, params};
 use crate::store::row::select;
 use crate::store::rules::feed_writer::FeedEnd;
@@ -68,7 +68,7 @@ impl OrganizationStore {
     }
 }
 
-impl Noted {
+impl AuditedWrite {
     /// Admits a patient. One who may be another again is admitted all the same, and a review opened, as when a device
     /// admits one: of whom that one is [another than](Self::another_than) only about a number.
     ///

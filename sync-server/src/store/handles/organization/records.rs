@@ -8,7 +8,7 @@ use carepost_protocol::role::{Actor, ManagePatients, Permit};
 use carepost_protocol::time::ClockQuality;
 use serde_json::Map;
 
-use super::{Noted, Result, StoreError, Subject, Tx};
+use super::{AuditedWrite, Result, StoreError, Subject, Tx};
 use crate::store::column::json;
 use crate::store::engine::params;
 use crate::store::rules::feed_writer::FeedEnd;
@@ -21,7 +21,7 @@ pub struct Struck {
     facility: FacilityId,
 }
 
-impl Noted {
+impl AuditedWrite {
     /// Strikes out what was charted in error, for a reason. It stays, and a correction of what strikes it out puts
     /// it back. Who may correct others' entries is the form's to say, as on a kiosk.
     ///

@@ -7,7 +7,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::role::Role;
 use carepost_protocol::text::{fold, name_key};
 
-use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
+use super::{AuditedWrite, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::engine::params;
 use crate::store::row::insert_into;
 use crate::store::rules::feed_writer::put;
@@ -51,7 +51,7 @@ impl OrganizationStore {
     }
 }
 
-impl Noted {
+impl AuditedWrite {
     /// Adds one.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::devices::device;
-use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
+use super::{AuditedWrite, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::clock;
 use crate::scope::OrganizationScope;
 use crate::store::engine::params;
@@ -195,7 +195,7 @@ impl OrganizationStore {
     }
 }
 
-impl Noted {
+impl AuditedWrite {
     /// Takes out what a deactivated device sent since then: in portions, each a commit of its own with an event of
     /// its own, between which others write. Where that breaks off, or says that there is more, the same again goes
     /// on from there: what is to be done once is done with the last portion. What is expected is looked at with the first.

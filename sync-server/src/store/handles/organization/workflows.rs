@@ -6,7 +6,7 @@ use carepost_protocol::record::{Collection, MAX_DOCUMENT_BYTES};
 use carepost_protocol::text::fold;
 use carepost_protocol::workflow::Workflow;
 
-use super::{Noted, OrganizationStore, Result, StoreError, Subject, Tx};
+use super::{AuditedWrite, OrganizationStore, Result, StoreError, Subject, Tx};
 use crate::store::column::json;
 use crate::store::engine::params;
 use crate::store::rules::superseded;
@@ -56,7 +56,7 @@ impl OrganizationStore {
     }
 }
 
-impl Noted {
+impl AuditedWrite {
     /// Publishes a schema as the next version of its key, to every facility, some in each commit. The store chooses id
     /// and version, whatever the argument says; publishing what is published already changes nothing.
     ///

@@ -59,8 +59,8 @@ struct Place {
     lane: Lane,
 }
 
-/// A change that stands.
-struct Standing {
+/// What an accepted change did: it stands.
+struct Accepted {
     verdict: Verdict,
     seq: u64,
     record: RecordId,
@@ -125,7 +125,7 @@ pub(in crate::store) const LOOK_UPS: [(&str, &str); 12] = [
     ("changes_waiting", retry::WAITING),
 ];
 
-type Judged<T = Standing> = std::result::Result<T, Fault>;
+type Judged<T = Accepted> = std::result::Result<T, Fault>;
 
 fn unknown(detail: &str) -> Fault {
     Fault::Rejected(reject(RejectionCode::UnknownTarget, detail))
@@ -194,7 +194,7 @@ impl Judge {
         tx: &Tx<'_>,
         n: u64,
         change: &Change,
-    ) -> Result<std::result::Result<Standing, Rejection>> {
+    ) -> Result<std::result::Result<Accepted, Rejection>> {
         let before = self.feed.seq();
         let mut rejected = None;
         let done = tx.savepoint(|tx| {

@@ -15,7 +15,7 @@ use carepost_protocol::zone::Zone;
 use serde_json::{Map, Value};
 
 use super::super::Result;
-use super::{Flags, Judge, Judged, Standing, unknown};
+use super::{Accepted, Flags, Judge, Judged, unknown};
 use crate::store::engine::{Tx, params};
 use crate::store::rules::patient;
 use crate::store::rules::review;
@@ -66,7 +66,7 @@ impl Judge {
         }
         let seq = patient::put(tx, &mut self.feed, &admitted)?;
         let verdict = self.pair(tx, admitted.id, &alike)?;
-        Ok(Standing { verdict, seq, record, patient: Some(admitted.id), flags })
+        Ok(Accepted { verdict, seq, record, patient: Some(admitted.id), flags })
     }
 
     /// Sets fields of a resident.
@@ -81,7 +81,7 @@ impl Judge {
         let fields = read_edit(&change.fields, &found, today, &mut flags)?;
         flags.raise(is_doubtful(change, &fields, &found.values(), today), Flag::Implausible);
         let Edited { seq, verdict, .. } = self.merge(tx, n, change, found, fields, &mut flags)?;
-        Ok(Standing { verdict, seq, record, patient: Some(record.into()), flags })
+        Ok(Accepted { verdict, seq, record, patient: Some(record.into()), flags })
     }
 
     /// Merges fields that were read into a resident, and keeps what is in dispute. Who readmits somebody whose place

@@ -8,7 +8,7 @@ use carepost_protocol::wire::heartbeat::Settlement;
 use carepost_protocol::wire::push::{Rejection, RejectionCode};
 
 use super::super::{Content, Entry, Result, reject};
-use super::{Fault, Judge, Judged, Place, Standing};
+use super::{Accepted, Fault, Judge, Judged, Place};
 use crate::store::engine::{Tx, params};
 
 /// The most changes that are settled because another took their place.
@@ -36,7 +36,7 @@ impl Judge {
         entry: &Entry,
         verdict: Verdict,
         reason: Option<&Rejection>,
-        stands: Option<&Standing>,
+        stands: Option<&Accepted>,
     ) -> Result<()> {
         let change = match &entry.content {
             Content::Care(change) => Some(&**change),
@@ -94,7 +94,7 @@ impl Judge {
         tx: &Tx<'_>,
         n: u64,
         change: &Change,
-        stands: Option<&Standing>,
+        stands: Option<&Accepted>,
     ) -> Result<()> {
         let record =
             stands.map(|stands| stands.record).or_else(|| change.document(self.place.incarnation, n));
@@ -249,7 +249,7 @@ fn settle_one(tx: &Tx<'_>, place: Place, n: u64, how: Settlement, settling: &Set
 }
 
 /// A verifier that stands is the user's; here it would outlive the PIN.
-fn is_kept_elsewhere(change: Option<&Change>, stands: Option<&Standing>) -> bool {
+fn is_kept_elsewhere(change: Option<&Change>, stands: Option<&Accepted>) -> bool {
     stands.is_some() && change.is_some_and(|change| change.collection == Collection::Users)
 }
 
@@ -273,7 +273,7 @@ fn takes_the_place(
 
 fn patient_of(
     change: Option<&Change>,
-    stands: Option<&Standing>,
+    stands: Option<&Accepted>,
     record: Option<RecordId>,
 ) -> Option<[u8; 16]> {
     let stated = stands.and_then(|stands| stands.patient).or(change.and_then(|change| change.patient));

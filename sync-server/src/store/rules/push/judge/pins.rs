@@ -9,7 +9,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::push::RejectionCode;
 
 use super::super::{Result, reject};
-use super::{Judge, Judged, Standing, unknown};
+use super::{Accepted, Judge, Judged, unknown};
 use crate::store::Flag;
 use crate::store::engine::{Tx, params};
 use crate::store::row::{row, select};
@@ -51,7 +51,7 @@ impl Judge {
             let (_, body) = user::document(tx, change.actor)?;
             self.feed.put(tx, Collection::Users, change.actor.as_bytes(), None, Some(&body))?;
         }
-        Ok(Standing { verdict: Verdict::Applied, seq: self.feed.seq(), record, patient: None, flags })
+        Ok(Accepted { verdict: Verdict::Applied, seq: self.feed.seq(), record, patient: None, flags })
     }
 
     /// Whether the change answers an exposure that nothing later has answered. Where one is answered, another answer

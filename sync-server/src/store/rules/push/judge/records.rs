@@ -10,7 +10,7 @@ use carepost_protocol::workflow::{FieldError, Workflow};
 use serde_json::{Map, Value};
 
 use super::super::Result;
-use super::{Flags, Judge, Judged, Standing, unknown};
+use super::{Accepted, Flags, Judge, Judged, unknown};
 use crate::store::Flag;
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};
@@ -81,7 +81,7 @@ impl Judge {
                 verdict = Verdict::Merged;
             }
         }
-        Ok(Standing { verdict, seq, record, patient: Some(patient), flags })
+        Ok(Accepted { verdict, seq, record, patient: Some(patient), flags })
     }
 
     /// Puts a resident back whom devices no longer have, because they were withdrawn: what is charted about somebody is

@@ -44,7 +44,7 @@ pub(in crate::store) fn retry(
     by: Option<UserId>,
 ) -> Result<bool> {
     let kept = kept(tx, device, name)?;
-    Ok(again(tx, device, name, &kept, by)?.is_none())
+    Ok(retry_one(tx, device, name, &kept, by)?.is_none())
 }
 
 /// Judges again, in order, what the device made after a number and was rejected for what it is about.
@@ -68,7 +68,7 @@ pub(in crate::store) fn follow(
         }
         match self::kept(tx, device, name) {
             Ok(dependent) => {
-                followed.stand += u64::from(again(tx, device, name, &dependent, by)?.is_none());
+                followed.stand += u64::from(retry_one(tx, device, name, &dependent, by)?.is_none());
             }
             // One that stands now had taken its place.
             Err(StoreError::Invalid { .. }) => {}
@@ -92,7 +92,7 @@ pub(in crate::store) fn discard(
     judge.settle(tx, name.incarnation, name.n, &settling)
 }
 
-fn again(
+fn retry_one(
     tx: &Tx<'_>,
     device: DeviceId,
     name: ChangeName,

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::super::reject;
 use super::patients::{breaks, read_edit};
-use super::{Flags, Judge, Judged, Standing, unknown};
+use super::{Accepted, Flags, Judge, Judged, unknown};
 use crate::store::Patient;
 use crate::store::engine::{Tx, params};
 use crate::store::rules::{patient, review};
@@ -44,7 +44,7 @@ impl Judge {
             closed.resolved = closed.resolved.or(Some(resolved));
             review::put(tx, &mut self.feed, &closed)?;
         }
-        Ok(Standing { verdict, seq: self.feed.seq(), record, patient: Some(patient), flags })
+        Ok(Accepted { verdict, seq: self.feed.seq(), record, patient: Some(patient), flags })
     }
 
     /// Whether whoever decides about a review saw all of it: nothing came to it since.

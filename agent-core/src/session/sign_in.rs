@@ -1,4 +1,4 @@
-//! Badge taps: which presentations of a card are one, and the PINs that follow them.
+//! Sign-in: badges that are presented, debounced into taps, and the PINs that follow them.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub enum Presented {
 /// Which presentations are taps. A badge that is left on the reader is one tap, however often the
 /// reader reports it: to sign in again it has to be removed and presented again.
 #[derive(Debug, Clone)]
-pub(super) struct Taps {
+pub(super) struct Debounce {
     quiet: Duration,
     on_reader: Option<CardKey>,
     last: Option<(CardKey, Duration)>,
@@ -73,7 +73,7 @@ pub(super) enum Sight {
     Left,
 }
 
-impl Taps {
+impl Debounce {
     pub(super) const fn new(quiet: Duration) -> Self {
         Self { quiet, on_reader: None, last: None }
     }
@@ -105,7 +105,7 @@ impl SessionMachine {
         at: Moment,
         out: &mut Effects,
     ) {
-        match self.taps.see(card, at.monotonic) {
+        match self.debounce.see(card, at.monotonic) {
             Sight::Tap => self.tap(badge, throttle, at, out),
             // Nobody who is charting needs to hear of it.
             Sight::Left if !matches!(self.screen, Screen::Open(_)) => {
