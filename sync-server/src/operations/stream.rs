@@ -32,7 +32,7 @@ pub struct Pages {
     device: Device,
     listener: Listener,
     cursor: Option<Cursor>,
-    again: Option<RefetchRequest>,
+    refetch: Option<RefetchRequest>,
     at_head: bool,
     until: Until,
     /// The app's is everybody's, and waiting changes it.
@@ -58,7 +58,7 @@ impl Pages {
                 return Err(Refusal::field("seq", "give epoch and seq together, or neither"));
             }
         };
-        let again = collections(position.refetch.as_deref().unwrap_or_default());
+        let refetch = collections(position.refetch.as_deref().unwrap_or_default());
         // Listen first and read after: then no commit falls between the two, and no change of what the
         // device may see.
         let (feeds, facility) = (app.store.feeds(), device.identity.facility());
@@ -73,8 +73,8 @@ impl Pages {
             return Err(not_encrypted());
         }
         // Without a cursor everything is sent anyway.
-        let again = cursor.filter(|_| !again.is_empty()).map(|cursor| RefetchRequest {
-            collections: again,
+        let refetch = cursor.filter(|_| !refetch.is_empty()).map(|cursor| RefetchRequest {
+            collections: refetch,
             cursor,
             after: 0,
             limit: MAX_PAGE_DOCUMENTS,
@@ -86,7 +86,7 @@ impl Pages {
             device,
             listener,
             cursor,
-            again,
+            refetch,
             at_head: false,
             until,
             stopping: app.stopping.clone(),
@@ -158,7 +158,7 @@ impl Pages {
 
     /// The next page.
     pub async fn page(&mut self) -> Answer<Chunk> {
-        let page = match self.again.take() {
+        let page = match self.refetch.take() {
             Some(asked) => self.refetch_page(asked).await,
             None => self.page_onward().await,
         };
@@ -172,7 +172,7 @@ impl Pages {
         let (page, after) = self.device.facility.refetch_page(asked.clone()).await?;
         if page.end.refetched.is_empty() {
             asked.after = after;
-            self.again = Some(asked);
+            self.refetch = Some(asked);
         }
         Ok(page)
     }
