@@ -2,6 +2,7 @@
 //! says of the route.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
@@ -22,6 +23,7 @@ use crate::error::{Answer, Refusal, unauthenticated};
 use crate::http::listener::{ConnectedAt, PeerAddress};
 use crate::http::route::{Authorization, Listener, Route};
 use crate::http::tenant;
+use crate::network::client_network;
 use crate::operations::device::{Device, of_state};
 use crate::operations::person::Person;
 use crate::quota::Asker;
@@ -170,6 +172,18 @@ fn client_of(parts: &Parts) -> Client {
         ip: parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip()),
         user_agent: agent.map(|agent| agent.get(..MAX_AGENT).unwrap_or(agent).to_owned()),
         endpoint: format!("{} {path}", parts.method),
+    }
+}
+
+impl Asker {
+    /// Whoever was authenticated, or else where the request came from.
+    #[must_use]
+    pub fn of(extensions: &http::Extensions) -> Self {
+        if let Some(asker) = extensions.get::<Self>() {
+            return *asker;
+        }
+        let address = extensions.get::<PeerAddress>().map(|peer| peer.0.ip());
+        Self::Address(client_network(address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
     }
 }
 
