@@ -8,7 +8,7 @@ use carepost_protocol::record::Collection;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS, MAX_PAGE_DOCUMENTS, SyncPosition};
 
-use super::device::{Device, not_encrypted};
+use super::authenticated_device::AuthenticatedDevice;
 use crate::app::App;
 use crate::clock;
 use crate::error::{Answer, Refusal};
@@ -29,7 +29,7 @@ pub enum Until {
 /// What a stream remembers between pages.
 pub struct Pages {
     app: App,
-    device: Device,
+    device: AuthenticatedDevice,
     listener: Listener,
     cursor: Option<Cursor>,
     refetch: Option<RefetchRequest>,
@@ -50,7 +50,12 @@ pub struct Chunk {
 
 impl Pages {
     /// Lets a stream begin where the device says that it stands, if it may be sent anything.
-    pub async fn begin(app: &App, mut device: Device, position: &SyncPosition, until: Until) -> Answer<Self> {
+    pub async fn begin(
+        app: &App,
+        mut device: AuthenticatedDevice,
+        position: &SyncPosition,
+        until: Until,
+    ) -> Answer<Self> {
         let cursor = match (position.epoch, position.seq) {
             (None, None) => None,
             (Some(epoch), Some(seq)) => Some(Cursor { epoch, seq }),
@@ -67,11 +72,9 @@ impl Pages {
             Until::Head => feeds.listen(facility, device.identity.device()),
         };
         let turn = app.quotas.turn(device.identity.device(), Kind::Stream).await?;
-        device.speaks_for(app, position.incarnation).await?;
-        device.may_still_read(app).await?;
-        if device.identity.require_encryption() && position.encrypted != Some(true) {
-            return Err(not_encrypted());
-        }
+        device.speaks_for(position.incarnation).await?;
+        device.identity = device.known().await?;
+        device.may_be_sent(position.encrypted == Some(true))?;
         // Without a cursor everything is sent anyway.
         let refetch = cursor.filter(|_| !refetch.is_empty()).map(|cursor| RefetchRequest {
             collections: refetch,

@@ -15,7 +15,7 @@ use zstd::stream::write::Encoder;
 use crate::app::App;
 use crate::error::{Answer, Refusal};
 use crate::http::extract::Params;
-use crate::operations::device::Device;
+use crate::operations::authenticated_device::AuthenticatedDevice;
 use crate::operations::stream::{Chunk, Pages, Until};
 
 /// zstd's level for what goes down: level 3 halves level 1's bytes on charting data at little cost.
@@ -39,7 +39,7 @@ const SMALL: usize = 32 * 1024;
     responses((status = 200, content_type = "application/x-ndjson", description = "Documents and the ends of pages"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn pull(
     State(app): State<App>,
-    device: Device,
+    device: AuthenticatedDevice,
     Params(position): Params<SyncPosition>,
     headers: HeaderMap,
 ) -> Answer<Response> {
@@ -56,7 +56,7 @@ pub async fn pull(
     responses((status = 200, content_type = "application/x-ndjson", description = "Documents, the ends of pages, keep-alives"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn live(
     State(app): State<App>,
-    device: Device,
+    device: AuthenticatedDevice,
     Params(position): Params<SyncPosition>,
     headers: HeaderMap,
 ) -> Answer<Response> {
@@ -65,7 +65,7 @@ pub async fn live(
 
 async fn open(
     app: &App,
-    device: Device,
+    device: AuthenticatedDevice,
     position: SyncPosition,
     headers: &HeaderMap,
     until: Until,
