@@ -5,6 +5,7 @@ mod lists;
 mod manners;
 mod pushes;
 mod quarantine;
+mod unseen;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
