@@ -32,8 +32,17 @@ impl Stored for (Patient, u64) {
     );
 }
 
-/// The list of them, each with that place: in care or not (`?4`), where that is given.
-pub(in crate::store) static LIST: SortedList<(Patient, u64)> = sorted_list!(
+/// The list of them: in care or not (`?4`), where that is given.
+pub(in crate::store) static LIST: SortedList<Patient> = sorted_list!(
+    Patient,
+    "patients",
+    "(?4 IS NULL OR is_active = ?4) AND ",
+    "facility_id = ?5 AND ",
+    |patient| *patient.id.as_bytes()
+);
+
+/// The same, each with that place.
+pub(in crate::store) static LIST_WITH_PLACES: SortedList<(Patient, u64)> = sorted_list!(
     (Patient, u64),
     "patients",
     "(?4 IS NULL OR is_active = ?4) AND ",

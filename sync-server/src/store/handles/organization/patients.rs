@@ -28,8 +28,18 @@ impl OrganizationStore {
         asked: Paging,
         wanted: Option<impl Fn(&Patient) -> bool + Send + 'static>,
     ) -> Result<Listed<(Patient, u64), Anchor>> {
-        let wanted = wanted.map(|is_wanted| move |(patient, _): &(Patient, u64)| is_wanted(patient));
-        self.read(move |tx| patient::LIST.page(tx, &asked, params![is_active], facility, wanted)).await
+        self.read(move |tx| {
+            let of = params![is_active];
+            if wanted.is_none() {
+                let all = None::<fn(&(Patient, u64)) -> bool>;
+                return patient::LIST_WITH_PLACES.page(tx, &asked, of, facility, all);
+            }
+            // Most of those who are looked through are not on the page.
+            let Listed { items, next } = patient::LIST.page(tx, &asked, of, facility, wanted)?;
+            let items = items.into_iter().filter_map(|it| patient::find_with_place(tx, it.id).transpose());
+            Ok(Listed { items: items.collect::<Result<_>>()?, next })
+        })
+        .await
     }
 
     /// Those of these ids whom the scope reaches, as in a list.
