@@ -201,7 +201,7 @@ impl Forms {
         })
     }
 
-    /// The form is the one that is open, of whom it was prepared for.
+    /// The form is what is open from now on, for whoever it was prepared for.
     fn note_open(&self, on: &SessionKey, form: &Form, prepared: &Prepared, showed: Vec<(String, String)>) {
         let actor = prepared.read.actor();
         let shown = OpenForm {
