@@ -297,6 +297,10 @@ async fn who_has_signed_in_names_the_server_and_its_certificate_no_more() -> Res
     let elsewhere = format!("https://localhost:{}", free_port()?);
     let (code, _, error) = types(&["--server", &elsewhere, "org", "list"], "").await?;
     assert!(code == 1 && error.contains(&format!("nobody is signed in at {elsewhere}")), "{error}");
+    // What is printed describes what answers.
+    let (_, printed, _) = types(&["openapi"], "").await?;
+    let answered: Value = server.api()?.get("/api/v1/openapi.json").await?;
+    assert!(serde_json::from_str::<Value>(&printed)? == answered, "{printed}");
     let (_, help, _) = types(&["device", "withdraw", "--help"], "").await?;
     let (own, global) = help.split_once("Global options:").context("a part of its own")?;
     assert!(own.contains("--since") && !own.contains("--server") && global.contains("--server"), "{help}");

@@ -11,14 +11,13 @@ use clap::Args;
 use rustls_pki_types::ServerName;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-use utoipa::OpenApi as _;
 
 use super::ownership::OwnershipGuard;
 use super::{Output, people, show};
 use crate::clock;
 use crate::config::{Config, DEFAULT_PATH, TEMPLATE};
 use crate::http::listener;
-use crate::http::openapi::Document;
+use crate::http::routes::DESCRIPTION;
 use crate::setup::{self, Made};
 use crate::store::{self, Ambient, DatabaseKey, StoreError};
 use crate::tls::names_of;
@@ -198,9 +197,9 @@ fn os_user() -> anyhow::Result<serde_json::Value> {
     Ok(json!({"locally": true, "uid": uid, "os_user": name, "sudo_user": std::env::var("SUDO_USER").ok()}))
 }
 
-/// Prints the OpenAPI document.
+/// Prints the OpenAPI document, as the server answers it.
 pub(super) fn openapi() -> anyhow::Result<Output> {
-    Ok(Output::Words(serde_json::to_string_pretty(&Document::openapi())?))
+    Ok(Output::Words(serde_json::to_string_pretty(DESCRIPTION.document())?))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The OpenAPI document (3.1), put together from the handlers' annotations.
 
+use std::collections::HashSet;
+
 use axum::Extension;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
@@ -7,7 +9,7 @@ use axum::response::IntoResponse;
 use carepost_protocol::patient::{FIELDS, Field};
 use carepost_protocol::wire::problem::MEDIA_TYPE;
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use utoipa::openapi::schema::{ArrayItems, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, Ref, RefOr};
@@ -59,14 +61,21 @@ impl Description {
     #[must_use]
     pub fn of(routes: &[Route]) -> Self {
         let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+        let answered = answered(&document);
         for route in routes.iter().filter(|route| route.listener == Listener::People) {
             if let Some(operation) = document.pointer_mut(&pointer(route)) {
                 add_manners(route, routes, operation);
                 let body = operation.get("requestBody").cloned().unwrap_or_default();
-                close(&mut document, body);
+                close(&mut document, &answered, &body);
             }
         }
         Self { served: document.to_string().into(), document }
+    }
+
+    /// All that it says.
+    #[must_use]
+    pub const fn document(&self) -> &Value {
+        &self.document
     }
 
     /// What it says of one.
@@ -116,20 +125,41 @@ fn add_manners(route: &Route, routes: &[Route], operation: &mut Value) {
     responses.insert("default".to_owned(), problem("Why it was not done, and what to do (RFC 9457)"));
 }
 
-/// Says of what a body is described with, and of what that is, that it has no other members: they are refused by name.
-fn close(document: &mut Value, described: Value) {
+/// The schemas that answers are described with: they may get more members, and a client has to take them.
+fn answered(document: &Value) -> HashSet<String> {
+    let mut found = HashSet::new();
+    let operations =
+        document["paths"].as_object().into_iter().flat_map(Map::values).filter_map(Value::as_object);
+    for operation in operations.flat_map(Map::values) {
+        reach(document, &operation["responses"], &mut |at| found.insert(at.to_owned()));
+    }
+    found
+}
+
+/// Says of what a body alone is described with that it has no other members: they are refused by name.
+fn close(document: &mut Value, answered: &HashSet<String>, body: &Value) {
+    let mut found = HashSet::new();
+    reach(document, body, &mut |at| found.insert(at.to_owned()));
+    for at in found.difference(answered) {
+        if let Some(schema) = document.pointer_mut(at).and_then(Value::as_object_mut)
+            && schema.contains_key("properties")
+        {
+            schema.insert("additionalProperties".to_owned(), json!(false));
+        }
+    }
+}
+
+/// Follows what is described to all schemas that it refers to, once each: `found` says whether one is new.
+fn reach(document: &Value, described: &Value, found: &mut dyn FnMut(&str) -> bool) {
     match described {
-        Value::Array(all) => all.into_iter().for_each(|it| close(document, it)),
-        Value::Object(members) => members.into_iter().for_each(|(_, it)| close(document, it)),
+        Value::Array(all) => all.iter().for_each(|it| reach(document, it, found)),
+        Value::Object(members) => members.values().for_each(|it| reach(document, it, found)),
         Value::String(text) => {
-            let schema = text.strip_prefix('#').and_then(|at| document.pointer_mut(at));
-            let Some(schema) = schema.and_then(Value::as_object_mut) else { return };
-            // Once: it may be in itself.
-            if schema.contains_key("properties")
-                && schema.insert("additionalProperties".to_owned(), json!(false)).is_none()
+            if let Some((at, schema)) =
+                text.strip_prefix('#').and_then(|at| Some((at, document.pointer(at)?)))
+                && found(at)
             {
-                let described = Value::Object(schema.clone());
-                close(document, described);
+                reach(document, schema, found);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -232,10 +262,12 @@ mod tests {
     fn a_body_has_no_members_but_those_that_are_described() {
         let described = Description::of(ROUTES);
         let schemas = &described.document["components"]["schemas"];
-        for of_body in ["CreateFacility", "Address", "FirstAdmin", "CreatePatient", "UpdatePatient"] {
+        for of_body in ["CreateFacility", "FirstAdmin", "CreatePatient", "UpdatePatient"] {
             assert_eq!(schemas[of_body]["additionalProperties"], false, "{of_body}");
         }
-        assert!(schemas["FacilityView"].get("additionalProperties").is_none(), "it may get more");
+        for of_answer in ["FacilityView", "Address", "Field"] {
+            assert!(schemas[of_answer].get("additionalProperties").is_none(), "{of_answer} may get more");
+        }
     }
 
     #[test]

@@ -13,7 +13,6 @@ use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, HeartbeatReply};
 use carepost_protocol::wire::older::{OlderQuery, OlderRecords};
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::wire::push::{PushBatch, PushReceipt};
-use carepost_protocol::workflow::FieldError;
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -21,7 +20,7 @@ use super::device::{Device, not_encrypted};
 use crate::app::App;
 use crate::audit::Client;
 use crate::clock;
-use crate::error::{Answer, Refusal, malformed};
+use crate::error::{Answer, FieldErrors, Refusal, malformed};
 use crate::quota::{Allowances, Charge, Kind, Share, Turn};
 use crate::rate_limit::Limit;
 use crate::refusal_log::Principal;
@@ -57,11 +56,11 @@ pub async fn enroll(
     key: &PeerKey,
     mut request: EnrollRequest,
 ) -> Answer<EnrollResponse> {
-    check_texts(&[
-        ("hostname", &request.hostname, MAX_HOSTNAME),
-        ("agent_version", &request.agent_version, MAX_VERSION),
-    ])?;
-    check_addresses(&mut request.mac_addresses)?;
+    let texts = [
+        ("hostname", &*request.hostname, MAX_HOSTNAME),
+        ("agent_version", &*request.agent_version, MAX_VERSION),
+    ];
+    check_lines(&texts, &mut request.mac_addresses)?;
     let answered = place(app, client, key, request).await;
     if let Err(refusal) = &answered
         && refusal.problem().status < 500
@@ -103,8 +102,7 @@ pub async fn heartbeat(
     mut device: Device,
     mut beat: Heartbeat,
 ) -> Answer<HeartbeatReply> {
-    check_texts(&[("agent_version", &beat.agent_version, MAX_VERSION)])?;
-    check_addresses(&mut beat.mac_addresses)?;
+    check_lines(&[("agent_version", &beat.agent_version, MAX_VERSION)], &mut beat.mac_addresses)?;
     device.speaks_for(app, Some(beat.incarnation)).await?;
     let id = device.identity.device();
     let is_encrypted = beat.encryption.as_ref().is_some_and(Encryption::is_complete);
@@ -274,25 +272,21 @@ async fn tell_unusual(client: &Client, device: &Device, allowances: Allowances) 
     Ok(device.facility.audit(vec![note]).await?)
 }
 
-/// Refuses a text that no device says of itself. An empty one is fine: a host may have no name.
-fn check_texts(said: &[(&str, &str, usize)]) -> Answer<()> {
-    let wrong = said.iter().filter(|(_, text, most)| !is_line(text, *most));
-    let errors: Vec<FieldError> = wrong
-        .map(|(field, _, most)| FieldError {
-            field: (*field).to_owned(),
-            detail: format!("send at most {most} characters, none of them a control character"),
-        })
-        .collect();
-    if errors.is_empty() { Ok(()) } else { Err(Refusal::invalid(errors)) }
-}
-
-/// Keeps the first addresses; refuses what is none.
-fn check_addresses(addresses: &mut Vec<String>) -> Answer<()> {
-    addresses.truncate(MAX_ADDRESSES);
-    match addresses.iter().position(|address| !is_line(address, MAX_ADDRESS)) {
-        Some(n) => Err(Refusal::field(&format!("mac_addresses[{n}]"), "send it as 02:00:5e:10:00:01")),
-        None => Ok(()),
+/// Keeps the first addresses; refuses them, and texts, where something is no line of so many characters.
+fn check_lines(texts: &[(&str, &str, usize)], addresses: &mut Vec<String>) -> Answer<()> {
+    let mut errors = FieldErrors::default();
+    for (field, _, most) in texts.iter().filter(|(_, text, most)| !is_line(text, *most)) {
+        errors.unless(
+            false,
+            field,
+            &format!("send at most {most} characters, none of them a control character"),
+        );
     }
+    addresses.truncate(MAX_ADDRESSES);
+    for (n, _) in addresses.iter().enumerate().filter(|(_, address)| !is_line(address, MAX_ADDRESS)) {
+        errors.unless(false, &format!("mac_addresses[{n}]"), "send it as 02:00:5e:10:00:01");
+    }
+    errors.check()
 }
 
 #[cfg(test)]

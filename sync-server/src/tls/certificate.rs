@@ -88,12 +88,12 @@ impl Certificate {
             let seen = stamps(&self.chain, &self.key);
             if asked || seen != known {
                 (known, told) = (seen, None);
-                self.read_refetch();
+                self.read_again();
             }
         }
     }
 
-    fn read_refetch(&self) {
+    fn read_again(&self) {
         let certificate = self.chain.display();
         match pair(&self.chain, &self.key) {
             Ok(pair) => {
