@@ -150,6 +150,10 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Tells from time to time what was counted, and forgets what is over, until the server stops.
 async fn tell_until(app: App, mut stopping: Stopping) {
+    tokio::select! {
+        () = stopping.wait() => return,
+        () = tell_alike(&app) => {}
+    }
     loop {
         tokio::select! {
             () = stopping.wait() => return,
@@ -160,6 +164,16 @@ async fn tell_until(app: App, mut stopping: Stopping) {
         tokio::select! {
             () = stopping.wait() => return,
             () = forget(&app) => {}
+        }
+    }
+}
+
+/// Says which names read the same: they stay as they are until somebody gives another.
+async fn tell_alike(app: &App) {
+    match app.store.system().alike().await {
+        Ok(found) => found.iter().for_each(|two| tracing::warn!("{two}")),
+        Err(fault) => {
+            tracing::warn!(%fault, "names that read the same could not be looked for; it is tried at the next start");
         }
     }
 }
