@@ -390,6 +390,28 @@ fn beat(world: &World, kiosk: &Kiosk) -> Heartbeat {
     Heartbeat::new("0.2.0", stamp, ReaderState::Missing, kiosk.incarnation)
 }
 
+#[tokio::test]
+async fn what_is_remembered_of_one_organization_answers_for_no_other() {
+    let world = World::new();
+    let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
+    let (hall, ward) = (world.kiosk(&alpha, 1).await, world.kiosk(&beta, 2).await);
+    let registry = world.store.organization(&alpha.organization);
+    let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    registry.audited(event(&world)).update_user(alpha.nurse, off).await.unwrap();
+    // The second time it is memory that answers.
+    for _ in 0..2 {
+        for (tenant, kiosk, gone) in [(&alpha, &hall, vec![alpha.nurse]), (&beta, &ward, Vec::new())] {
+            let key = presented(&kiosk.key).sha256;
+            let known = world.store.system().device_by_key(key).await.unwrap().unwrap();
+            assert_eq!((known.device(), known.scope()), (kiosk.identity.device(), Some(tenant.facility)));
+            let told =
+                world.store.facility(&tenant.facility).revoked(&known, &beat(&world, kiosk)).await.unwrap();
+            let users: Vec<UserId> = told.into_iter().flat_map(|it| it.users).map(|it| it.id).collect();
+            assert_eq!(users, gone);
+        }
+    }
+}
+
 fn exposure(place: &str, cause: &str) -> Exposure {
     Exposure { what: Exposed::Unmeasured, place: place.to_owned(), cause: Some(cause.to_owned()) }
 }
