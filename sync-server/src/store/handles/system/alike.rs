@@ -31,7 +31,7 @@ impl SystemStore {
         for organization in organizations {
             let scope = AccessScope::Organization(OrganizationScope::of_operator(organization.id));
             let slug = organization.slug;
-            found.extend(self.read(move |tx| tx.within(scope, |tx| of_organization(tx, &slug))).await?);
+            found.extend(self.store.read(scope, move |tx| of_organization(tx, &slug)).await?);
         }
         Ok(found)
     }
