@@ -3,7 +3,6 @@
 //! What is here runs before anybody is known (a key, a name, a token, a code is looked up), or is the
 //! platform's own (organizations). [`crate::store::rules::enrollment`] holds the steps of the lobby.
 
-mod alike;
 pub(in crate::store) mod key;
 
 use std::time::Duration;

@@ -280,7 +280,7 @@ async fn two_devices_in_use_at_a_facility_do_not_read_the_same() {
     let collide =
         move |tx: &Tx<'_>| tx.execute("UPDATE devices SET name = 'HALL KIOSK' WHERE id = ?1", params![den]);
     world.store.write(AccessScope::Organization(tenant.organization), collide).await.unwrap();
-    let said = world.store.system().alike().await.unwrap();
+    let said = world.alike();
     let [said] = &said[..] else { panic!("{said:?}") };
     for words in
         [format!("\"Hall Kiosk\" ({hall})"), format!("\"HALL KIOSK\" ({den})"), "device rename".into()]
@@ -293,7 +293,7 @@ async fn two_devices_in_use_at_a_facility_do_not_read_the_same() {
     // Whoever is out of use leaves the name to the next.
     registry.audited(event(&world)).deactivate_device(hall, Deactivation::Retired).await.unwrap();
     rename(den, "Hall kiosk").await.unwrap();
-    assert!(world.store.system().alike().await.unwrap().is_empty());
+    assert!(world.alike().is_empty());
 }
 
 #[tokio::test]
@@ -322,14 +322,14 @@ async fn two_forms_that_are_offered_do_not_read_the_same() {
         tx.execute(sql, params![both.id, body])
     };
     world.store.write(AccessScope::Organization(tenant.organization), collide).await.unwrap();
-    let said = world.store.system().alike().await.unwrap();
+    let said = world.alike();
     let [said] = &said[..] else { panic!("{said:?}") };
     for words in ["signs (\"Vitals\")", "vitals (\"Vitals\")", "another label"] {
         assert!(said.contains(words), "no {words} in {said}");
     }
     assert_eq!(registry.audited(event(&world)).publish_workflow(vitals(30.0)).await.unwrap().version, 4);
     publish("signs", "Signs", true).await.unwrap();
-    assert!(world.store.system().alike().await.unwrap().is_empty());
+    assert!(world.alike().is_empty());
     let taken = publish("signs", "vitals", true).await;
     assert!(matches!(taken, Err(StoreError::Conflict("label"))), "{taken:?}");
 }

@@ -1,43 +1,46 @@
 //! Names that read the same since before another was asked for: a migration leaves them, and without this list whoever
 //! has them would first hear of it when a change is refused.
 
+use std::path::Path;
+
 use carepost_protocol::id::{DeviceId, FacilityId, WorkflowId};
 use carepost_protocol::text::fold;
 use carepost_protocol::workflow::Workflow;
 
-use super::{Result, SystemStore};
+use super::engine::{self, AccessScope, Tx, params};
+use super::handles::organization::LATEST_FORMS;
+use super::row::select;
+use super::{Ambient, DatabaseKey, Organization, StoreError};
 use crate::scope::OrganizationScope;
-use crate::store::engine::{AccessScope, Tx, params};
-use crate::store::handles::organization::LATEST_FORMS;
 
 const DEVICES: &str =
     "SELECT facility_id, name, id FROM devices WHERE state <> 'REVOKED' ORDER BY created_at, id";
 
-impl SystemStore {
-    /// Which organizations, devices in use at a facility and forms on offer read the same: a sentence for two of
-    /// them, with what to do.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn alike(&self) -> Result<Vec<String>> {
-        let organizations = self.organizations().await?;
+/// Which organizations, devices in use at a facility and forms on offer in the database at `path` read the same: a
+/// sentence for two of them, with what to do. A server may run on it. Blocks.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn alike(path: &Path, key: &DatabaseKey, ambient: &Ambient) -> Result<Vec<String>, StoreError> {
+    engine::observed(path, key, ambient, |tx| {
+        let organizations: Vec<Organization> =
+            tx.all(select!(Organization, "system_organizations ORDER BY created_at, id"), params![])?;
         let mut found = pairs(organizations.iter().map(|it| (fold(&it.name), it)).collect(), |one, other| {
             format!(
                 "the organizations {} and {} read the same, {:?}: give one of them another name \
-                     (`carepost-server org rename {} NAME`), unless both are meant to be called so",
+                 (`carepost-server org rename {} NAME`), unless both are meant to be called so",
                 one.slug, other.slug, other.name, other.slug
             )
         });
-        for organization in organizations {
-            let scope = AccessScope::Organization(OrganizationScope::of_operator(organization.id));
-            let slug = organization.slug;
-            found.extend(self.store.read(scope, move |tx| of_organization(tx, &slug)).await?);
+        for it in &organizations {
+            let scope = AccessScope::Organization(OrganizationScope::of_operator(it.id));
+            found.extend(tx.within(scope, |tx| of_organization(tx, &it.slug))?);
         }
         Ok(found)
-    }
+    })
 }
 
-fn of_organization(tx: &Tx<'_>, slug: &str) -> Result<Vec<String>> {
+fn of_organization(tx: &Tx<'_>, slug: &str) -> Result<Vec<String>, StoreError> {
     let devices: Vec<(FacilityId, String, DeviceId)> = tx.all(DEVICES, params![])?;
     let devices =
         devices.into_iter().map(|(facility, name, id)| ((facility, fold(&name)), (name, id))).collect();
