@@ -134,6 +134,32 @@ async fn a_request_with_a_key_is_done_once_and_answered_the_same_whatever_it_hol
 }
 
 #[tokio::test]
+async fn one_key_of_two_organizations_is_two_requests_and_nothing_on_the_way_keeps_their_answers() {
+    let office = Office::new().await;
+    let (app, key) = (&office.server.app, [(KEY, "a key that both have drawn")]);
+    let hash = app.passwords.hash(Caller::Stranger(None), SecretString::from(PASSWORD)).await.unwrap();
+    let admin = new_user("olga", Role::OrgAdmin, None, Some(hash));
+    let beta = testing::organization("Beta Care", "beta");
+    app.store.system().create_organization(beta, admin, event()).await.unwrap();
+    let user = json!({"username": "uma", "role": "auditor"}).to_string();
+    let mut made = Vec::new();
+    for slug in ["alpha", "beta", "alpha", "beta"] {
+        let who = json!({"organization": slug, "username": "olga", "password": PASSWORD});
+        let session = office.post("/api/v1/sessions", &[], &who).await;
+        let token = session.body["token"].as_str();
+        let told = office.ask_as(token, &Method::POST, "/api/v1/users", &key, user.as_bytes()).await;
+        assert_eq!(told.status, 201, "{slug}: {}", told.text);
+        let shown = office.ask_as(token, &Method::GET, "/api/v1/users", &[], b"").await;
+        assert!(shown.text.contains(told.body["id"].as_str().unwrap()), "{slug}: {}", shown.text);
+        for answer in [&session, &told, &shown] {
+            assert_eq!(answer.headers["cache-control"], "no-store");
+        }
+        made.push(told.text);
+    }
+    assert!(made[0] != made[1] && made[..2] == made[2..], "{made:?}");
+}
+
+#[tokio::test]
 async fn whom_an_answer_shows_is_seen_again_when_it_is_given_again() {
     let office = Office::new().await;
     let key = [(KEY, "a key that is drawn once")];
