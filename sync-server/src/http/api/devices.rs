@@ -109,7 +109,6 @@ pub struct DeviceView {
     /// Changes that wait on the device, as of its last heartbeat.
     waiting: u64,
     /// Changes the server rejected, which a person must look at.
-    #[serde(rename = "wedged")]
     rejected: u64,
     /// Why it cannot save what is charted on it, or may not for long, in its own words.
     cannot_save: Option<String>,
