@@ -90,9 +90,9 @@ pub async fn show_badge(person: Person, Id(id): Id<BadgeId>) -> Answer<Tagged<Ba
 pub async fn issue_badge(
     person: Person,
     Json(asked): Json<IssueBadge>,
-) -> Answer<(StatusCode, axum::Json<BadgeView>)> {
+) -> Answer<(StatusCode, Tagged<BadgeView>)> {
     let badge = badges::issue(&person, asked.user_id, &asked.uid).await?;
-    Ok((StatusCode::CREATED, axum::Json(badge.into())))
+    Ok((StatusCode::CREATED, Tagged::of(badge, BadgeView::from)))
 }
 
 /// Issues the card that a device saw last and knows nobody by, so that nobody types its number: within fifteen
@@ -102,9 +102,9 @@ pub async fn issue_tapped_badge(
     person: Person,
     Id(device): Id<DeviceId>,
     Json(asked): Json<IssueTappedBadge>,
-) -> Answer<(StatusCode, axum::Json<BadgeView>)> {
+) -> Answer<(StatusCode, Tagged<BadgeView>)> {
     let badge = badges::issue_tapped(&person, asked.user_id, device, asked.card).await?;
-    Ok((StatusCode::CREATED, axum::Json(badge.into())))
+    Ok((StatusCode::CREATED, Tagged::of(badge, BadgeView::from)))
 }
 
 /// Revokes a badge. Twice is fine.

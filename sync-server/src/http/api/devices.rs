@@ -207,9 +207,10 @@ pub async fn register_device(
     State(app): State<App>,
     person: Person,
     Json(asked): Json<RegisterDevice>,
-) -> Answer<(StatusCode, axum::Json<RegisteredDevice>)> {
+) -> Answer<(StatusCode, Tagged<RegisteredDevice>)> {
     let (device, token) = devices::register(&person, asked).await?;
-    Ok((StatusCode::CREATED, axum::Json(RegisteredDevice { device: view(&app, device), token })))
+    let shown = |device| RegisteredDevice { device: view(&app, device), token };
+    Ok((StatusCode::CREATED, Tagged::of(device, shown)))
 }
 
 /// One device.

@@ -6,6 +6,7 @@ use carepost_protocol::id::{DeviceUuid, EnrollmentId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Tagged;
 use super::devices::{DeviceView, view};
 use crate::app::App;
 use crate::error::Answer;
@@ -70,6 +71,6 @@ pub async fn confirm_enrollment(
     person: Person,
     Id(id): Id<EnrollmentId>,
     Json(asked): Json<ConfirmEnrollment>,
-) -> Answer<axum::Json<DeviceView>> {
-    Ok(axum::Json(view(&app, enrollments::confirm(&person, id, &asked.number).await?)))
+) -> Answer<Tagged<DeviceView>> {
+    Ok(Tagged::of(enrollments::confirm(&person, id, &asked.number).await?, |it| view(&app, it)))
 }

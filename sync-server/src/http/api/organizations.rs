@@ -116,8 +116,9 @@ pub async fn list_organizations(
 pub async fn create_organization(
     person: Person,
     Json(asked): Json<CreateOrganization>,
-) -> Answer<(StatusCode, axum::Json<CreatedOrganization>)> {
-    Ok((StatusCode::CREATED, axum::Json(organizations::create(&person, asked).await?.into())))
+) -> Answer<(StatusCode, Tagged<CreatedOrganization>)> {
+    let founded = organizations::create(&person, asked).await?;
+    Ok((StatusCode::CREATED, Tagged::of(founded, CreatedOrganization::from)))
 }
 
 /// One organization.

@@ -5,6 +5,7 @@ mod lists;
 mod manners;
 mod pushes;
 mod quarantine;
+mod rates;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
