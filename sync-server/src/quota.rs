@@ -354,7 +354,7 @@ impl Drop for Attention {
 }
 
 /// Who asks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Asker {
     Device(DeviceId, OrganizationId),
     /// A person; none is the platform's.
