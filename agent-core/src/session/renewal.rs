@@ -4,23 +4,10 @@ use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::id::{SessionId, UserId};
 use carepost_protocol::role::{self, ChoosePin, Permit, Resource};
 
-use super::sign_in::Asks;
 use super::{
-    Actor, Effects, Moment, Notice, PinMark, PinPad, Reason, Refused, Screen, Session, SessionMachine, audit,
+    Actor, Asks, Effects, Moment, NewPin, Notice, PinPad, Reason, Refused, Screen, Session, SessionMachine,
+    audit,
 };
-
-/// What became of a PIN that was typed as a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NewPin {
-    /// It may be one: it is asked for once more.
-    Fit,
-    /// It came twice, and is durable: the old one opens nothing any more.
-    Kept(PinMark),
-    /// It may not be one, came otherwise the second time, or could not be kept: another is asked for.
-    Refused(&'static str),
-    /// It may be durable or not: the next tap asks for whichever holds.
-    Uncertain,
-}
 
 impl SessionMachine {
     /// A permit for the one thing that she may do whose new PIN is being made.

@@ -5,8 +5,7 @@ use std::time::Duration;
 use carepost_protocol::id::SessionId;
 use carepost_protocol::time::Timestamp;
 
-use super::sign_in::Asks;
-use super::{Member, Screen, SessionMachine};
+use super::{Asks, Member, Screen, SessionMachine};
 
 /// How long a notice stays.
 pub(super) const NOTICE_SHOWN: Duration = Duration::from_secs(10);

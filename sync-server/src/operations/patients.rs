@@ -25,7 +25,7 @@ use super::person::Person;
 use crate::clock;
 use crate::error::{Answer, FieldErrors, Refusal};
 use crate::store::{
-    AuditQuery, ChartPlace, Listed, NewPatient, Patient, Related, StoreError, Version, Versioned,
+    AuditQuery, Audited, ChartPlace, Listed, NewPatient, Patient, Related, StoreError, Version, Versioned,
 };
 
 /// The field that a discharge and a readmission set.
@@ -323,28 +323,37 @@ async fn looked_at(person: &Person, id: PatientId) -> Answer<(Permit<ReadPatient
 }
 
 /// Up to where in the feed the session has seen a patient who is written up to there: as of the last time that it was
-/// shown that one alone, or else in a list, which the audit log knows. None where it never was. An
-/// admission counts as a list does; what was shown alone goes first, as a list may be read beside an open form.
+/// shown that one alone, or else in a list, which the audit log knows. None where it never was, and where the edit is
+/// only of what was seen. Admissions and edits count as a list does; once one was looked at alone that goes first, and
+/// so do edits, as a list may be read beside an open form.
 async fn seen_to(
     person: &Person,
     permit: &Permit<ReadPatients>,
     (patient, written): (&Patient, u64),
 ) -> Answer<Option<u64>> {
+    if person.is_bound() {
+        return Ok(None);
+    }
     let session = Duration::from_secs(u64::from(person.app.config.session_hours) * 3_600);
     let began = clock::now().before(session);
-    let alone = |told: &AuditEvent| {
-        told.details.get(SEEN_TO).filter(|_| told.action != AuditAction::Create)?.as_u64()
+    // Whoever was not written since has been shown as they are, if at all: no look has to be found.
+    if !person.facility(patient.facility_id)?.is_written_since(permit, patient.id, began).await? {
+        return Ok(Some(written));
+    }
+    let mut latest_alone: Option<u64> = None;
+    let alone = |events: &[Audited]| {
+        let tells = |told: &AuditEvent| Some((told.action, told.details.get(SEEN_TO)?.as_u64()?));
+        let mut told: Vec<(AuditAction, u64)> = events.iter().filter_map(|it| tells(&it.event)).collect();
+        told.retain(|(action, _)| *action != AuditAction::Create);
+        latest_alone = latest_alone.max(told.iter().map(|(_, seen_to)| *seen_to).max());
+        latest_alone.filter(|_| told.iter().any(|(action, _)| *action == AuditAction::View))
     };
     let alone = latest(person, began, Some(patient.id), alone).await?;
     if alone.is_some() {
         return Ok(alone);
     }
-    // Whoever was not written since has been shown as they are, if at all: no list has to be looked for.
-    if !person.facility(patient.facility_id)?.is_written_since(permit, patient.id, began).await? {
-        return Ok(Some(written));
-    }
     let id = Value::from(patient.id.to_string());
-    let admitted_or_in_list = |told: &AuditEvent| {
+    let written_or_in_list = |told: &AuditEvent| {
         let seen_to = told.details.get(SEEN_TO)?;
         if told.patient_id == Some(patient.id) {
             return seen_to.as_u64();
@@ -352,15 +361,16 @@ async fn seen_to(
         let at = told.details.get("patients")?.as_array()?.iter().position(|named| *named == id)?;
         seen_to.get(at)?.as_u64()
     };
-    latest(person, began, None, admitted_or_in_list).await
+    let any = |events: &[Audited]| events.iter().filter_map(|it| written_or_in_list(&it.event)).max();
+    latest(person, began, None, any).await
 }
 
-/// What the latest of the session's events tell that tell it, of those about one patient where one is given.
+/// What the latest of the session's events tell, so many at once, of those about one patient where one is given.
 async fn latest(
     person: &Person,
     since: Timestamp,
     patient: Option<PatientId>,
-    tells: impl Fn(&AuditEvent) -> Option<u64>,
+    mut tells: impl FnMut(&[Audited]) -> Option<u64>,
 ) -> Answer<Option<u64>> {
     let mut looks = AuditQuery {
         patient,
@@ -373,7 +383,7 @@ async fn latest(
     let registry = person.registry()?;
     for _ in 0..PAGES {
         let Listed { items, next } = registry.audit_events(looks.clone()).await?;
-        let seen = items.iter().filter_map(|it| tells(&it.event)).max();
+        let seen = tells(&items);
         if seen.is_some() || next.is_none() {
             return Ok(seen);
         }

@@ -6,6 +6,7 @@ mod manners;
 mod pushes;
 mod quarantine;
 mod rates;
+mod unseen;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
