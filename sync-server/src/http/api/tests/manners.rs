@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, Method};
 use super::lists::chart;
 use super::quarantine::{Kiosk, Process, good_heartbeat};
 use super::*;
+use crate::http::body::Json;
 use crate::http::route::{Authorization, Parameter, Route};
 use crate::http::routes::{DESCRIPTION, ROUTES};
 
@@ -221,6 +222,39 @@ async fn what_devices_send_is_taken_packed_by_gzip_and_zstd_and_no_other() {
             assert_eq!(told.status, 400, "{} {encoding}: {}", route.operation, told.text);
         }
     }
+}
+
+/// Of what is parsed, maps take most: these are a hundred times as large as their text.
+#[tokio::test]
+async fn what_a_body_comes_to_in_memory_is_counted_on_every_route_before_it_is_made() {
+    let office = Office::new().await;
+    let of = |maps: usize| format!(r#"{{"colour": [{}0]}}"#, r#"{"":0},"#.repeat(maps));
+    for route in allowed() {
+        for (headers, body) in [
+            (vec![], of(37_000).into_bytes()),
+            (vec![(CONTENT_ENCODING, "zstd")], zstd(of(37_000).as_bytes())),
+        ] {
+            let told = office.ask(&route.method, &nowhere(route), &headers, &body).await;
+            let kind = json!("/problems/too-large");
+            assert_eq!((told.status, &told.body["type"]), (413, &kind), "{}: {}", route.operation, told.text);
+        }
+    }
+    // The largest form there can be, all of whose choices are said.
+    let options: Vec<String> = (10_000..30_000).map(|n| n.to_string()).collect();
+    let field = |(n, options): (usize, &[String])| {
+        let (key, label) = (format!("f{n}"), format!("Field {n}"));
+        json!({"key": key, "label": label, "type": "select", "options": options})
+    };
+    let fields: Vec<Value> = options.chunks(200).enumerate().map(field).collect();
+    let form = json!({"key": "vitals", "label": "Vitals", "fields": fields});
+    let told = office.post("/api/v1/workflows", &[], &form).await;
+    assert_ne!(told.status, 413, "{}", told.text);
+    // It is held as long as what was made of it.
+    let app = &office.server.app;
+    let request = Request::post("/").header(CONTENT_TYPE, "application/json");
+    let request = request.body(Body::from(of(10))).unwrap();
+    let asked = Json::<Value>::within(4_096, request, app).await.unwrap();
+    assert!(asked.1.held() > 40 * of(10).len(), "{}", asked.1.held());
 }
 
 /// Also where there is nothing to say: a device that was lost is not taken for retired, because nobody read why.
