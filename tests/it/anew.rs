@@ -67,6 +67,7 @@ async fn a_deactivated_device_says_only_that_and_enrolls_anew_by_one_button_with
     let first = revoke(&scene, "hall").await?;
     hall.link.restore();
     hall.says(&["This device is no longer in use", "stays on this device"]).await?;
+    hall.keeps_that_it_is_revoked().await?;
     hall.status_is("state", "REVOKED").await?;
     assert_eq!(hall.status().await?["link"], Value::Null, "no link is any good");
     for command in ["doctor", "status"] {
@@ -155,7 +156,7 @@ async fn one_command_enrolls_a_deactivated_device_anew_whether_or_not_its_agent_
     let mut hall = scene.kiosk("hall").await?;
     let mut known = vec![revoke(&scene, "hall").await?];
     for runs in [true, false] {
-        hall.says(&["This device is no longer in use"]).await?;
+        hall.keeps_that_it_is_revoked().await?;
         if !runs {
             hall.stop().await?;
             let (code, said) = hall.command(&["doctor"]).await?;
@@ -192,7 +193,7 @@ async fn a_device_deactivated_before_it_heard_that_it_was_let_in_enrolls_anew_be
     admin.post(&format!("/api/v1/enrollments/{approved}/confirm"), &number).await?;
     let first = revoke(&scene, "hall").await?;
     hall.link.restore();
-    hall.says(&["This device is no longer in use"]).await?;
+    hall.keeps_that_it_is_revoked().await?;
     let (code, said) = hall.command(&["enroll", "--wait", "3"]).await?;
     assert!(code == 0 && said.contains("the running agent"), "{code}: {said}");
     assert_ne!(first, enroll(&scene, &hall).await?);

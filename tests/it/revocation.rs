@@ -34,7 +34,7 @@ async fn a_deactivated_kiosk_shows_nothing_at_once_and_for_good() -> Result<()> 
     let admin = &scene.facility.organization.admin;
     admin.post(&format!("/api/v1/devices/{device}/deactivate"), &json!({})).await?;
     hall.link.restore();
-    hall.says(&["This device is no longer in use"]).await?;
+    hall.keeps_that_it_is_revoked().await?;
     for restarted in [false, true] {
         if restarted {
             hall.pull_the_plug().await?;

@@ -5,7 +5,7 @@ mod screen;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use carepost_reader::{Pcscd, Reader};
 use reqwest::Client;
 use tempfile::TempDir;
@@ -187,6 +187,20 @@ impl Kiosk {
         let all: Vec<&str> = ["--config", &config].into_iter().chain(arguments.iter().copied()).collect();
         let (code, out, error) = run("carepost-agent", &all, &self.environment()).await?;
         Ok((code, out + &error))
+    }
+
+    /// Waits until the device has written down that the server refuses it for good: its page says so before.
+    ///
+    /// # Errors
+    /// With what `doctor` says instead.
+    pub async fn keeps_that_it_is_revoked(&self) -> Result<()> {
+        self.says(&["This device is no longer in use"]).await?;
+        until("it to be kept that the device is revoked", PATIENCE, || async {
+            let (code, said) = self.command(&["doctor"]).await?;
+            ensure!(code == 5 && said.contains("REVOKED"), "{code}: {said}");
+            Ok(())
+        })
+        .await
     }
 
     /// Starts the agent and waits for its page.

@@ -20,15 +20,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Waits until somebody wants the revoked device to enroll anew: at its page, or at the command line, which says
 /// so in what is kept. What the disk does not take is said, and tried again.
 pub(super) async fn until_anew(state: &Arc<StateDir>, device: &Device) {
-    let workspace = device.workspace();
+    let mut workspace = device.workspace();
     // The screen first: a full disk must not keep a deactivated device at work.
     device.enter(State::Revoked { trouble: None });
-    tell_counted(workspace).await;
     let mut backoff = Backoff::new(TICK);
     let (mut asked, mut told) = (false, None);
     loop {
         let at = Arc::clone(state);
         let kept = spawn_blocking(move || keep(&at, asked)).await.map_err(anyhow::Error::from).flatten();
+        tell_counted(workspace.take()).await;
         let (wait, trouble) = match kept {
             Ok(Step::Anew) => return,
             Ok(_) => {

@@ -307,18 +307,19 @@ mod tests {
 
     #[test]
     fn what_a_device_says_of_itself_is_bounded() {
-        check_texts(&[("hostname", "", MAX_HOSTNAME), ("agent_version", "0.1.0", MAX_VERSION)]).unwrap();
-        let long = "h".repeat(254);
-        let refused = check_texts(&[("hostname", &long, MAX_HOSTNAME)]).unwrap_err();
-        assert_eq!(refused.kind(), Some(ProblemKind::Invalid));
-        assert!(format!("{refused:?}").contains("hostname"), "{refused:?}");
-        for acts in ["\n", "\u{9b}2J", "\u{202e}"] {
-            assert!(check_texts(&[("agent_version", &format!("0.1{acts}"), MAX_VERSION)]).is_err());
-        }
+        let texts = [("hostname", "", MAX_HOSTNAME), ("agent_version", "0.1.0", MAX_VERSION)];
         let mut many = vec!["02:00:5e:10:00:01".to_owned(); 40];
-        check_addresses(&mut many).unwrap();
+        check_lines(&texts, &mut many).unwrap();
         assert_eq!(many.len(), 32);
-        let refused = check_addresses(&mut vec![many[0].clone(), long]).unwrap_err();
-        assert!(format!("{refused:?}").contains("mac_addresses[1]"), "{refused:?}");
+        for acts in ["\n", "\u{9b}2J", "\u{202e}"] {
+            let version = format!("0.1{acts}");
+            assert!(check_lines(&[("agent_version", &version, MAX_VERSION)], &mut many).is_err());
+        }
+        let long = "h".repeat(254);
+        many[1] = long.clone();
+        let refused = check_lines(&[("hostname", &long, MAX_HOSTNAME)], &mut many).unwrap_err();
+        assert_eq!(refused.kind(), Some(ProblemKind::Invalid));
+        let named = format!("{refused:?}");
+        assert!(named.contains("hostname") && named.contains("mac_addresses[1]"), "{named}");
     }
 }
