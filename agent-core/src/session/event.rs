@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::id::{SessionId, UserId};
+use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::role::Role;
 use carepost_protocol::time::Timestamp;
 
@@ -95,10 +96,10 @@ pub enum Presented {
 }
 
 /// What became of a PIN that was typed as a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewPin {
     /// It may be one: it is asked for once more.
-    Fit,
+    Fit(ChosenPin),
     /// It came twice, and is durable: the old one opens nothing any more.
     Kept(PinMark),
     /// It may not be one, came otherwise the second time, or could not be kept: another is asked for.
@@ -195,6 +196,8 @@ pub enum SessionEffect {
         attempt: u64,
         /// Whose PIN.
         user: UserId,
+        /// As it was the first time.
+        chosen: ChosenPin,
     },
     /// Keep, encrypted, what the user has typed and not saved.
     ParkDraft {

@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::id::{FacilityId, OrganizationId, SessionId, UserId};
+use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::role::{self, Act, Actor, Denied, Permit, Resource};
 use carepost_protocol::time::Timestamp;
 
@@ -119,14 +120,14 @@ struct PinPad {
 }
 
 /// What a PIN pad asks for; a new PIN under the session that opens, or goes on, once it is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Asks {
     /// The PIN.
     Pin,
     /// A new one.
     New(SessionId),
     /// The new one once more.
-    Repeat(SessionId),
+    Repeat(SessionId, ChosenPin),
 }
 
 #[derive(Clone, Copy)]

@@ -196,10 +196,10 @@ impl SessionMachine {
     pub(super) fn pin_entered(&mut self, monotonic: Duration, out: &mut Effects) {
         let Some((attempt, user)) = self.pin_attempt() else { return };
         let Screen::PinPad { pad, .. } = &self.screen else { return };
-        out.push(match pad.asks {
+        out.push(match &pad.asks {
             Asks::Pin => SessionEffect::CheckPin { attempt, user },
             Asks::New(_) => SessionEffect::CheckNewPin { attempt, user },
-            Asks::Repeat(_) => SessionEffect::KeepNewPin { attempt, user },
+            Asks::Repeat(_, chosen) => SessionEffect::KeepNewPin { attempt, user, chosen: chosen.clone() },
         });
         self.touched(monotonic);
         self.checking = Some((attempt, user));

@@ -132,7 +132,7 @@ impl SessionMachine {
                 asked: match pad.asks {
                     Asks::Pin => Asked::Pin,
                     Asks::New(_) => Asked::New,
-                    Asks::Repeat(_) => Asked::Repeat,
+                    Asks::Repeat(..) => Asked::Repeat,
                 },
                 tries_left: self.pin_lockout.tries_left(pad.failures),
                 checking: self.checking.is_some(),

@@ -9,7 +9,7 @@ use carepost_protocol::day::Today;
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
 use carepost_protocol::patient::{self, FIELDS, MAX_NAME};
 use carepost_protocol::record::{MAX_REPLACED, PatientDocument, RecordDocument};
-use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
+use carepost_protocol::role::{Actor, ManagePatients, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
@@ -38,7 +38,7 @@ const NAMED: usize = 200;
 const MOST_IDS: usize = 100;
 /// By which an audit event tells the last edit of the patient whom it shows; of a list, of each whom it names.
 const SEEN_TO: &str = "seen_to";
-/// How many of a session's events are looked through for that at once, the latest first.
+/// How many of a session's or a person's events are looked through for that at once, the latest first.
 const LOOKS: usize = 200;
 /// How many times so many: whoever has done more since is taken to have seen nothing, and a review keeps both values.
 const PAGES: usize = 5;
@@ -322,10 +322,11 @@ async fn looked_at(person: &Person, id: PatientId) -> Answer<(Permit<ReadPatient
     Ok((permit, patient, written))
 }
 
-/// Up to where in the feed the session has seen a patient who is written up to there: as of the last time that it was
-/// shown that one alone, or else in a list, which the audit log knows. None where it never was, and where the edit is
-/// only of what was seen. Admissions and edits count as a list does; once one was looked at alone that goes first, and
-/// so do edits, as a list may be read beside an open form.
+/// Up to where in the feed a person has seen a patient who is written up to there: as of the last time that the session
+/// was shown that one alone, or else in a list, which the audit log knows; where it never was, that any session of the
+/// person's was, within the hours of one. None where none was, and where the edit is only of what was seen. Admissions
+/// and edits count as a list does; once one was looked at alone that goes first, and so do edits, as a list may be read
+/// beside an open form.
 async fn seen_to(
     person: &Person,
     permit: &Permit<ReadPatients>,
@@ -340,6 +341,22 @@ async fn seen_to(
     if !person.facility(patient.facility_id)?.is_written_since(permit, patient.id, began).await? {
         return Ok(Some(written));
     }
+    let looks = AuditQuery {
+        source: Some(AuditSource::Server),
+        since: Some(began),
+        limit: LOOKS,
+        ..AuditQuery::default()
+    };
+    let Actor { session, user, .. } = *person.actor();
+    let by_session = AuditQuery { session: Some(session), ..looks.clone() };
+    match shown(person, patient.id, by_session).await? {
+        None => shown(person, patient.id, AuditQuery { user: Some(user), ..looks }).await,
+        seen_to => Ok(seen_to),
+    }
+}
+
+/// The same, as of some looks.
+async fn shown(person: &Person, patient: PatientId, looks: AuditQuery) -> Answer<Option<u64>> {
     let mut latest_alone: Option<u64> = None;
     let alone = |events: &[Audited]| {
         let tells = |told: &AuditEvent| Some((told.action, told.details.get(SEEN_TO)?.as_u64()?));
@@ -348,38 +365,30 @@ async fn seen_to(
         latest_alone = latest_alone.max(told.iter().map(|(_, seen_to)| *seen_to).max());
         latest_alone.filter(|_| told.iter().any(|(action, _)| *action == AuditAction::View))
     };
-    let alone = latest(person, began, Some(patient.id), alone).await?;
+    let of_patient = AuditQuery { patient: Some(patient), ..looks.clone() };
+    let alone = latest(person, of_patient, alone).await?;
     if alone.is_some() {
         return Ok(alone);
     }
-    let id = Value::from(patient.id.to_string());
+    let id = Value::from(patient.to_string());
     let written_or_in_list = |told: &AuditEvent| {
         let seen_to = told.details.get(SEEN_TO)?;
-        if told.patient_id == Some(patient.id) {
+        if told.patient_id == Some(patient) {
             return seen_to.as_u64();
         }
         let at = told.details.get("patients")?.as_array()?.iter().position(|named| *named == id)?;
         seen_to.get(at)?.as_u64()
     };
     let any = |events: &[Audited]| events.iter().filter_map(|it| written_or_in_list(&it.event)).max();
-    latest(person, began, None, any).await
+    latest(person, looks, any).await
 }
 
-/// What the latest of the session's events tell, so many at once, of those about one patient where one is given.
+/// What the latest of some events tell, so many at once.
 async fn latest(
     person: &Person,
-    since: Timestamp,
-    patient: Option<PatientId>,
+    mut looks: AuditQuery,
     mut tells: impl FnMut(&[Audited]) -> Option<u64>,
 ) -> Answer<Option<u64>> {
-    let mut looks = AuditQuery {
-        patient,
-        session: Some(person.actor().session),
-        source: Some(AuditSource::Server),
-        since: Some(since),
-        limit: LOOKS,
-        ..AuditQuery::default()
-    };
     let registry = person.registry()?;
     for _ in 0..PAGES {
         let Listed { items, next } = registry.audit_events(looks.clone()).await?;

@@ -5,6 +5,7 @@ mod lists;
 mod manners;
 mod pushes;
 mod quarantine;
+mod rates;
 mod unseen;
 
 use std::future::poll_fn;

@@ -11,6 +11,7 @@ use super::lists::platform;
 use super::manners::{NOBODY, Office, allowed, edit, everything, id, nowhere, routes};
 use super::*;
 use crate::http::route::Parameter;
+use crate::http::routes::DESCRIPTION;
 use crate::store::{PageRequest, View};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -73,6 +74,17 @@ async fn every_post_is_done_once_for_a_key_and_answered_the_same() {
         };
         let (first, again) = (send(&body).await, send(&body).await);
         assert!(matches!(first.status, 200 | 201), "{}: {}", route.operation, first.text);
+        let described = &DESCRIPTION.operation(route)["responses"][first.status.to_string()]["headers"];
+        let (tag, is_described) = (first.headers.get(ETAG), described.get("ETag").is_some());
+        assert_eq!(tag.is_some(), is_described, "{}", route.operation);
+        // Of what was just made it is the one that it is shown with later.
+        if first.status == 201 && is_described && route.operation != "issue_tapped_badge" {
+            let made =
+                first.body.get("key").or_else(|| first.body.get("id")).and_then(Value::as_str).unwrap();
+            let made = format!("{}/{made}", route.path);
+            let shown = office.ask_as(Some(token), &Method::GET, &made, &[], b"").await;
+            assert_eq!((shown.status, shown.headers.get(ETAG)), (200, tag), "{made}: {}", shown.text);
+        }
         assert_eq!((again.status, &again.text), (first.status, &first.text), "{}", route.operation);
         let replayed = [&first, &again].map(|told| told.headers.contains_key("idempotency-replayed"));
         assert_eq!(replayed, [false, true], "{}", route.operation);

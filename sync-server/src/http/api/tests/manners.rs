@@ -6,12 +6,13 @@ use std::io::Write as _;
 use carepost_protocol::id::{BootId, DeviceUuid, IncarnationId};
 use carepost_protocol::role::may;
 use carepost_protocol::wire::BOOT_HEADER;
-use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH};
 use http::{HeaderMap, HeaderName, Method};
 
 use super::lists::chart;
 use super::quarantine::{Kiosk, Process, good_heartbeat};
 use super::*;
+use crate::http::body::Json;
 use crate::http::route::{Authorization, Parameter, Route};
 use crate::http::routes::{DESCRIPTION, ROUTES};
 
@@ -221,6 +222,39 @@ async fn what_devices_send_is_taken_packed_by_gzip_and_zstd_and_no_other() {
             assert_eq!(told.status, 400, "{} {encoding}: {}", route.operation, told.text);
         }
     }
+}
+
+/// Of what is parsed, maps take most: these are a hundred times as large as their text.
+#[tokio::test]
+async fn what_a_body_comes_to_in_memory_is_counted_on_every_route_before_it_is_made() {
+    let office = Office::new().await;
+    let of = |maps: usize| format!(r#"{{"colour": [{}0]}}"#, r#"{"":0},"#.repeat(maps));
+    for route in allowed() {
+        for (headers, body) in [
+            (vec![], of(37_000).into_bytes()),
+            (vec![(CONTENT_ENCODING, "zstd")], zstd(of(37_000).as_bytes())),
+        ] {
+            let told = office.ask(&route.method, &nowhere(route), &headers, &body).await;
+            let kind = json!("/problems/too-large");
+            assert_eq!((told.status, &told.body["type"]), (413, &kind), "{}: {}", route.operation, told.text);
+        }
+    }
+    // The largest form there can be, all of whose choices are said.
+    let options: Vec<String> = (10_000..30_000).map(|n| n.to_string()).collect();
+    let field = |(n, options): (usize, &[String])| {
+        let (key, label) = (format!("f{n}"), format!("Field {n}"));
+        json!({"key": key, "label": label, "type": "select", "options": options})
+    };
+    let fields: Vec<Value> = options.chunks(200).enumerate().map(field).collect();
+    let form = json!({"key": "vitals", "label": "Vitals", "fields": fields});
+    let told = office.post("/api/v1/workflows", &[], &form).await;
+    assert_ne!(told.status, 413, "{}", told.text);
+    // It is held as long as what was made of it.
+    let app = &office.server.app;
+    let request = Request::post("/").header(CONTENT_TYPE, "application/json");
+    let request = request.body(Body::from(of(10))).unwrap();
+    let asked = Json::<Value>::within(4_096, request, app).await.unwrap();
+    assert!(asked.1.held() > 40 * of(10).len(), "{}", asked.1.held());
 }
 
 /// Also where there is nothing to say: a device that was lost is not taken for retired, because nobody read why.
@@ -448,29 +482,6 @@ async fn a_device_that_turns_out_to_be_lost_is_another_version() {
 }
 
 #[tokio::test]
-async fn one_who_asks_faster_than_the_configuration_allows_waits_and_nobody_else_does() {
-    let config = Config::parse("requests_per_minute = 2", "server.toml", Vec::new()).unwrap();
-    let server = Server::new().await.started_anew(config);
-    let facility = server.facility().await;
-    let token = server.token(server.user("carla", Role::OrgAdmin, facility).await).await;
-    let other = server.token(server.user("olaf", Role::OrgAdmin, facility).await).await;
-    let office = Office { server, token, facility };
-    for status in [200, 200, 429, 429] {
-        let told = office.get("/api/v1/users").await;
-        assert_eq!(told.status, status, "{}", told.text);
-        let wait = told.headers.get(RETRY_AFTER).map(|wait| wait.to_str().unwrap().parse::<u64>().unwrap());
-        assert_eq!(wait.is_some_and(|wait| (1..=31).contains(&wait)), status == 429, "{wait:?}");
-    }
-    let told = office.ask_as(Some(&other), &Method::GET, "/api/v1/users", &[], b"").await;
-    assert_eq!(told.status, 200, "{}", told.text);
-    for route in allowed().filter(|route| route.authorization != Authorization::Public) {
-        let told = office.ask(&route.method, &nowhere(route), &[], b"{}").await;
-        assert_eq!(told.status, 429, "{}: {}", route.operation, told.text);
-        assert!(told.headers.contains_key(RETRY_AFTER), "{}", route.operation);
-    }
-}
-
-#[tokio::test]
 async fn the_description_of_the_api_tells_its_manners() {
     for route in routes() {
         let described = DESCRIPTION.operation(route);
@@ -482,5 +493,20 @@ async fn the_description_of_the_api_tells_its_manners() {
         assert_eq!(named("If-Match"), changes, "{}", route.operation);
         assert_eq!(described["responses"].get("412").is_some(), changes);
         assert!(described["responses"].get("default").is_some(), "{}", route.operation);
+    }
+    // The answer that a thing is made with has its version, and one that shows no thing has none.
+    for (operation, status, has_tag) in [
+        ("create_user", "201", true),
+        ("register_device", "201", true),
+        ("issue_tapped_badge", "201", true),
+        ("confirm_enrollment", "200", true),
+        ("retry_rejected_change", "200", true),
+        ("withdraw_device", "200", false),
+        ("list_devices", "200", false),
+        ("sign_in", "201", false),
+    ] {
+        let route = routes().find(|route| route.operation == operation).unwrap();
+        let headers = &DESCRIPTION.operation(route)["responses"][status]["headers"];
+        assert_eq!(headers.get("ETag").is_some(), has_tag, "{operation}");
     }
 }

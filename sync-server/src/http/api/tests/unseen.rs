@@ -122,3 +122,39 @@ async fn who_was_shown_a_resident_by_an_admission_or_a_list_overwrites_nothing_u
     moves(own, &id, "12").await;
     assert_eq!(open().await, before + 1, "both values are kept");
 }
+
+#[tokio::test]
+async fn who_signs_in_anew_overwrites_nothing_unseen_of_whom_she_was_shown_before() {
+    let office = Office::new().await;
+    let who = json!({"organization": "alpha", "username": "olga", "password": PASSWORD});
+    let signs_in = async || {
+        let told = office.post("/api/v1/sessions", &[], &who).await;
+        told.body["token"].as_str().unwrap().to_owned()
+    };
+    let looks = async |token: &str, path: &str| {
+        assert_eq!(office.ask_as(Some(token), &Method::GET, path, &[], b"").await.status, 200);
+    };
+    let moves = async |token: &str, path: &str, room: &str| {
+        let body = json!({"room": room}).to_string();
+        let told = office.ask_as(Some(token), &Method::PUT, path, &[], body.as_bytes()).await;
+        assert_eq!((told.status, &told.body["room"]), (200, &json!(room)), "{}", told.text);
+    };
+    let reviews = format!("/api/v1/facilities/{}/reviews?open=true", office.facility);
+    let open = async || office.get(&reviews).await.body["items"].as_array().unwrap().len();
+    for (name, in_list) in [("Ada Example", false), ("Bea Sample", true)] {
+        let new = NewPatient { facility_id: office.facility, fields: object(json!({"name": name})) };
+        let id = office.server.registry.audited(event()).create_patient(new).await.unwrap().id;
+        let (path, before) = (format!("/api/v1/patients/{id}"), open().await);
+        looks(&signs_in().await, if in_list { "/api/v1/patients" } else { &path }).await;
+        moves(&office.token, &path, "11").await;
+        let anew = signs_in().await;
+        moves(&anew, &path, "12").await;
+        assert_eq!(open().await, before + 1, "{name}: she was shown the one of before");
+        // What the session itself was shown goes first.
+        looks(&office.token, &path).await;
+        moves(&office.token, &path, "13").await;
+        looks(&anew, &path).await;
+        moves(&anew, &path, "14").await;
+        assert_eq!(open().await, before + 1, "{name}: she was shown the last of it");
+    }
+}
