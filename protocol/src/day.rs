@@ -59,8 +59,8 @@ pub fn parse_date(text: &str) -> Result<String, DayError> {
     whole(&folded(text)?).map(stored)
 }
 
-/// `YYYY-MM-DDTHH:MM` from that, or from a day that [`parse_date`] takes with `HH:MM`, `HHMM` or `HH:MM AM` behind it;
-/// with its offset where it has one: `2026-11-01T01:30-05:00`. Seconds are dropped.
+/// `YYYY-MM-DDTHH:MM` from that, or from a day that [`parse_date`] takes with `HH:MM`, `HHMM`, `HH:MM AM` or `HH AM`
+/// behind it; with its offset where it has one: `2026-11-01T01:30-05:00`. Seconds are dropped.
 ///
 /// # Errors
 /// When it is no time, or there is no such day or time of day.
@@ -91,12 +91,17 @@ pub fn parse_to_the_second(text: &str) -> Result<(String, u64), DayError> {
 fn time_of_day(text: &str) -> Result<(String, u64), DayError> {
     let at = text.find(|c: char| !c.is_ascii_digit() && c != ':').unwrap_or(text.len());
     let (clock, half) = text.split_at(at);
-    // 1430, as it is written in charts.
-    let run_together = || clock.split_at_checked(2).filter(|_| clock.len() == 4);
-    let (hour, minute) = clock.split_once(':').or_else(run_together).ok_or(DayError::Unread)?;
+    let half = half.trim();
+    let has_half = ["am", "a.m.", "pm", "p.m."].contains(&half);
+    // 1430, as it is written in charts; 730pm and 7pm are whole by what stands behind them.
+    let is_whole = clock.len() == 4 || has_half && clock.len() == 3;
+    let run_together = || clock.split_at_checked(clock.len().saturating_sub(2)).filter(|_| is_whole);
+    let hour_alone = || Some((clock, "00")).filter(|_| has_half);
+    let read = clock.split_once(':').or_else(run_together).or_else(hour_alone);
+    let (hour, minute) = read.ok_or(DayError::Unread)?;
     let (minute, second) = minute.split_once(':').unwrap_or((minute, "00"));
     let (hour, minute, second) = (digits(hour, 2)?, digits(minute, 2)?, digits(second, 2)?);
-    let (hours, later, offset) = match half.trim() {
+    let (hours, later, offset) = match half {
         "am" | "a.m." => (1..=12, 0, String::new()),
         "pm" | "p.m." => (1..=12, 12, String::new()),
         "" => (0..=23, 0, String::new()),
@@ -117,7 +122,7 @@ fn without_day(text: &str) -> DayError {
 }
 
 const DAY_RULE: &str = "write the day as well: month/day/year, and the time after it";
-const TIME_RULE: &str = "finish the time: give it after the day, such as 14:30 or 02:30 PM";
+const TIME_RULE: &str = "finish the time: give it after the day, such as 14:30 or 02:30 PM, and no range";
 const NO_SUCH_TIME: &str = "there is no such time of day: give one such as 14:30 or 02:30 PM";
 
 /// A birthday as far as it is known: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`, from what [`parse_date`] takes, or that
@@ -136,8 +141,8 @@ pub fn birthday(text: &str, Today(today): Today) -> Result<String, String> {
     Ok(given)
 }
 
-const BIRTHDAY_RULE: &str = "give a day such as 03/15/1941 or 1941-03-15; if only the year, or month and year, is \
-    known, give that: 1941 or 03/1941";
+const BIRTHDAY_RULE: &str = "give a day such as 03/15/1941 or 1941-03-15, with all four digits of the year; if only the \
+    year, or month and year, is known, give that: 1941 or 03/1941";
 
 /// As [`birthday`], whenever it lies.
 ///
@@ -397,6 +402,10 @@ mod tests {
             ("2026-05-01T14:30:05-05:00", "2026-05-01T14:30-05:00"),
             ("05/01/2026 0230 PM", "2026-05-01T14:30"),
             ("05/01/2026 2:30pm", "2026-05-01T14:30"),
+            ("05/01/2026 230 p.m.", "2026-05-01T14:30"),
+            ("05/01/2026 7pm", "2026-05-01T19:00"),
+            ("May 1, 2026 7 AM", "2026-05-01T07:00"),
+            ("5/1/2026 12 am", "2026-05-01T00:00"),
             ("2026-05-01T14:30-05:00", "2026-05-01T14:30-05:00"),
             ("May 1, 2026 14:30", "2026-05-01T14:30"),
             ("May 1, 2026, 2:30 PM", "2026-05-01T14:30"),
@@ -425,11 +434,17 @@ mod tests {
         {
             assert_eq!(parse_datetime(half), Err(DayError::Unread), "{half}");
         }
-        for alone in ["14:30", " 1430", "2:30 PM", "0230pm", "14:30-05:00", "NOW"] {
+        for alone in ["14:30", " 1430", "2:30 PM", "0230pm", "7pm", "14:30-05:00", "NOW"] {
             assert_eq!(parse_datetime(alone), Err(DayError::NoSuch(DAY_RULE.to_owned())), "{alone}");
         }
         let none = Err(DayError::NoSuch(NO_SUCH_TIME.to_owned()));
-        for wrong in ["05/01/2026 2560", "05/01/2026 14:60", "05/01/2026 14:30:60"] {
+        for wrong in [
+            "05/01/2026 2560",
+            "05/01/2026 13pm",
+            "05/01/2026 0 am",
+            "05/01/2026 14:60",
+            "05/01/2026 14:30:60",
+        ] {
             assert_eq!(parse_datetime(wrong), none, "{wrong}");
         }
     }

@@ -10,8 +10,9 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
 use crate::day;
 use crate::time::Timestamp;
 
-/// The length of a wall time.
+/// The length of a wall time, and of its day.
 const WALL: usize = 16;
+const DAY: usize = 10;
 
 /// A time zone with its rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,12 +139,21 @@ impl Zone {
         }
     }
 
-    /// Whether a time has no offset, or one that this zone's clocks have at that time: any other was typed for
-    /// something else, as the end of a range is (`09:00-10:00`).
+    /// Whether a time that was typed so has no offset, or one that this zone's clocks have at that time and that stands
+    /// where it is stored, behind a time with a `T` in it. Any other was typed for something else, as the end of a range
+    /// is: `05:00-06:00`.
     #[must_use]
-    pub fn is_own(&self, time: &str) -> bool {
+    pub fn is_own(&self, time: &str, typed: &str) -> bool {
         let is_read = |wall: &str| self.readings(wall).iter().any(|reading| reading.stored == time);
-        time.len() <= WALL || time.get(..WALL).is_some_and(is_read)
+        let has_sign = typed.trim().get(DAY..=DAY).is_some_and(|sign| sign.eq_ignore_ascii_case("T"));
+        time.len() <= WALL || has_sign && time.get(..WALL).is_some_and(is_read)
+    }
+
+    /// The time on this zone's wall that a text is taken for, be it typed or stored.
+    #[must_use]
+    pub fn wall_of(&self, text: &str) -> Option<String> {
+        let time = day::parse_datetime(text).ok()?;
+        (self.is_own(&time, text) || time == text).then(|| self.wall(&time))
     }
 
     /// The wall time of one that is stored, to be shown where it can be changed.

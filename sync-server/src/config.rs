@@ -97,7 +97,7 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Hours until a person has to sign in again.
     pub session_hours: u32,
-    /// How many requests a person may send in a minute.
+    /// How many requests a person may send in a minute, and a network of which nobody is known.
     pub requests_per_minute: NonZeroU32,
     /// Minutes after which a device without a sync is STALE.
     pub stale_after_minutes: u32,
@@ -243,7 +243,8 @@ pub const TEMPLATE: &str = r#"# Carepost server. Unknown keys are refused. Every
 # Hours until a person has to sign in again, however busy.
 #session_hours = 12
 
-# How many requests a person, or a program in a person's name, may send in a minute, and as many at once.
+# How many requests a person, or a program in a person's name, may send in a minute, and as many at once; so many may
+# come from a network (an address, of IPv6 a /64) of which nobody is known.
 #requests_per_minute = 6000
 
 # When a device without a sync is STALE, and when it is OUT_OF_SYNC.

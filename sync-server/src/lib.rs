@@ -116,6 +116,7 @@ pub async fn serve(
     let hangup = signal(SignalKind::hangup()).map_err(ServeError::Signal)?;
     let lock = InstanceLock::acquire(&config.state_dir)?;
     let store = open_store(&config).await?;
+    tell_alike(&config).await;
     store.retain(config.sync.retention());
     let (stopping, stopped) = Stopping::channel();
     let certificate = Arc::clone(&tls.certificate);
@@ -187,4 +188,19 @@ pub async fn open_store(config: &Config) -> Result<Store, ServeError> {
     let ambient = Ambient::new(clock::now, clock::fill);
     let opened = tokio::task::spawn_blocking(move || Store::open(&path, &DatabaseKey::new(*key), ambient));
     Ok(opened.await??)
+}
+
+/// Says which names read the same: they stay as they are until somebody gives another.
+async fn tell_alike(config: &Config) {
+    match alike(config).await {
+        Ok(found) => found.iter().for_each(|two| tracing::warn!("{two}")),
+        Err(fault) => tracing::warn!(%fault, "names that read the same could not be looked for"),
+    }
+}
+
+async fn alike(config: &Config) -> Result<Vec<String>, ServeError> {
+    let (path, key) = (config.database_path(), config.database_key()?);
+    let ambient = Ambient::new(clock::now, clock::fill);
+    let looked = tokio::task::spawn_blocking(move || store::alike(&path, &DatabaseKey::new(*key), &ambient));
+    Ok(looked.await??)
 }

@@ -20,17 +20,17 @@ use crate::error::{Answer, Refusal, too_large};
 pub use charge::Charge;
 
 const MIB: usize = 1024 * 1024;
-/// The most bytes of requests under way, packed and unpacked, on the whole server.
+/// The most bytes of requests under way, packed, unpacked and parsed, on the whole server.
 const ALL: usize = 192 * MIB;
 /// The most of them that are one organization's, the platform's, or nobody's yet.
 const TENANT: usize = ALL / 4;
 /// The most of them that are one device's: more than the largest push comes to, and a third of what its
 /// organization has.
 const DEVICE: usize = TENANT / 3;
-/// The most of them that are one person's.
-const PERSON: usize = 2 * MIB;
-/// The most of them that are of one address where nobody has said who is there: thirty sign-ins at their
-/// largest, and hundreds of addresses at it before they have all that is nobody's.
+/// The most of them that are one person's: more than the largest form comes to, read, unpacked and parsed.
+const PERSON: usize = 4 * MIB;
+/// The most of them that are of one address where nobody has said who is there: fourteen sign-ins at their
+/// largest, a hundred as they are, and hundreds of addresses at it before they have all that is nobody's.
 const STRANGER: usize = 128 * 1024;
 /// How many requests of one person are under way at once: each may read whatever the person may see. The store has a
 /// reader more than that.
@@ -352,7 +352,7 @@ impl Drop for Attention {
 }
 
 /// Who asks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Asker {
     Device(DeviceId, OrganizationId),
     /// A person; none is the platform's.

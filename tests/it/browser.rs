@@ -315,7 +315,7 @@ async fn a_time_typed_alone_is_written_out_once_and_is_that_moment_from_then_on(
     let shown = day::shown(&on);
     page.script(&stands_at(&moment("00:10")?)).await?;
     for (typed, written) in
-        [("now", "00:10"), ("12:05 am", "00:05"), ("0007", "00:07"), ("12:09 AM", "00:09")]
+        [("now", "00:10"), ("12:05 am", "00:05"), ("0007", "00:07"), ("12am", "00:00"), ("12:09 AM", "00:09")]
     {
         leaves(&page, "seen_at", typed).await?;
         holds(&page, "seen_at", &format!("{shown} {written}")).await?;

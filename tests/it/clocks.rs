@@ -139,7 +139,7 @@ async fn a_clock_that_once_stood_at_2099_poisons_nothing() -> Result<()> {
     assert_made(&scene.facility, id, "At 2099 offline", "estimated", clock::now()?, 120).await?;
     // The floor is a time that the server said, and none of the clock's.
     assert_made(&scene.facility, id, "Right again", "estimated", clock::now()?, 60).await?;
-    hall.status_is("wedged", 0).await?;
+    hall.status_is("rejected", 0).await?;
     // The audit of that night is kept, and says how good its times are.
     let admin = &scene.facility.organization.admin;
     until("the audit of the night", PATIENCE, || async {

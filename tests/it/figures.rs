@@ -134,7 +134,7 @@ async fn a_device_shows_how_it_is_and_why() -> Result<()> {
     assert_eq!(counts.rejected, 1);
     beat(QueueState { rejected: counts.rejected, ..QueueState::default() }).await?;
     let shown = facility.device("Tablet").await?;
-    assert_eq!((states(&shown), &shown["wedged"]), (("ACTIVE", "OUT_OF_SYNC", true), &json!(1)));
+    assert_eq!((states(&shown), &shown["rejected"]), (("ACTIVE", "OUT_OF_SYNC", true), &json!(1)));
     assert_eq!(shown["sync_reason"], "1 entry was rejected and waits for a person.");
     let alone = admin.get(&format!("/api/v1/devices/{}", device.grant.device_id)).await?;
     assert_eq!((states(&alone), &alone["sync_reason"]), (states(&shown), &shown["sync_reason"]));

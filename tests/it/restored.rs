@@ -181,7 +181,7 @@ async fn is_whole_again(
             assert_eq!(words.matches(note).count(), 1, "{note:?} on {}: {words}", kiosk.name);
         }
         kiosk.status_is("waiting", 0).await?;
-        kiosk.status_is("wedged", 0).await?;
+        kiosk.status_is("rejected", 0).await?;
         kiosk.status_is("quarantined", false).await?;
         in_sync(scene, &kiosk.name).await?;
         let status = kiosk.status().await?;

@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use carepost_tests::children::{Running, binary, free_port, run, until};
 use carepost_tests::kiosk::{Badges, Kiosk, PATIENCE};
 use carepost_tests::scene::Scene;
-use carepost_tests::world::PASSWORD;
+use carepost_tests::world::{PASSWORD, Server};
+use serde_json::json;
 use tempfile::TempDir;
 
 /// A user that no program here runs as.
@@ -275,6 +276,25 @@ async fn the_log_says_good_news_once_and_leaves_the_time_to_the_journal() -> Res
         "{log}"
     );
     agent.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_starts_says_which_names_read_the_same() -> Result<()> {
+    crate::install_provider();
+    let folder = TempDir::new()?;
+    let mut server = Server::start(&folder.path().join("server")).await?;
+    server.organization("Sunrise SNF", "sunrise", "SNF_CHAIN").await?;
+    let admin = json!({"username": "admin", "display_name": "Admin", "password": PASSWORD});
+    let second = json!({"name": "SUNRISE snf", "slug": "east", "type": "SNF_CHAIN", "admin": admin, "same_name": true});
+    server.root().await?.post("/api/v1/organizations", &second).await?;
+    server.stop().await?;
+    server.resume().await?;
+    until("the log to say so", PATIENCE, || async {
+        let log = server.log();
+        let is_said = ["sunrise", "east", "SUNRISE snf", "org rename"].iter().all(|it| log.contains(it));
+        if is_said { Ok(()) } else { bail!("{log}") }
+    })
+    .await
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ async fn the_next_sign_in_asks_for_a_new_pin_which_then_works_everywhere_and_the
     // It goes up, and down to the other kiosk before what was charted after it.
     hall.link.restore();
     scene.has_notes(id, &["Omar went on", "After the theft"].map(str::to_owned)).await?;
-    hall.status_is("wedged", 0).await?;
+    hall.status_is("rejected", 0).await?;
     assert!(pin_exposed(&scene, &nora.id).await?.is_null());
     ward.post("/lock", &[]).await?;
     pad_of(&ward, &pia).await?;

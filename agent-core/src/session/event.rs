@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::id::{SessionId, UserId};
+use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::role::Role;
 use carepost_protocol::time::Timestamp;
 
 use super::pin_lockout::{PinMark, Throttle};
-use super::renewal::NewPin;
-use super::sign_in::{CardKey, Presented};
 
 /// How long things last at this screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +62,50 @@ pub struct Member {
     pub pin: Option<PinMark>,
     /// Since when a thief may know it.
     pub pin_exposed: Option<Timestamp>,
+}
+
+/// Tells one card from another within one run of the agent, without saying which card it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CardKey(pub u64);
+
+/// Whose badge was presented, as the mirror knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presented {
+    /// A member's.
+    Known(Member),
+    /// A badge that was revoked.
+    Revoked {
+        /// Whose it was.
+        user: UserId,
+    },
+    /// A badge of a user who may not sign in any more.
+    Inactive {
+        /// Whose it is.
+        user: UserId,
+    },
+    /// Nobody's here.
+    Unknown,
+    /// Nobody's so far: the mirror does not have all badges yet.
+    StillLoading,
+    /// A card that shows another number each time.
+    RandomUid,
+    /// A card that left too early, or that speaks no known language.
+    Unreadable,
+    /// A card that already lay on the reader when that was plugged in.
+    LyingThere,
+}
+
+/// What became of a PIN that was typed as a new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewPin {
+    /// It may be one: it is asked for once more.
+    Fit(ChosenPin),
+    /// It came twice, and is durable: the old one opens nothing any more.
+    Kept(PinMark),
+    /// It may not be one, came otherwise the second time, or could not be kept: another is asked for.
+    Refused(&'static str),
+    /// It may be durable or not: the next tap asks for whichever holds.
+    Uncertain,
 }
 
 /// What happens at the screen.
@@ -153,6 +196,8 @@ pub enum SessionEffect {
         attempt: u64,
         /// Whose PIN.
         user: UserId,
+        /// As it was the first time.
+        chosen: ChosenPin,
     },
     /// Keep, encrypted, what the user has typed and not saved.
     ParkDraft {

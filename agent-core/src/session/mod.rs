@@ -33,15 +33,17 @@ use std::time::Duration;
 
 use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::id::{FacilityId, OrganizationId, SessionId, UserId};
+use carepost_protocol::pin::ChosenPin;
 use carepost_protocol::role::{self, Act, Actor, Denied, Permit, Resource};
 use carepost_protocol::time::Timestamp;
 
-pub use event::{AuditNote, Feedback, Member, Reason, SessionEffect, SessionEvent, SessionPolicy};
+pub use event::{
+    AuditNote, CardKey, Feedback, Member, NewPin, Presented, Reason, SessionEffect, SessionEvent,
+    SessionPolicy,
+};
 use pin_lockout::PinLockout;
 pub use pin_lockout::{DEVICE_FAILURES, DEVICE_PAUSE, DEVICE_WINDOW, PinMark, Throttle};
-pub use renewal::NewPin;
-use sign_in::{Asks, Debounce};
-pub use sign_in::{CardKey, Presented};
+use sign_in::Debounce;
 pub use view::{Asked, Notice, SessionView};
 
 /// Why there is no permit.
@@ -115,6 +117,17 @@ struct PinPad {
     touched: Duration,
     /// Her PIN was replaced while a new one was being checked: by that one, or by the office.
     replaced: bool,
+}
+
+/// What a PIN pad asks for; a new PIN under the session that opens, or goes on, once it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Asks {
+    /// The PIN.
+    Pin,
+    /// A new one.
+    New(SessionId),
+    /// The new one once more.
+    Repeat(SessionId, ChosenPin),
 }
 
 #[derive(Clone, Copy)]

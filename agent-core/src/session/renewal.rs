@@ -4,23 +4,10 @@ use carepost_protocol::audit::AuditEventType;
 use carepost_protocol::id::{SessionId, UserId};
 use carepost_protocol::role::{self, ChoosePin, Permit, Resource};
 
-use super::sign_in::Asks;
 use super::{
-    Actor, Effects, Moment, Notice, PinMark, PinPad, Reason, Refused, Screen, Session, SessionMachine, audit,
+    Actor, Asks, Effects, Moment, NewPin, Notice, PinPad, Reason, Refused, Screen, Session, SessionMachine,
+    audit,
 };
-
-/// What became of a PIN that was typed as a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NewPin {
-    /// It may be one: it is asked for once more.
-    Fit,
-    /// It came twice, and is durable: the old one opens nothing any more.
-    Kept(PinMark),
-    /// It may not be one, came otherwise the second time, or could not be kept: another is asked for.
-    Refused(&'static str),
-    /// It may be durable or not: the next tap asks for whichever holds.
-    Uncertain,
-}
 
 impl SessionMachine {
     /// A permit for the one thing that she may do whose new PIN is being made.
@@ -31,8 +18,10 @@ impl SessionMachine {
     pub fn choosing(&self, attempt: u64) -> Result<Permit<ChoosePin>, Refused> {
         let Screen::PinPad { pad, .. } = &self.screen else { return Err(Refused::NoSession) };
         let session = match pad.asks {
-            Asks::New(session) | Asks::Repeat(session) if pad.attempt == attempt && !pad.replaced => session,
-            Asks::New(_) | Asks::Repeat(_) | Asks::Pin => return Err(Refused::NoSession),
+            Asks::New(session) | Asks::Repeat(session, _) if pad.attempt == attempt && !pad.replaced => {
+                session
+            }
+            Asks::New(_) | Asks::Repeat(..) | Asks::Pin => return Err(Refused::NoSession),
         };
         let actor = Actor {
             user: pad.member.user,
@@ -77,11 +66,11 @@ impl SessionMachine {
             }
             return;
         };
-        let (Asks::New(session) | Asks::Repeat(session)) = pad.asks else {
+        let (Asks::New(session) | Asks::Repeat(session, _)) = pad.asks else {
             self.screen = Screen::PinPad { pad, behind };
             return;
         };
-        let notice = match outcome {
+        let (asks, notice) = match outcome {
             NewPin::Kept(mark) => {
                 pad.member.pin = Some(mark);
                 pad.member.pin_exposed = None;
@@ -89,7 +78,7 @@ impl SessionMachine {
                 return self.admit(pad.member, (behind, session), Reason::NewPin, at, out);
             }
             // The office was faster: hers would answer nothing any more.
-            NewPin::Fit | NewPin::Refused(_) | NewPin::Uncertain if pad.replaced => {
+            NewPin::Fit(_) | NewPin::Refused(_) | NewPin::Uncertain if pad.replaced => {
                 self.screen = Screen::PinPad { pad, behind };
                 self.close_pad(Reason::PinReplaced, out);
                 return self.show(Notice::PinReplaced, at.monotonic);
@@ -99,10 +88,10 @@ impl SessionMachine {
                 self.close_pad(Reason::NewPinUncertain, out);
                 return self.show(Notice::NewPinUncertain, at.monotonic);
             }
-            NewPin::Fit => None,
-            NewPin::Refused(why) => Some(Notice::NotANewPin(why)),
+            NewPin::Fit(chosen) => (Asks::Repeat(session, chosen), None),
+            NewPin::Refused(why) => (Asks::New(session), Some(Notice::NotANewPin(why))),
         };
-        pad.asks = if notice.is_some() { Asks::New(session) } else { Asks::Repeat(session) };
+        pad.asks = asks;
         pad.attempt = self.next_attempt();
         pad.touched = at.monotonic;
         self.screen = Screen::PinPad { pad, behind };

@@ -8,51 +8,9 @@ use carepost_protocol::pin;
 
 use super::pin_lockout::Throttle;
 use super::{
-    Effects, Feedback, Member, Moment, Notice, PinPad, Reason, Screen, Session, SessionEffect,
-    SessionMachine, audit,
+    Asks, CardKey, Effects, Feedback, Member, Moment, Notice, PinPad, Presented, Reason, Screen, Session,
+    SessionEffect, SessionMachine, audit,
 };
-
-/// Tells one card from another within one run of the agent, without saying which card it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CardKey(pub u64);
-
-/// What a PIN pad asks for; a new PIN under the session that opens, or goes on, once it is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asks {
-    /// The PIN.
-    Pin,
-    /// A new one.
-    New(SessionId),
-    /// The new one once more.
-    Repeat(SessionId),
-}
-
-/// Whose badge was presented, as the mirror knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Presented {
-    /// A member's.
-    Known(Member),
-    /// A badge that was revoked.
-    Revoked {
-        /// Whose it was.
-        user: UserId,
-    },
-    /// A badge of a user who may not sign in any more.
-    Inactive {
-        /// Whose it is.
-        user: UserId,
-    },
-    /// Nobody's here.
-    Unknown,
-    /// Nobody's so far: the mirror does not have all badges yet.
-    StillLoading,
-    /// A card that shows another number each time.
-    RandomUid,
-    /// A card that left too early, or that speaks no known language.
-    Unreadable,
-    /// A card that already lay on the reader when that was plugged in.
-    LyingThere,
-}
 
 /// Which presentations are taps. A badge that is left on the reader is one tap, however often the
 /// reader reports it: to sign in again it has to be removed and presented again.
@@ -238,10 +196,10 @@ impl SessionMachine {
     pub(super) fn pin_entered(&mut self, monotonic: Duration, out: &mut Effects) {
         let Some((attempt, user)) = self.pin_attempt() else { return };
         let Screen::PinPad { pad, .. } = &self.screen else { return };
-        out.push(match pad.asks {
+        out.push(match &pad.asks {
             Asks::Pin => SessionEffect::CheckPin { attempt, user },
             Asks::New(_) => SessionEffect::CheckNewPin { attempt, user },
-            Asks::Repeat(_) => SessionEffect::KeepNewPin { attempt, user },
+            Asks::Repeat(_, chosen) => SessionEffect::KeepNewPin { attempt, user, chosen: chosen.clone() },
         });
         self.touched(monotonic);
         self.checking = Some((attempt, user));

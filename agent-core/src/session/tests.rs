@@ -34,6 +34,15 @@ fn member(who: u8, name: &str) -> Member {
     }
 }
 
+fn chosen(verifier: &str) -> ChosenPin {
+    ChosenPin { pin_verifier: verifier.into(), exposed_at: Timestamp::from_millis(NINE) }
+}
+
+/// What is typed may be a new PIN.
+fn fit() -> NewPin {
+    NewPin::Fit(chosen("a new verifier"))
+}
+
 struct Kiosk {
     machine: SessionMachine,
     at: Duration,
@@ -82,7 +91,7 @@ impl Kiosk {
             }
             if let SessionEffect::CheckPin { attempt, user }
             | SessionEffect::CheckNewPin { attempt, user }
-            | SessionEffect::KeepNewPin { attempt, user } = effect
+            | SessionEffect::KeepNewPin { attempt, user, .. } = effect
             {
                 self.checking = Some((*attempt, *user));
             }

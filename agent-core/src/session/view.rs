@@ -5,8 +5,7 @@ use std::time::Duration;
 use carepost_protocol::id::SessionId;
 use carepost_protocol::time::Timestamp;
 
-use super::sign_in::Asks;
-use super::{Member, Screen, SessionMachine};
+use super::{Asks, Member, Screen, SessionMachine};
 
 /// How long a notice stays.
 pub(super) const NOTICE_SHOWN: Duration = Duration::from_secs(10);
@@ -133,7 +132,7 @@ impl SessionMachine {
                 asked: match pad.asks {
                     Asks::Pin => Asked::Pin,
                     Asks::New(_) => Asked::New,
-                    Asks::Repeat(_) => Asked::Repeat,
+                    Asks::Repeat(..) => Asked::Repeat,
                 },
                 tries_left: self.pin_lockout.tries_left(pad.failures),
                 checking: self.checking.is_some(),

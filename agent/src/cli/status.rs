@@ -48,7 +48,7 @@ pub(super) fn ills(status: &Value) -> Vec<String> {
     if text(status, "state") == "REVOKED" {
         return [Some(REVOKED.to_owned()), cannot_save].into_iter().flatten().collect();
     }
-    let rejected = status.get("wedged").and_then(Value::as_u64).unwrap_or(0);
+    let rejected = status.get("rejected").and_then(Value::as_u64).unwrap_or(0);
     let found = [
         cannot_save,
         said("outbox_trouble").map(ToOwned::to_owned),

@@ -71,9 +71,9 @@ pub(super) fn settled<'a>(
         };
         // What was left as it was shown stays what it was, from before times had offsets too.
         let kept = filled.get(key).and_then(Value::as_str);
-        let is_own = zone.is_own(&time);
+        let is_own = zone.is_own(&time, text);
         let is_left =
-            |kept: &&str| if is_own { said(key).is_none() && zone.wall(kept) == time } else { *kept == time };
+            |kept: &&str| if is_own { said(key).is_none() && zone.wall(kept) == time } else { *kept == text };
         if let Some(kept) = kept.filter(is_left) {
             return (key.as_str(), kept.to_owned());
         }
@@ -113,6 +113,9 @@ mod tests {
             ("2026-05-01T22:30", "12/10/2026 09:00-10:00", None),
             ("2026-05-01T22:30", "12/10/2026 09:00–10:00", None),
             ("2026-05-01T22:30", "12/10/2026 09:00 -10:00", None),
+            ("2026-05-01T22:30", "12/10/2026 05:00-06:00", None),
+            ("2026-12-10T05:00-06:00", "12/10/2026 05:00-06:00", None),
+            ("2026-05-01T22:30", "2026-12-10T05:00:09-06:00", Some("2026-12-10T05:00-06:00")),
             ("2026-12-10T09:00-10:00", "2026-12-10T09:00-10:00", Some("2026-12-10T09:00-10:00")),
             ("2026-12-10T09:00-10:00", "12/10/2026 13:00", Some("2026-12-10T09:00-10:00")),
         ] {

@@ -297,8 +297,9 @@ impl Field {
     }
 }
 
-const DATE_RULE: &str = "give a date such as 2026-05-01 or 05/01/2026";
-const DATETIME_RULE: &str = "give a date and time such as 2026-05-01T14:30 or 05/01/2026 02:30 PM";
+const DATE_RULE: &str = "give a date such as 2026-05-01 or 05/01/2026, with all four digits of the year";
+const DATETIME_RULE: &str = "give a date and time such as 2026-05-01T14:30 or 05/01/2026 02:30 PM, with all four digits \
+    of the year";
 
 fn unknown(key: &str) -> FieldError {
     let shown: String = key.chars().take(64).collect();

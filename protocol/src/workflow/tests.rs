@@ -115,6 +115,9 @@ fn wrong_answers_name_their_field() {
         assert!(faults(&[("pulse", "72"), ("taken_on", bad)]).starts_with("taken_on: give a date"), "{bad}");
     }
     let said = |key, bad: &str| faults(&[("pulse", "72"), (key, bad)]);
+    for (key, short) in [("taken_on", "3/4/62"), ("taken_at", "3/4/62 7pm"), ("taken_at", "3/4/62 14:30")] {
+        assert!(said(key, short).contains("with all four digits of the year"), "{short}");
+    }
     assert_eq!(said("taken_on", "02/29/2023"), "taken_on: February 2023 has 28 days: check the day");
     assert_eq!(said("taken_on", "2024-02-30"), "taken_on: February 2024 has 29 days: check the day");
     assert_eq!(said("taken_on", "13/01/1950"), "taken_on: there is no month 13: give month/day/year");

@@ -317,7 +317,9 @@ impl Client {
             headers.extend(thing(path).and_then(|it| Some((IF_MATCH, shown.get(&it)?.clone()))));
         }
         let (status, headers, bytes) = self.exchange(method, path, &headers, body).await?;
-        if let Some((thing, version)) = thing(path).zip(headers.get(ETAG)).filter(|_| status.is_success()) {
+        // What was made is another thing than the one in whose path it was asked for.
+        let is_shown = status.is_success() && status != StatusCode::CREATED;
+        if let Some((thing, version)) = thing(path).zip(headers.get(ETAG)).filter(|_| is_shown) {
             let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
             shown.insert(thing, version.clone());
         }

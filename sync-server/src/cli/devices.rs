@@ -29,7 +29,7 @@ const COLUMNS: &[&str] = &[
     "encrypted",
     "warning",
     "waiting",
-    "wedged",
+    "rejected",
     "last_seen",
     "id",
 ];

@@ -69,7 +69,7 @@ pub async fn authenticate(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     let admitted = match route.authorization {
-        Authorization::Public => Ok(()),
+        Authorization::Public => app.request_rate.take(Asker::of(&parts.extensions)),
         Authorization::AnyKey => known_key(&parts).map(drop),
         Authorization::ActiveDevice | Authorization::SpeakingDevice => {
             device(&app, &mut parts, route.authorization).await
@@ -146,9 +146,18 @@ async fn keep_refusal(
 
 /// Lets a signed-in person in.
 async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<()> {
-    let token = bearer(parts).ok_or_else(unauthenticated)?;
-    let session = app.store.system().session(token::sha256(token)).await?.ok_or_else(unauthenticated)?;
-    app.request_rate.take(&session.actor)?;
+    let rate = &app.request_rate;
+    let token = bearer(parts).map(token::sha256);
+    // What may be a guess is counted before it is looked up; whom the server knows waits for no guesses of neighbours.
+    if !token.is_some_and(|token| rate.knows(&token)) {
+        rate.take(Asker::of(&parts.extensions))?;
+    }
+    let token = token.ok_or_else(unauthenticated)?;
+    let session = app.store.system().session(token).await?;
+    rate.looked_up(token, session.is_some());
+    let session = session.ok_or_else(unauthenticated)?;
+    let asker = Asker::Person(session.actor.user, session.actor.organization);
+    rate.take(asker)?;
     let claim = tenant::claimed(app, parts).await?;
     let person = Person::entering(app, session, client_of(parts), claim).await?;
     let resource = person.actor().organization.map_or(Resource::Platform, Resource::Organization);
@@ -156,7 +165,7 @@ async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<
         person.refused(person.note(AuditEventType::ApiAccess, AuditAction::Execute, "endpoint")).await?;
         return Err(if denied == Denied::Role { Refusal::role(person.actor().role) } else { denied.into() });
     }
-    parts.extensions.insert(Asker::Person(person.actor().user, person.actor().organization));
+    parts.extensions.insert(asker);
     parts.extensions.insert(person);
     Ok(())
 }

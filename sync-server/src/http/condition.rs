@@ -12,7 +12,7 @@ use http::{Extensions, HeaderMap, HeaderValue, Uri};
 use tower::ServiceExt as _;
 
 use crate::error::{Answer, Refusal};
-use crate::http::extract::MAX_JSON;
+use crate::http::body::MAX_JSON;
 use crate::store::{Expected, Version};
 
 /// The most versions that a change names.

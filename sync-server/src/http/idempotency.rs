@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use crate::app::App;
 use crate::clock;
 use crate::error::{Answer, Refusal};
-use crate::http::extract::{self, MAX_JSON};
+use crate::http::body::{self, MAX_JSON};
 use crate::http::route::Route;
 use crate::http::tenant;
 use crate::in_progress::InProgress;
@@ -75,8 +75,7 @@ async fn once(app: App, route: &'static Route, request: Request, next: Next) -> 
     }
     let (mut parts, content) = request.into_parts();
     let mut share = app.quotas.share(Asker::of(&parts.extensions));
-    let bytes = extract::read(content, MAX_JSON, &mut share).await?;
-    drop(share);
+    let bytes = body::read(content, MAX_JSON, &mut share).await?;
     let person = parts.extensions.get::<Person>().cloned();
     // A person's is in whose key it is.
     let place = match &person {

@@ -5,10 +5,12 @@
 
 pub mod api;
 pub mod authentication;
+pub mod body;
 pub mod condition;
 pub mod encoding;
 pub mod extract;
 pub mod idempotency;
+pub mod json;
 pub mod listener;
 pub mod openapi;
 pub mod parameters;

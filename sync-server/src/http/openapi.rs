@@ -62,9 +62,12 @@ impl Description {
     pub fn of(routes: &[Route]) -> Self {
         let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
         let answered = answered(&document);
+        let tagged = routes.iter().filter_map(|route| route.edits(routes));
+        let tagged: HashSet<String> = tagged.flat_map(|route| views(&document, route)).collect();
         for route in routes.iter().filter(|route| route.listener == Listener::People) {
+            let is_tagged = !views(&document, route).is_disjoint(&tagged);
             if let Some(operation) = document.pointer_mut(&pointer(route)) {
-                add_manners(route, routes, operation);
+                add_manners(route, routes, is_tagged, operation);
                 let body = operation.get("requestBody").cloned().unwrap_or_default();
                 close(&mut document, &answered, &body);
             }
@@ -91,14 +94,15 @@ pub async fn openapi(Extension(described): Extension<&'static Description>) -> i
     ([(CONTENT_TYPE, "application/json")], described.served.clone())
 }
 
-/// Adds to an operation what all of its kind have.
-fn add_manners(route: &Route, routes: &[Route], operation: &mut Value) {
+/// Adds to an operation what all of its kind have; whether it shows the version of something, too.
+fn add_manners(route: &Route, routes: &[Route], is_tagged: bool, operation: &mut Value) {
     let mut headers = Vec::new();
     if route.method == Method::POST {
         let words = "Of 16 to 128 characters: the request is done once for it within 24 hours, and answered the same.";
         headers.push(header("Idempotency-Key", words));
     }
-    if route.edits(routes).is_some() {
+    let edits = route.edits(routes).is_some();
+    if edits {
         let words = "The ETag that the thing was shown with: what has another by now is not changed (412).";
         headers.push(header("If-Match", words));
     }
@@ -107,10 +111,7 @@ fn add_manners(route: &Route, routes: &[Route], operation: &mut Value) {
         parameters.extend(headers);
     }
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
-    let is_shown = |by: &Route| by.path == route.path;
-    let shows = route.method == Method::GET && routes.iter().any(|it| it.edits(routes).is_some_and(is_shown));
-    let edits = route.edits(routes).is_some();
-    if shows || edits {
+    if is_tagged {
         let tag = json!({"ETag": {"description": "The version of what can be edited", "schema": {"type": "string"}}});
         for shown in ["200", "201"] {
             if let Some(shown) = responses.get_mut(shown).and_then(Value::as_object_mut) {
@@ -123,6 +124,19 @@ fn add_manners(route: &Route, routes: &[Route], operation: &mut Value) {
         responses.insert("412".to_owned(), problem(words));
     }
     responses.insert("default".to_owned(), problem("Why it was not done, and what to do (RFC 9457)"));
+}
+
+/// The schemas of what an operation answers with when it is done: its own, and those whose members are in it.
+fn views(document: &Value, route: &Route) -> HashSet<String> {
+    let mut found = HashSet::new();
+    for status in ["200", "201"] {
+        let answer = format!("{}/responses/{status}/content/application~1json/schema/$ref", pointer(route));
+        let Some(own) = document.pointer(&answer).and_then(Value::as_str) else { continue };
+        let parts = document.pointer(&format!("{}/allOf", own.trim_start_matches('#')));
+        let parts = parts.and_then(Value::as_array).into_iter().flatten();
+        found.extend(parts.filter_map(|part| part["$ref"].as_str()).chain([own]).map(str::to_owned));
+    }
+    found
 }
 
 /// The schemas that answers are described with: they may get more members, and a client has to take them.

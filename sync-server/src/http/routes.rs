@@ -20,8 +20,8 @@ use crate::http::api::{
     sessions, stream, sync, users, workflows,
 };
 use crate::http::authentication::authenticate;
+use crate::http::body;
 use crate::http::condition;
-use crate::http::extract;
 use crate::http::idempotency;
 use crate::http::openapi::{Description, openapi};
 use crate::http::parameters;
@@ -161,7 +161,7 @@ fn guarded(app: &App, route: &'static Route, handler: MethodRouter<App>) -> Meth
             let heard = if described.get("requestBody").is_some() {
                 handler
             } else {
-                handler.route_layer(from_fn_with_state(app.clone(), extract::nothing))
+                handler.route_layer(from_fn_with_state(app.clone(), body::nothing))
             };
             heard
                 .route_layer(from_fn_with_state((app.clone(), route), idempotency::layer))

@@ -19,7 +19,9 @@ use super::users;
 use crate::clock;
 use crate::error::{Answer, FieldErrors, Refusal};
 use crate::password::check_password;
-use crate::store::{NewOrganization, NewUser, Organization, OrganizationPatch, OrganizationType, SortKeys};
+use crate::store::{
+    NewOrganization, NewUser, Organization, OrganizationPatch, OrganizationType, SortKeys, Version, Versioned,
+};
 
 /// An address, in part or whole.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -175,6 +177,12 @@ pub struct Founded {
     pub username: String,
     /// The password, where the server chose it.
     pub password: Option<String>,
+}
+
+impl Versioned for Founded {
+    fn version(&self) -> Version {
+        self.organization.version()
+    }
 }
 
 /// What their list may be sorted by.

@@ -9,7 +9,7 @@ use carepost_protocol::day::Today;
 use carepost_protocol::id::{FacilityId, PatientId, RecordId};
 use carepost_protocol::patient::{self, FIELDS, MAX_NAME};
 use carepost_protocol::record::{MAX_REPLACED, PatientDocument, RecordDocument};
-use carepost_protocol::role::{ManagePatients, Permit, ReadPatients};
+use carepost_protocol::role::{Actor, ManagePatients, Permit, ReadPatients};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::workflow::FieldError;
@@ -25,7 +25,7 @@ use super::person::Person;
 use crate::clock;
 use crate::error::{Answer, FieldErrors, Refusal};
 use crate::store::{
-    AuditQuery, ChartPlace, Listed, NewPatient, Patient, Related, StoreError, Version, Versioned,
+    AuditQuery, Audited, ChartPlace, Listed, NewPatient, Patient, Related, StoreError, Version, Versioned,
 };
 
 /// The field that a discharge and a readmission set.
@@ -38,7 +38,7 @@ const NAMED: usize = 200;
 const MOST_IDS: usize = 100;
 /// By which an audit event tells the last edit of the patient whom it shows; of a list, of each whom it names.
 const SEEN_TO: &str = "seen_to";
-/// How many of a session's events are looked through for that at once, the latest first.
+/// How many of a session's or a person's events are looked through for that at once, the latest first.
 const LOOKS: usize = 200;
 /// How many times so many: whoever has done more since is taken to have seen nothing, and a review keeps both values.
 const PAGES: usize = 5;
@@ -322,58 +322,77 @@ async fn looked_at(person: &Person, id: PatientId) -> Answer<(Permit<ReadPatient
     Ok((permit, patient, written))
 }
 
-/// Up to where in the feed the session has seen a patient who is written up to there: as of the last time that it was
-/// shown that one alone, or else in a list, which the audit log knows. None where it never was. An
-/// admission counts as a list does; what was shown alone goes first, as a list may be read beside an open form.
+/// Up to where in the feed a person has seen a patient who is written up to there: as of the last time that the session
+/// was shown that one alone, or else in a list, which the audit log knows; where it never was, that any session of the
+/// person's was, within the hours of one. None where none was, and where the edit is only of what was seen. Admissions
+/// and edits count as a list does; once one was looked at alone that goes first, and so do edits, as a list may be read
+/// beside an open form.
 async fn seen_to(
     person: &Person,
     permit: &Permit<ReadPatients>,
     (patient, written): (&Patient, u64),
 ) -> Answer<Option<u64>> {
+    if person.is_bound() {
+        return Ok(None);
+    }
     let session = Duration::from_secs(u64::from(person.app.config.session_hours) * 3_600);
     let began = clock::now().before(session);
-    let alone = |told: &AuditEvent| {
-        told.details.get(SEEN_TO).filter(|_| told.action != AuditAction::Create)?.as_u64()
-    };
-    let alone = latest(person, began, Some(patient.id), alone).await?;
-    if alone.is_some() {
-        return Ok(alone);
-    }
-    // Whoever was not written since has been shown as they are, if at all: no list has to be looked for.
+    // Whoever was not written since has been shown as they are, if at all: no look has to be found.
     if !person.facility(patient.facility_id)?.is_written_since(permit, patient.id, began).await? {
         return Ok(Some(written));
     }
-    let id = Value::from(patient.id.to_string());
-    let admitted_or_in_list = |told: &AuditEvent| {
+    let looks = AuditQuery {
+        source: Some(AuditSource::Server),
+        since: Some(began),
+        limit: LOOKS,
+        ..AuditQuery::default()
+    };
+    let Actor { session, user, .. } = *person.actor();
+    let by_session = AuditQuery { session: Some(session), ..looks.clone() };
+    match shown(person, patient.id, by_session).await? {
+        None => shown(person, patient.id, AuditQuery { user: Some(user), ..looks }).await,
+        seen_to => Ok(seen_to),
+    }
+}
+
+/// The same, as of some looks.
+async fn shown(person: &Person, patient: PatientId, looks: AuditQuery) -> Answer<Option<u64>> {
+    let mut latest_alone: Option<u64> = None;
+    let alone = |events: &[Audited]| {
+        let tells = |told: &AuditEvent| Some((told.action, told.details.get(SEEN_TO)?.as_u64()?));
+        let mut told: Vec<(AuditAction, u64)> = events.iter().filter_map(|it| tells(&it.event)).collect();
+        told.retain(|(action, _)| *action != AuditAction::Create);
+        latest_alone = latest_alone.max(told.iter().map(|(_, seen_to)| *seen_to).max());
+        latest_alone.filter(|_| told.iter().any(|(action, _)| *action == AuditAction::View))
+    };
+    let of_patient = AuditQuery { patient: Some(patient), ..looks.clone() };
+    let alone = latest(person, of_patient, alone).await?;
+    if alone.is_some() {
+        return Ok(alone);
+    }
+    let id = Value::from(patient.to_string());
+    let written_or_in_list = |told: &AuditEvent| {
         let seen_to = told.details.get(SEEN_TO)?;
-        if told.patient_id == Some(patient.id) {
+        if told.patient_id == Some(patient) {
             return seen_to.as_u64();
         }
         let at = told.details.get("patients")?.as_array()?.iter().position(|named| *named == id)?;
         seen_to.get(at)?.as_u64()
     };
-    latest(person, began, None, admitted_or_in_list).await
+    let any = |events: &[Audited]| events.iter().filter_map(|it| written_or_in_list(&it.event)).max();
+    latest(person, looks, any).await
 }
 
-/// What the latest of the session's events tell that tell it, of those about one patient where one is given.
+/// What the latest of some events tell, so many at once.
 async fn latest(
     person: &Person,
-    since: Timestamp,
-    patient: Option<PatientId>,
-    tells: impl Fn(&AuditEvent) -> Option<u64>,
+    mut looks: AuditQuery,
+    mut tells: impl FnMut(&[Audited]) -> Option<u64>,
 ) -> Answer<Option<u64>> {
-    let mut looks = AuditQuery {
-        patient,
-        session: Some(person.actor().session),
-        source: Some(AuditSource::Server),
-        since: Some(since),
-        limit: LOOKS,
-        ..AuditQuery::default()
-    };
     let registry = person.registry()?;
     for _ in 0..PAGES {
         let Listed { items, next } = registry.audit_events(looks.clone()).await?;
-        let seen = items.iter().filter_map(|it| tells(&it.event)).max();
+        let seen = tells(&items);
         if seen.is_some() || next.is_none() {
             return Ok(seen);
         }

@@ -78,6 +78,11 @@ impl Person {
         Ok(self.expected.check(thing)?)
     }
 
+    /// Whether an edit is only of what is as expected.
+    pub(super) fn is_bound(&self) -> bool {
+        self.expected != Expected::Any
+    }
+
     /// Whose request it is, with what rights and for which organization.
     #[must_use]
     pub fn principal(&self) -> String {

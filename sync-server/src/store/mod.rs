@@ -4,6 +4,7 @@
 //! tenant argument; [`SystemStore`] is for what no scope can do, and its methods are listed in one
 //! file (`handles`). What holds whoever asks is in `rules`. Row security is the engine's: see `engine`.
 
+mod alike;
 mod backup;
 mod cache;
 mod carry_over;
@@ -42,6 +43,7 @@ use rules::enrollment;
 use rules::revoked::StaffMoves;
 use rules::sync_position::Prover;
 
+pub use alike::alike;
 pub use backup::{BackupError, Copied, Restored, backup, restore};
 pub use engine::EngineError;
 pub use error::StoreError;

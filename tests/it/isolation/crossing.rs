@@ -40,7 +40,7 @@ async fn disagreeing_names(tenants: &Tenants) -> Result<Vec<String>> {
     let host = |slug: &str| format!("{slug}.care.example.test:{port}");
     let (own_id, other_id) = (own.ids["organization_id"].as_str(), other.ids["organization_id"].as_str());
     let missing = made_up("organization_id");
-    let (own_host, other_host, no_host) = (host("alder"), host("beech"), host("nowhere"));
+    let (own_host, other_host, no_host) = (host("sunrise"), host("oakwood"), host("nowhere"));
     let facilities = "/api/v1/facilities";
     let ask = |path: String, headers: Vec<(&'static str, String)>| async move {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -52,7 +52,7 @@ async fn disagreeing_names(tenants: &Tenants) -> Result<Vec<String>> {
     for (path, headers) in [
         (facilities.to_owned(), header(own_id)),
         (facilities.to_owned(), named(&own_host)),
-        (under("alder"), header(own_id)),
+        (under("sunrise"), header(own_id)),
     ] {
         let answer = ask(path, headers).await?;
         assert_eq!(answer.status, 200, "{}", answer.text);
@@ -64,9 +64,9 @@ async fn disagreeing_names(tenants: &Tenants) -> Result<Vec<String>> {
     for (path, headers, attempted) in [
         (facilities.to_owned(), header(other_id), other_id),
         (facilities.to_owned(), named(&other_host), other_id),
-        (under("beech"), Vec::new(), other_id),
-        (under("alder"), header(other_id), "alder"),
-        (under("beech"), header(own_id), "beech"),
+        (under("oakwood"), Vec::new(), other_id),
+        (under("sunrise"), header(other_id), "sunrise"),
+        (under("oakwood"), header(own_id), "oakwood"),
         (facilities.to_owned(), [header(own_id), header(other_id)].concat(), other_id),
         (facilities.to_owned(), named(&no_host), "nowhere"),
         (under("nowhere"), Vec::new(), "nowhere"),

@@ -175,7 +175,7 @@ fn template(operation: &str, code: &str) -> Option<Value> {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
     let body = match operation {
-        "sign_in" => json!({"organization": "alder", "username": "nobody", "password": "not the password"}),
+        "sign_in" => json!({"organization": "sunrise", "username": "nobody", "password": "not the password"}),
         "create_organization" => json!({"name": format!("Organization {n}"), "slug": format!("made-{n}")}),
         "update_organization" => json!({"contact": {"phone": "+1 555 0199"}}),
         "create_facility" => json!({"name": format!("Wing {n}"), "facility_type": "ALF"}),

@@ -54,8 +54,10 @@ impl Tenants {
         let folder = TempDir::new()?;
         let server = Server::start(&folder.path().join("server")).await?;
         let (mut places, mut people) = (Vec::new(), Vec::new());
-        for (slug, wings) in [("alder", ["Ash", "Birch"]), ("beech", ["Cedar", "Dogwood"])] {
-            let organization = server.organization(&format!("The {slug}"), slug, "ALF_OPERATOR").await?;
+        for (name, slug, wings) in
+            [("Sunrise SNF", "sunrise", ["Ash", "Birch"]), ("Oakwood Care", "oakwood", ["Cedar", "Dogwood"])]
+        {
+            let organization = server.organization(name, slug, "ALF_OPERATOR").await?;
             let key = format!("rounds_{slug}");
             let field = json!({"key": "note", "label": "Note", "type": "string"});
             let workflow = json!({"key": key, "label": "Rounds", "fields": [field]});

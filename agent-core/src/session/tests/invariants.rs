@@ -8,7 +8,7 @@ use carepost_protocol::role::ReadPatients;
 use proptest::prelude::*;
 
 use super::renewal::exposed;
-use super::{Kiosk, known, member};
+use super::{Kiosk, fit, known, member};
 use crate::session::{NewPin, PinMark, Presented, SessionEffect, SessionEvent, SessionPolicy, SessionView};
 
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ fn take(kiosk: &mut Kiosk, step: Step) -> Vec<SessionEffect> {
         Step::Chosen(how) => {
             let Some((attempt, user)) = kiosk.checking else { return Vec::new() };
             let kept = NewPin::Kept(PinMark::of("another"));
-            let outcome = [NewPin::Fit, kept, NewPin::Refused("no"), NewPin::Uncertain][usize::from(how)];
+            let outcome = [fit(), kept, NewPin::Refused("no"), NewPin::Uncertain][usize::from(how)].clone();
             let asked = kiosk.machine.choosing(attempt).is_ok();
             let effects = kiosk.on(SessionEvent::NewPinChecked { attempt, user, outcome });
             kiosk.checking = None;

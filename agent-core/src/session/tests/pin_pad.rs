@@ -27,7 +27,7 @@ fn an_answer_is_taken_for_its_own_attempt_and_user_alone() {
     let second = kiosk.enter();
     check(&kiosk.answer(first, true), "");
     let (attempt, user) = first;
-    check(&kiosk.on(SessionEvent::NewPinChecked { attempt, user, outcome: NewPin::Fit }), "");
+    check(&kiosk.on(SessionEvent::NewPinChecked { attempt, user, outcome: fit() }), "");
     assert_eq!(kiosk.open_session(), None);
     check(&kiosk.answer(second, true), "keep(0,false) open1 +badge_and_pin");
 }

@@ -42,13 +42,13 @@ fn after_the_old_pin_another_is_chosen_at_once_and_twice() {
 
     check(&kiosk.choose(NewPin::Refused("too short")), "");
     assert_eq!((kiosk.asked(), kiosk.notice()), (Some(Asked::New), Some(Notice::NotANewPin("too short"))));
-    check(&kiosk.choose(NewPin::Fit), "");
+    check(&kiosk.choose(fit()), "");
     assert_eq!((kiosk.asked(), kiosk.notice()), (Some(Asked::Repeat), None));
     check(&kiosk.choose(NewPin::Refused("not the same")), "");
     assert_eq!(kiosk.asked(), Some(Asked::New), "from the beginning");
     check(&kiosk.on(SessionEvent::PinEntered), "fit");
     let (attempt, user) = kiosk.checking.take().unwrap();
-    kiosk.on(SessionEvent::NewPinChecked { attempt, user, outcome: NewPin::Fit });
+    kiosk.on(SessionEvent::NewPinChecked { attempt, user, outcome: fit() });
     check(&kiosk.on(SessionEvent::PinEntered), "keep");
     let (attempt, user) = kiosk.checking.take().unwrap();
     let permit = kiosk.machine.choosing(attempt).unwrap();
@@ -66,6 +66,23 @@ fn after_the_old_pin_another_is_chosen_at_once_and_twice() {
 }
 
 #[test]
+fn what_is_typed_again_is_held_against_what_was_typed_first_at_that_pad() {
+    let mut kiosk = Kiosk::new();
+    for verifier in ["one", "another"] {
+        kiosk.tap(known(&exposed(NINE)));
+        kiosk.pin(true);
+        kiosk.choose(NewPin::Fit(chosen(verifier)));
+        let effects = kiosk.on(SessionEvent::PinEntered);
+        let (attempt, user) = kiosk.checking.take().unwrap();
+        assert_eq!(effects, [SessionEffect::KeepNewPin { attempt, user, chosen: chosen(verifier) }]);
+        // She gives up, and nothing of it is left.
+        kiosk.on(SessionEvent::PinCancelled);
+        let outcome = NewPin::Refused("not the same");
+        check(&kiosk.on(SessionEvent::NewPinChecked { attempt, user, outcome }), "");
+    }
+}
+
+#[test]
 fn an_exposed_pin_ends_the_grace_period_and_no_session() {
     let mut kiosk = Kiosk::new();
     let session = kiosk.sign_in(&ada());
@@ -75,7 +92,7 @@ fn an_exposed_pin_ends_the_grace_period_and_no_session() {
     check(&kiosk.tap(known(&exposed(NINE))), "+presented accept");
     check(&kiosk.pin(true), "+pin_exposed");
     assert_eq!(kiosk.choosing_under(), Ok(session));
-    kiosk.choose(NewPin::Fit);
+    kiosk.choose(fit());
     check(&kiosk.choose(NewPin::Kept(renewed())), "resume1 +new_pin");
     assert_eq!(kiosk.open_session(), Some(session), "and comes back to where she was");
 }
@@ -97,7 +114,7 @@ fn her_own_new_pin_does_not_close_the_pad_that_makes_it() {
     let mut kiosk = Kiosk::new();
     kiosk.tap(known(&exposed(NINE)));
     kiosk.pin(true);
-    kiosk.choose(NewPin::Fit);
+    kiosk.choose(fit());
     kiosk.on(SessionEvent::PinEntered);
     let (attempt, _) = kiosk.checking.unwrap();
     kiosk.on(SessionEvent::MemberChanged(Member { role: Role::Lpn, ..exposed(NINE) }));
@@ -114,7 +131,7 @@ fn whether_a_new_pin_is_kept_that_may_be_is_for_the_next_tap_to_tell() {
     let mut kiosk = Kiosk::new();
     kiosk.tap(known(&exposed(NINE)));
     kiosk.pin(true);
-    kiosk.choose(NewPin::Fit);
+    kiosk.choose(fit());
     check(&kiosk.choose(NewPin::Uncertain), "-new_pin_uncertain");
     assert_eq!(kiosk.view(), SessionView::Locked { notice: Some(Notice::NewPinUncertain) });
 }
@@ -126,11 +143,11 @@ fn the_office_is_faster_than_she_is() {
     let set = Member { pin: Some(PinMark::of("the office's")), ..ada() };
     let again = Member { pin_exposed: Some(Timestamp::from_millis(NINE + 1)), ..set.clone() };
     for (office, typed) in [(&set, 0), (&set, 1), (&again, 0), (&again, 1)] {
-        for outcome in [NewPin::Fit, NewPin::Refused("it could not be kept"), NewPin::Uncertain] {
+        for outcome in [fit(), NewPin::Refused("it could not be kept"), NewPin::Uncertain] {
             let mut kiosk = Kiosk::new();
             kiosk.tap(known(&exposed(NINE)));
             kiosk.pin(true);
-            (0..typed).for_each(|_| drop(kiosk.choose(NewPin::Fit)));
+            (0..typed).for_each(|_| drop(kiosk.choose(fit())));
             kiosk.on(SessionEvent::PinEntered);
             let (attempt, user) = kiosk.checking.take().unwrap();
             // The mirror may say it more than once.
@@ -175,14 +192,14 @@ fn whoever_gives_up_has_chosen_nothing_and_who_waited_behind_waits_on() {
     kiosk.tap(known(&exposed(NINE)));
     kiosk.pin(true);
     assert_ne!(kiosk.choosing_under(), Ok(first), "it is not his session that she chooses under");
-    kiosk.choose(NewPin::Fit);
+    kiosk.choose(fit());
     check(&kiosk.wait(secs(60)), "-pin_timed_out");
     check(&kiosk.tap(known(&ben())), "+presented resume2 +badge_in_grace accept");
     assert_eq!(kiosk.open_session(), Some(first));
     // Made durable just as she gave up: it stands, and opens nothing.
     kiosk.tap(known(&exposed(NINE)));
     kiosk.pin(true);
-    kiosk.choose(NewPin::Fit);
+    kiosk.choose(fit());
     kiosk.on(SessionEvent::PinEntered);
     let (attempt, user) = kiosk.checking.take().unwrap();
     check(&kiosk.on(SessionEvent::PinCancelled), "-pin_cancelled");

@@ -276,7 +276,7 @@
   // --- Times that are typed alone --------------------------------------------------------------------
   // "14:30" or "now" is written out with its day, once, when its field is left: read again later it would mean another
   // moment. What may be of another day stays as it was typed, and the save asks for the day.
-  const ALONE = /^(\d\d?:|\d\d)(\d\d) *(?:([ap])\.?m\.?)?$/i;
+  const ALONE = /^(?=.*m|\d\d?:|\d{4})(\d\d?)(?::?(\d\d))? *(?:([ap])\.?m\.?)?$/i;
   const agrees = form && Math.abs(Date.parse(form.dataset.now) - Date.now()) < AGREES;
   const whole = (typed, { of, stood }) => {
     const now = new Date();
@@ -284,7 +284,8 @@
     if (typed.toLowerCase() === "now") return `${today} ${clock}`;
     // The beginning of a day that was not typed to its end is no time.
     if (typed === (of || today).slice(-4)) return null;
-    const [, hours, minutes, half] = ALONE.exec(typed) ?? [];
+    const [, hours, behind, half] = ALONE.exec(typed) ?? [];
+    const minutes = behind ?? (half && "00");
     const hour = parseInt(hours, 10);
     const exists = minutes <= 59 && (half ? hour >= 1 && hour <= 12 : hour <= 23);
     if (!exists) return null;

@@ -46,7 +46,7 @@ pub(crate) struct Status {
     waiting: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_waiting_seconds: Option<u64>,
-    #[serde(rename = "wedged", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     rejected: Option<u64>,
     loading: bool,
     /// The collections whose copy differs from the server's.

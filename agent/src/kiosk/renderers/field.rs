@@ -1,6 +1,6 @@
 //! Field renderers: the questions of a form, each with the way in which it is answered.
 
-use carepost_protocol::day::{self, parse_datetime};
+use carepost_protocol::day;
 use carepost_protocol::workflow::{Field, FieldError, FieldType};
 use carepost_protocol::zone::{Reading, Zone};
 use serde_json::Value;
@@ -88,19 +88,18 @@ impl FieldView {
     pub(crate) fn timed(self, form: &FormPage, field: &Field, answer: &str) -> Self {
         // However it was typed: what is asked about it has to stand beside the time that it was taken for.
         // What is taken for none stays as it was typed.
-        let wall_of = |text: &str| {
-            let is_taken = |time: &String| form.zone.is_own(time) || time == text;
-            parse_datetime(text).ok().filter(is_taken).map(|time| form.zone.wall(&time))
-        };
-        let wall = wall_of(answer);
+        let wall = form.zone.wall_of(answer);
         let shown = wall.as_deref().and_then(|wall| wall.split_once('T'));
         let said = form.answers.iter().find(|(key, _)| key.strip_prefix(OFFSET) == Some(&field.key));
         let said = said.map_or(answer, |(_, text)| text);
         let zone = form.zone.name().map(|name| format!("Time zone: {name}"));
         let such = format!("Such as {} 14:30", day::shown(&form.zone.clock(form.now).day));
         // What is corrected was on its own day, whatever day it is today or a draft has.
-        let charted =
-            form.showed.iter().find(|(key, _)| *key == field.key).and_then(|(_, text)| wall_of(text));
+        let charted = form
+            .showed
+            .iter()
+            .find(|(key, _)| *key == field.key)
+            .and_then(|(_, text)| form.zone.wall_of(text));
         let charted =
             charted.as_deref().and_then(|wall| wall.split_once('T')).map(|(day, _)| day::shown(day));
         let is_new = matches!(form.form, Form::Chart(_, _));

@@ -95,7 +95,7 @@ async fn the_start_page_is_whatever_the_device_shows() {
     assert!(shown.contains(r#"data-call="Call +1 555 0100""#), "for when nothing answers: {shown}");
     let status = open(&pages, "/status.json").await.body;
     assert!(status.contains(r#""storage_trouble":"outbox.db: damaged""#), "{status}");
-    for unknown in ["waiting", "wedged", "link", "offline_since"] {
+    for unknown in ["waiting", "rejected", "link", "offline_since"] {
         assert!(!status.contains(unknown), "that is not known: {status}");
     }
 }

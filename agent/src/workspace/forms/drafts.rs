@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-use carepost_protocol::day::{known_birthday, parse_datetime};
+use carepost_protocol::day::known_birthday;
 use carepost_protocol::id::{PatientId, UserId};
 use carepost_protocol::record::PatientDocument;
 use carepost_protocol::zone::Zone;
@@ -394,8 +394,8 @@ pub(super) fn given<'a>(answers: &'a Typed, zone: &Zone) -> BTreeMap<&'a str, St
 }
 
 fn as_sent(text: &str, zone: &Zone) -> String {
-    let day_or_time = parse_datetime(text).map(|time| zone.wall(&time)).or_else(|_| known_birthday(text));
-    day_or_time.unwrap_or_else(|_| text.replace("\r\n", "\n"))
+    let day_or_time = zone.wall_of(text).or_else(|| known_birthday(text).ok());
+    day_or_time.unwrap_or_else(|| text.replace("\r\n", "\n"))
 }
 
 /// What of some answers was typed: what differs from what their form had filled in, with what it carries along. What was

@@ -28,7 +28,7 @@ use super::resident_form::{self, Asks, REPLACED, REPLACED_BY};
 use super::session_host::{Left, SessionHost};
 use super::times::settled;
 use super::view::{
-    CARRIED, CONFIRMED, Form, FormPage, Kept, NotOpened, OFFSET, Refused, SEEN, SessionKey, Typed,
+    CARRIED, CONFIRMED, Entry, Form, FormPage, Kept, NotOpened, OFFSET, Refused, SEEN, SessionKey, Typed,
 };
 use crate::outbox::version_of;
 use drafts::{Unwritten, asked, laid_over, typed_over};
@@ -169,33 +169,12 @@ impl Forms {
             None => prepared.answers.clone(),
         };
         let showed = prepared.showed(&answers);
-        let shown = OpenForm {
-            session: actor.session,
-            user: actor.user,
-            form: form.clone(),
-            asks: asks(&prepared.workflow),
-            version: prepared.workflow.version,
-            showed: showed.clone(),
-            locked: None,
-        };
-        lock(&self.state).open = Some(shown);
-        if !self.session.is_open(on) {
-            // The screen locked before the form was noted, so nobody will say so any more.
-            self.leave(&[Left { session: actor.session, user: actor.user, is_over: false }]);
-        }
+        self.note_open(on, form, &prepared, showed.clone());
         let token = self.token();
         reader.trail.accessed(&actor, &access.about(prepared.resident.as_ref()), true);
-        let discharged = prepared.is_about_somebody_gone();
-        let struck = prepared.makes.record.filter(|_| prepared.amends == Some(Amends::StrikesOut));
-        let strikes = match prepared.resident.as_ref().zip(struck) {
-            Some((resident, record)) => {
-                reader.entry(&self.session.permits(on, Some(&access))?, resident.id, record)?
-            }
-            None => None,
-        };
         Ok(FormPage {
-            discharged,
-            strikes,
+            discharged: prepared.is_about_somebody_gone(),
+            strikes: self.struck_out(on, &access, &prepared)?,
             puts_back: match prepared.amends {
                 Some(Amends::PutsBack(struck)) => Some(struck),
                 Some(Amends::Corrects | Amends::StrikesOut) | None => None,
@@ -220,6 +199,37 @@ impl Forms {
             now: reader.clock.now(),
             sent: reader.phi_mode(),
         })
+    }
+
+    /// The form is what is open from now on, for whoever it was prepared for.
+    fn note_open(&self, on: &SessionKey, form: &Form, prepared: &Prepared, showed: Vec<(String, String)>) {
+        let actor = prepared.read.actor();
+        let shown = OpenForm {
+            session: actor.session,
+            user: actor.user,
+            form: form.clone(),
+            asks: asks(&prepared.workflow),
+            version: prepared.workflow.version,
+            showed,
+            locked: None,
+        };
+        lock(&self.state).open = Some(shown);
+        if !self.session.is_open(on) {
+            // The screen locked before the form was noted, so nobody will say so any more.
+            self.leave(&[Left { session: actor.session, user: actor.user, is_over: false }]);
+        }
+    }
+
+    /// The entry that the form strikes out, where it does.
+    fn struck_out(
+        &self,
+        on: &SessionKey,
+        access: &Access,
+        prepared: &Prepared,
+    ) -> Result<Option<Entry>, Refused> {
+        let struck = prepared.makes.record.filter(|_| prepared.amends == Some(Amends::StrikesOut));
+        let Some((resident, record)) = prepared.resident.as_ref().zip(struck) else { return Ok(None) };
+        self.reader.entry(&self.session.permits(on, Some(access))?, resident.id, record)
     }
 
     /// These sessions have left the screen: of whatever they had open it is remembered where they left, and what was

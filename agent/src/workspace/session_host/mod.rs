@@ -49,8 +49,6 @@ struct State {
     unknown_tap: Option<(String, Duration)>,
     /// Counters of wrong PINs that the disk did not take.
     unkept: BTreeMap<UserId, Throttle>,
-    /// A new PIN that was typed once, and whose it is.
-    chosen: Option<(UserId, ChosenPin)>,
 }
 
 /// What an event led to, for whoever sent it.
@@ -64,12 +62,23 @@ pub(crate) struct Outcome {
     pub(super) left: Vec<Left>,
 }
 
-/// Whose PIN is checked, and how.
+/// Whose PIN is checked, and as what.
 #[derive(Debug)]
 pub(crate) struct PinCheck {
     attempt: u64,
     user: UserId,
-    asked: Asked,
+    typed: Typed,
+}
+
+/// What a PIN was typed as.
+#[derive(Debug)]
+enum Typed {
+    /// Hers.
+    Own,
+    /// A new one.
+    New,
+    /// That one once more.
+    Again(ChosenPin),
 }
 
 /// A session that has left the screen.
@@ -86,7 +95,7 @@ impl SessionHost {
     pub(super) fn new(reader: Arc<Reader>, badge_key: Zeroizing<[u8; 32]>, policy: SessionPolicy) -> Self {
         let grant = reader.trail.grant();
         let machine = SessionMachine::new(policy, (grant.organization_id, grant.facility_id));
-        let state = State { machine, unknown_tap: None, unkept: BTreeMap::new(), chosen: None };
+        let state = State { machine, unknown_tap: None, unkept: BTreeMap::new() };
         Self { badge_key, reader, deciding: Mutex::default(), state: Mutex::new(state) }
     }
 
@@ -187,16 +196,16 @@ impl SessionHost {
         let (now, monotonic, random) = (clock.now(), clock.monotonic(), clock.random::<10>());
         let (machine, effects) = lock(&self.state).decided(event, (now, monotonic, random));
         let (mut outcome, mut audit) = (Outcome::default(), Vec::new());
-        let check = |attempt, user, asked| Some(PinCheck { attempt, user, asked });
+        let check = |attempt, user, typed| Some(PinCheck { attempt, user, typed });
         for effect in effects {
             match effect {
                 SessionEffect::KeepThrottle { user, throttle } => self.keep_throttle(user, throttle),
-                SessionEffect::CheckPin { attempt, user } => outcome.check = check(attempt, user, Asked::Pin),
+                SessionEffect::CheckPin { attempt, user } => outcome.check = check(attempt, user, Typed::Own),
                 SessionEffect::CheckNewPin { attempt, user } => {
-                    outcome.check = check(attempt, user, Asked::New);
+                    outcome.check = check(attempt, user, Typed::New);
                 }
-                SessionEffect::KeepNewPin { attempt, user } => {
-                    outcome.check = check(attempt, user, Asked::Repeat);
+                SessionEffect::KeepNewPin { attempt, user, chosen } => {
+                    outcome.check = check(attempt, user, Typed::Again(chosen));
                 }
                 SessionEffect::ScreenLocked { session, user } => {
                     outcome.left.push(Left { session, user, is_over: false });

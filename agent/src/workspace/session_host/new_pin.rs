@@ -14,7 +14,7 @@ use carepost_protocol::role::{ChoosePin, Permit};
 use carepost_protocol::verifier::{is_secret, of_secret};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Outcome, PinCheck, SessionHost, lock};
+use super::{Outcome, SessionHost, lock};
 use crate::audit;
 use crate::mirror::MirrorError;
 use crate::outbox::{Entry, OutboxError};
@@ -40,16 +40,9 @@ impl SessionHost {
         }))
     }
 
-    /// Whether what was typed may be her new PIN. Its verifier is held until it was typed once more.
-    pub(super) fn check_new_pin(&self, check: &PinCheck, typed: &SecretString) -> Outcome {
-        let PinCheck { attempt, user, .. } = *check;
-        let outcome = match self.fit(user, typed) {
-            Ok(chosen) => {
-                lock(&self.state).chosen = Some((user, chosen));
-                NewPin::Fit
-            }
-            Err(why) => NewPin::Refused(why),
-        };
+    /// Whether what was typed may be her new PIN.
+    pub(super) fn check_new_pin(&self, (attempt, user): (u64, UserId), typed: &SecretString) -> Outcome {
+        let outcome = self.fit(user, typed).map_or_else(NewPin::Refused, NewPin::Fit);
         self.on(SessionEvent::NewPinChecked { attempt, user, outcome })
     }
 
@@ -68,23 +61,24 @@ impl SessionHost {
     }
 
     /// Keeps it durably, when it was the same again.
-    pub(super) fn keep_new_pin(&self, check: &PinCheck, typed: &SecretString) -> Outcome {
-        let PinCheck { attempt, user, .. } = *check;
-        let held = lock(&self.state).chosen.take().filter(|(whose, _)| *whose == user);
-        let same =
-            held.filter(|(_, chosen)| is_secret(&chosen.pin_verifier, typed.expose_secret()) == Ok(true));
+    pub(super) fn keep_new_pin(
+        &self,
+        (attempt, user): (u64, UserId),
+        chosen: &ChosenPin,
+        typed: &SecretString,
+    ) -> Outcome {
+        let is_same = is_secret(&chosen.pin_verifier, typed.expose_secret()) == Ok(true);
         // Held from the permit until it is kept and told: a pad that is gone by then, or was due to go, keeps nothing.
         let deciding = lock(&self.deciding);
         let due = self.due(&deciding).unwrap_or_default();
-        let outcome = match same {
-            Some((_, chosen)) => match self.keep(&deciding, (attempt, user), &chosen) {
-                Ok(()) => NewPin::Kept(PinMark::of(&chosen.pin_verifier)),
-                Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "a new PIN was not kept for certain");
-                    let is_uncertain = matches!(error.downcast_ref(), Some(OutboxError::Sqlite(_)));
-                    if is_uncertain { NewPin::Uncertain } else { NewPin::Refused(NOT_KEPT) }
-                }
-            },
+        let kept = is_same.then(|| self.keep(&deciding, (attempt, user), chosen));
+        let outcome = match kept {
+            Some(Ok(())) => NewPin::Kept(PinMark::of(&chosen.pin_verifier)),
+            Some(Err(error)) => {
+                tracing::error!(error = format!("{error:#}"), "a new PIN was not kept for certain");
+                let is_uncertain = matches!(error.downcast_ref(), Some(OutboxError::Sqlite(_)));
+                if is_uncertain { NewPin::Uncertain } else { NewPin::Refused(NOT_KEPT) }
+            }
             None => NewPin::Refused(NOT_THE_SAME),
         };
         let mut told = self.decide(&deciding, SessionEvent::NewPinChecked { attempt, user, outcome }, None);

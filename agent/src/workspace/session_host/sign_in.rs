@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use carepost_agent_core::session::{
-    Asked, AuditNote, CardKey, Member, PinMark, Presented, SessionEvent, Throttle,
-};
+use carepost_agent_core::session::{AuditNote, CardKey, Member, PinMark, Presented, SessionEvent, Throttle};
 use carepost_protocol::audit::{AuditEvent, AuditEventType};
 use carepost_protocol::badge::{self, Uid};
 use carepost_protocol::id::UserId;
@@ -16,7 +14,7 @@ use carepost_protocol::wire::heartbeat::{ReaderState, TAP_LASTS, UnknownTap};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::{Outcome, PinCheck, SessionHost, lock};
+use super::{Outcome, PinCheck, SessionHost, Typed, lock};
 use crate::badge::{BadgeEvent, Unreadable};
 
 /// What the audit log is told of a tap besides what the session made of it.
@@ -144,15 +142,15 @@ impl SessionHost {
 
     /// Does that check. It takes about 40 ms, in which no lock is held.
     pub(crate) fn check_pin(&self, check: &PinCheck, pin: &SecretString) -> Outcome {
-        match check.asked {
-            Asked::Pin => self.check_own_pin(check, pin),
-            Asked::New => self.check_new_pin(check, pin),
-            Asked::Repeat => self.keep_new_pin(check, pin),
+        let of = (check.attempt, check.user);
+        match &check.typed {
+            Typed::Own => self.check_own_pin(of, pin),
+            Typed::New => self.check_new_pin(of, pin),
+            Typed::Again(chosen) => self.keep_new_pin(of, chosen, pin),
         }
     }
 
-    fn check_own_pin(&self, check: &PinCheck, pin: &SecretString) -> Outcome {
-        let PinCheck { attempt, user, .. } = *check;
+    fn check_own_pin(&self, (attempt, user): (u64, UserId), pin: &SecretString) -> Outcome {
         let verifier = self.staff(user).ok().flatten().and_then(|user| user.pin_verifier);
         let throttle = self.throttle(user, verifier.as_deref().map(PinMark::of));
         let correct = verifier.is_some_and(|verifier| is_secret(&verifier, pin.expose_secret()) == Ok(true));

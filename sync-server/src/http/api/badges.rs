@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use super::{List, Paged, Tagged};
 use crate::error::Answer;
-use crate::http::extract::{Id, Json};
+use crate::http::body::Json;
+use crate::http::extract::Id;
 use crate::operations::badges;
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
@@ -89,10 +90,10 @@ pub async fn show_badge(person: Person, Id(id): Id<BadgeId>) -> Answer<Tagged<Ba
 #[utoipa::path(post, path = "/api/v1/badges", operation_id = "issue_badge", tag = "badges", security(("session" = [])), request_body = IssueBadge, responses((status = 201, body = BadgeView)))]
 pub async fn issue_badge(
     person: Person,
-    Json(asked): Json<IssueBadge>,
-) -> Answer<(StatusCode, axum::Json<BadgeView>)> {
+    Json(asked, _share): Json<IssueBadge>,
+) -> Answer<(StatusCode, Tagged<BadgeView>)> {
     let badge = badges::issue(&person, asked.user_id, &asked.uid).await?;
-    Ok((StatusCode::CREATED, axum::Json(badge.into())))
+    Ok((StatusCode::CREATED, Tagged::of(badge, BadgeView::from)))
 }
 
 /// Issues the card that a device saw last and knows nobody by, so that nobody types its number: within fifteen
@@ -101,10 +102,10 @@ pub async fn issue_badge(
 pub async fn issue_tapped_badge(
     person: Person,
     Id(device): Id<DeviceId>,
-    Json(asked): Json<IssueTappedBadge>,
-) -> Answer<(StatusCode, axum::Json<BadgeView>)> {
+    Json(asked, _share): Json<IssueTappedBadge>,
+) -> Answer<(StatusCode, Tagged<BadgeView>)> {
     let badge = badges::issue_tapped(&person, asked.user_id, device, asked.card).await?;
-    Ok((StatusCode::CREATED, axum::Json(badge.into())))
+    Ok((StatusCode::CREATED, Tagged::of(badge, BadgeView::from)))
 }
 
 /// Revokes a badge. Twice is fine.

@@ -19,7 +19,8 @@ use utoipa::ToSchema;
 
 use super::{List, Paged, Tagged};
 use crate::error::{Answer, Refusal};
-use crate::http::extract::{Id, Json};
+use crate::http::body::Json;
+use crate::http::extract::Id;
 use crate::http::idempotency::Residents;
 use crate::operations::changes;
 use crate::operations::paging::Which;
@@ -237,7 +238,7 @@ pub async fn retry_rejected_change(
 pub async fn discard_rejected_change(
     person: Person,
     ChangePath { device, name }: ChangePath,
-    Json(asked): Json<DiscardChange>,
+    Json(asked, _share): Json<DiscardChange>,
 ) -> Answer<(Extension<Residents>, Tagged<ReconsideredChange>)> {
     let (permit, done) = changes::discard(&person, device, name, asked.reason).await?;
     Ok(reconsidered(&permit, done))

@@ -17,7 +17,8 @@ use super::{List, Paged, Tagged};
 use crate::app::App;
 use crate::clock;
 use crate::error::Answer;
-use crate::http::extract::{Id, Json};
+use crate::http::body::Json;
+use crate::http::extract::Id;
 use crate::operations::devices::{self, RegisterDevice, UpdateDevice, WithdrawDevice};
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
@@ -109,7 +110,6 @@ pub struct DeviceView {
     /// Changes that wait on the device, as of its last heartbeat.
     waiting: u64,
     /// Changes the server rejected, which a person must look at.
-    #[serde(rename = "wedged")]
     rejected: u64,
     /// Why it cannot save what is charted on it, or may not for long, in its own words.
     cannot_save: Option<String>,
@@ -207,10 +207,11 @@ pub async fn list_devices(
 pub async fn register_device(
     State(app): State<App>,
     person: Person,
-    Json(asked): Json<RegisterDevice>,
-) -> Answer<(StatusCode, axum::Json<RegisteredDevice>)> {
+    Json(asked, _share): Json<RegisterDevice>,
+) -> Answer<(StatusCode, Tagged<RegisteredDevice>)> {
     let (device, token) = devices::register(&person, asked).await?;
-    Ok((StatusCode::CREATED, axum::Json(RegisteredDevice { device: view(&app, device), token })))
+    let shown = |device| RegisteredDevice { device: view(&app, device), token };
+    Ok((StatusCode::CREATED, Tagged::of(device, shown)))
 }
 
 /// One device.
@@ -229,7 +230,7 @@ pub async fn update_device(
     State(app): State<App>,
     person: Person,
     Id(id): Id<DeviceId>,
-    Json(asked): Json<UpdateDevice>,
+    Json(asked, _share): Json<UpdateDevice>,
 ) -> Answer<Tagged<DeviceView>> {
     Ok(Tagged::of(devices::update(&person, id, asked).await?, |it| view(&app, it)))
 }
@@ -244,7 +245,7 @@ pub async fn deactivate_device(
     Id(id): Id<DeviceId>,
     asked: Option<Json<DeactivateDevice>>,
 ) -> Answer<Tagged<DeactivatedDevice>> {
-    let why = asked.map(|Json(asked)| asked.reason).unwrap_or_default();
+    let why = asked.as_ref().map(|Json(asked, _)| asked.reason).unwrap_or_default();
     let shown = |Deactivated { device, exposed }| DeactivatedDevice { device: view(&app, device), exposed };
     Ok(Tagged::of(devices::deactivate(&person, id, why).await?, shown))
 }
@@ -256,7 +257,7 @@ pub async fn deactivate_device(
 pub async fn withdraw_device(
     person: Person,
     Id(id): Id<DeviceId>,
-    Json(asked): Json<WithdrawDevice>,
+    Json(asked, _share): Json<WithdrawDevice>,
 ) -> Answer<axum::Json<WithdrawalView>> {
     let Withdrawal { records, residents, rejected, left, edits, decisions, pins, stays, more } =
         devices::withdraw(&person, id, asked).await?;

@@ -6,10 +6,12 @@ use carepost_protocol::id::{DeviceUuid, EnrollmentId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Tagged;
 use super::devices::{DeviceView, view};
 use crate::app::App;
 use crate::error::Answer;
-use crate::http::extract::{Id, Json};
+use crate::http::body::Json;
+use crate::http::extract::Id;
 use crate::operations::enrollments::{self, ApproveEnrollment};
 use crate::operations::person::Person;
 use crate::store::Waiting;
@@ -58,7 +60,7 @@ pub struct ConfirmEnrollment {
 #[utoipa::path(post, path = "/api/v1/enrollments/approve", operation_id = "approve_enrollment", tag = "enrollments", security(("session" = [])), request_body = ApproveEnrollment, responses((status = 200, body = ApprovedEnrollment), (status = 422, description = "No device shows that code"), (status = 429, description = "Too many wrong codes")))]
 pub async fn approve_enrollment(
     person: Person,
-    Json(asked): Json<ApproveEnrollment>,
+    Json(asked, _share): Json<ApproveEnrollment>,
 ) -> Answer<axum::Json<ApprovedEnrollment>> {
     Ok(axum::Json(enrollments::approve(&person, asked).await?.into()))
 }
@@ -69,7 +71,7 @@ pub async fn confirm_enrollment(
     State(app): State<App>,
     person: Person,
     Id(id): Id<EnrollmentId>,
-    Json(asked): Json<ConfirmEnrollment>,
-) -> Answer<axum::Json<DeviceView>> {
-    Ok(axum::Json(view(&app, enrollments::confirm(&person, id, &asked.number).await?)))
+    Json(asked, _share): Json<ConfirmEnrollment>,
+) -> Answer<Tagged<DeviceView>> {
+    Ok(Tagged::of(enrollments::confirm(&person, id, &asked.number).await?, |it| view(&app, it)))
 }

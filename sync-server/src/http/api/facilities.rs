@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 use super::{List, Paged, Tagged};
 use crate::app::App;
 use crate::error::Answer;
-use crate::http::extract::{Id, Json};
+use crate::http::body::Json;
+use crate::http::extract::Id;
 use crate::operations::facilities::{self, CreateFacility, UpdateCensus, UpdateFacility};
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
@@ -114,7 +115,7 @@ pub async fn list_facilities(
 pub async fn create_facility(
     State(app): State<App>,
     person: Person,
-    Json(asked): Json<CreateFacility>,
+    Json(asked, _share): Json<CreateFacility>,
 ) -> Answer<(StatusCode, Tagged<FacilityView>)> {
     let facility = facilities::create(&person, asked).await?;
     Ok((StatusCode::CREATED, Tagged::of(facility, |it| FacilityView::of(&app, it))))
@@ -136,7 +137,7 @@ pub async fn update_facility(
     State(app): State<App>,
     person: Person,
     Id(id): Id<FacilityId>,
-    Json(asked): Json<UpdateFacility>,
+    Json(asked, _share): Json<UpdateFacility>,
 ) -> Answer<Tagged<FacilityView>> {
     Ok(Tagged::of(facilities::update(&person, id, asked).await?, |it| FacilityView::of(&app, it)))
 }
@@ -147,7 +148,7 @@ pub async fn update_census(
     State(app): State<App>,
     person: Person,
     Id(id): Id<FacilityId>,
-    Json(asked): Json<UpdateCensus>,
+    Json(asked, _share): Json<UpdateCensus>,
 ) -> Answer<Tagged<FacilityView>> {
     Ok(Tagged::of(facilities::update_census(&person, id, asked).await?, |it| FacilityView::of(&app, it)))
 }

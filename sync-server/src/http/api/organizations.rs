@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 
 use super::{List, Paged, Tagged};
 use crate::error::Answer;
-use crate::http::extract::{Id, Json};
+use crate::http::body::Json;
+use crate::http::extract::Id;
 use crate::operations::organizations::{
     self, Address, Contact, CreateOrganization, Founded, UpdateOrganization, npi_warning,
 };
@@ -115,9 +116,10 @@ pub async fn list_organizations(
 #[utoipa::path(post, path = "/api/v1/organizations", operation_id = "create_organization", tag = "organizations", security(("session" = [])), request_body = CreateOrganization, responses((status = 201, body = CreatedOrganization)))]
 pub async fn create_organization(
     person: Person,
-    Json(asked): Json<CreateOrganization>,
-) -> Answer<(StatusCode, axum::Json<CreatedOrganization>)> {
-    Ok((StatusCode::CREATED, axum::Json(organizations::create(&person, asked).await?.into())))
+    Json(asked, _share): Json<CreateOrganization>,
+) -> Answer<(StatusCode, Tagged<CreatedOrganization>)> {
+    let founded = organizations::create(&person, asked).await?;
+    Ok((StatusCode::CREATED, Tagged::of(founded, CreatedOrganization::from)))
 }
 
 /// One organization.
@@ -134,7 +136,7 @@ pub async fn show_organization(
 pub async fn update_organization(
     person: Person,
     Id(id): Id<OrganizationId>,
-    Json(asked): Json<UpdateOrganization>,
+    Json(asked, _share): Json<UpdateOrganization>,
 ) -> Answer<Tagged<OrganizationView>> {
     Ok(Tagged::of(organizations::update(&person, id, asked).await?, OrganizationView::from))
 }

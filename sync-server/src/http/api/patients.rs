@@ -14,7 +14,8 @@ use utoipa::ToSchema;
 
 use super::{List, Paged, Tagged};
 use crate::error::{Answer, Refusal};
-use crate::http::extract::{Id, Json, Params};
+use crate::http::body::Json;
+use crate::http::extract::{Id, Params};
 use crate::http::idempotency::Residents;
 use crate::operations::paging::Which;
 use crate::operations::patients::{
@@ -135,7 +136,7 @@ pub async fn list_patients(
 #[utoipa::path(post, path = "/api/v1/patients", operation_id = "create_patient", tag = "patients", security(("session" = [])), request_body = CreatePatient, responses((status = 201, body = PatientView)))]
 pub async fn create_patient(
     person: Person,
-    Json(asked): Json<CreatePatient>,
+    Json(asked, _share): Json<CreatePatient>,
 ) -> Answer<(StatusCode, Extension<Residents>, Tagged<PatientView>)> {
     let (permit, known) = patients::create(&person, asked).await?;
     let shown = [&known.patient].into_iter().chain(&known.related.may_be);
@@ -160,7 +161,7 @@ pub async fn show_patient(
 pub async fn update_patient(
     person: Person,
     Id(id): Id<PatientId>,
-    Json(asked): Json<UpdatePatient>,
+    Json(asked, _share): Json<UpdatePatient>,
 ) -> Answer<Tagged<PatientView>> {
     let (permit, known) = patients::update(&person, id, asked).await?;
     Ok(Tagged::of(known, |known| PatientView::of(&permit, known)))
@@ -192,7 +193,7 @@ pub async fn list_records(
 pub async fn strike_record(
     person: Person,
     RecordPath { patient, record }: RecordPath,
-    Json(asked): Json<StrikeRecord>,
+    Json(asked, _share): Json<StrikeRecord>,
 ) -> Answer<(StatusCode, Extension<Residents>, axum::Json<RecordDocument>)> {
     let (struck, facility) = patients::strike(&person, patient, record, asked.reason).await?;
     let shown = Residents(vec![(struck.patient_id, facility)]);

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::audit::Client;
 use crate::error::Answer;
-use crate::http::extract;
+use crate::http::body::Json;
 use crate::http::tenant;
 use crate::operations::person::Person;
 use crate::operations::sessions::{self, Begun, SignIn};
@@ -67,7 +67,7 @@ pub async fn sign_in(
     let (parts, content) = request.into_parts();
     let (claim, request) =
         (tenant::claimed(&app, &parts).await?, parts.extensions.get::<IdempotentRequest>().copied());
-    let asked = extract::json(Request::from_parts(parts, content), &app, MAX_SIGN_IN).await?;
+    let Json(asked, _share) = Json::within(MAX_SIGN_IN, Request::from_parts(parts, content), &app).await?;
     let begun = sessions::sign_in(&app, &client, claim, request, asked).await?;
     Ok((StatusCode::CREATED, axum::Json(begun.into())))
 }

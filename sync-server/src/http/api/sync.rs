@@ -13,21 +13,19 @@ use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::audit::Client;
-use crate::error::{Answer, Refusal};
+use crate::error::Answer;
+use crate::http::body::{self, Tolerant};
 use crate::http::encoding::Encoding;
-use crate::http::extract::{self, Id, Params};
+use crate::http::extract::{Id, Params};
 use crate::operations::authenticated_device::AuthenticatedDevice;
 use crate::operations::{enrollments, sync};
-use crate::quota::{Asker, Share};
+use crate::quota::Share;
 use crate::tls::PeerKey;
 
 /// The most bytes of a compressed push.
 const MAX_COMPRESSED: usize = 2 * 1024 * 1024;
 /// The most bytes of one that is not: the changes, and what a batch says besides.
 const MAX_PLAIN: usize = MAX_BYTES + 64 * 1024;
-/// What the smallest map of parsed JSON takes, and what any value does.
-const MAP: usize = 704;
-const VALUE: usize = 64;
 
 /// Asks to be let in, again and again until it is; the key is the connection's.
 #[utoipa::path(post, path = "/api/v1/enroll", operation_id = "enroll", tag = "sync", request_body = EnrollRequest,
@@ -60,7 +58,7 @@ pub async fn heartbeat(
     request_body(content = Object, description = "A batch: lane, incarnation, first_n, previous, head, signature and changes; JSON, with or without Content-Encoding: gzip, or zstd (one frame)"),
     responses((status = 200, body = PushReceipt), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
 pub async fn push(device: AuthenticatedDevice, request: Request) -> Answer<axum::Json<PushReceipt>> {
-    let encoding = extract::packing(request.headers())?;
+    let encoding = body::packing(request.headers())?;
     let mut pushing = sync::may_push(device).await?;
     match read(request, encoding, &mut pushing.share).await {
         Ok(bytes) => Ok(axum::Json(pushing.take(bytes).await?)),
@@ -85,29 +83,6 @@ pub async fn older_records(
 /// The bytes of a batch as it is.
 async fn read(request: Request, encoding: Encoding, share: &mut Share) -> Answer<Bytes> {
     let limit = if encoding == Encoding::Identity { MAX_PLAIN } else { MAX_COMPRESSED };
-    let packed = extract::read(request.into_body(), limit, share).await?;
-    let bytes = encoding.unpack(packed, MAX_PLAIN, share).await?;
-    share.take(appetite(&bytes)).await?;
-    Ok(bytes)
-}
-
-/// A device's JSON message, and what it takes in memory, counted until it is answered: fields that this server does not
-/// know are of a newer agent, and left alone.
-pub struct Tolerant<T>(T, Share);
-
-impl<T: serde::de::DeserializeOwned> FromRequest<App> for Tolerant<T> {
-    type Rejection = Refusal;
-    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
-        let mut share = app.quotas.share(Asker::of(request.extensions()));
-        let bytes = extract::plain(request, extract::MAX_JSON, &mut share).await?;
-        share.take(appetite(&bytes)).await?;
-        extract::parse(&bytes).map(|message| Self(message, share))
-    }
-}
-
-/// What JSON comes to in memory beside its text, at the most: `{"":0}` is six bytes, and a map of its own.
-fn appetite(plain: &[u8]) -> usize {
-    let count = |mark: u8| plain.iter().filter(|byte| **byte == mark).count();
-    let (maps, values) = (count(b'{'), count(b',') + count(b'['));
-    plain.len() + maps * MAP + values * VALUE
+    let packed = body::read(request.into_body(), limit, share).await?;
+    body::unpacked(packed, encoding, MAX_PLAIN, share).await
 }

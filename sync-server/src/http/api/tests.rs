@@ -5,6 +5,8 @@ mod lists;
 mod manners;
 mod pushes;
 mod quarantine;
+mod rates;
+mod unseen;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;

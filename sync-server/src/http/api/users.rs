@@ -10,7 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{List, Paged, Tagged};
 use crate::error::Answer;
-use crate::http::extract::{Id, Json, Params};
+use crate::http::body::Json;
+use crate::http::extract::{Id, Params};
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::operations::users::{self, CreateUser, UpdateUser};
@@ -112,7 +113,7 @@ pub async fn list_users(
 #[utoipa::path(post, path = "/api/v1/users", operation_id = "create_user", tag = "users", security(("session" = [])), request_body = CreateUser, responses((status = 201, body = UserView)))]
 pub async fn create_user(
     person: Person,
-    Json(asked): Json<CreateUser>,
+    Json(asked, _share): Json<CreateUser>,
 ) -> Answer<(StatusCode, Tagged<UserView>)> {
     Ok((StatusCode::CREATED, Tagged::of(users::create(&person, asked).await?, UserView::from)))
 }
@@ -128,14 +129,18 @@ pub async fn show_user(person: Person, Id(id): Id<UserId>) -> Answer<Tagged<User
 pub async fn update_user(
     person: Person,
     Id(id): Id<UserId>,
-    Json(asked): Json<UpdateUser>,
+    Json(asked, _share): Json<UpdateUser>,
 ) -> Answer<Tagged<UserView>> {
     Ok(Tagged::of(users::update(&person, id, asked).await?, UserView::from))
 }
 
 /// Sets a user's PIN.
 #[utoipa::path(put, path = "/api/v1/users/{user_id}/pin", operation_id = "set_pin", tag = "users", security(("session" = [])), params(("user_id" = UserId, Path)), request_body = SetPin, responses((status = 204)))]
-pub async fn set_pin(person: Person, Id(id): Id<UserId>, Json(asked): Json<SetPin>) -> Answer<StatusCode> {
+pub async fn set_pin(
+    person: Person,
+    Id(id): Id<UserId>,
+    Json(asked, _share): Json<SetPin>,
+) -> Answer<StatusCode> {
     users::set_pin(&person, id, &asked.pin).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -145,7 +150,7 @@ pub async fn set_pin(person: Person, Id(id): Id<UserId>, Json(asked): Json<SetPi
 pub async fn set_password(
     person: Person,
     Id(id): Id<UserId>,
-    Json(asked): Json<SetPassword>,
+    Json(asked, _share): Json<SetPassword>,
 ) -> Answer<StatusCode> {
     users::set_password(&person, id, asked.password).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -9,7 +9,8 @@ use utoipa::IntoParams;
 
 use super::{List, Paged, Tagged};
 use crate::error::Answer;
-use crate::http::extract::{Id, Json, Params};
+use crate::http::body::Json;
+use crate::http::extract::{Id, Params};
 use crate::operations::paging::Which;
 use crate::operations::person::Person;
 use crate::operations::workflows::{self, PublishWorkflow};
@@ -37,7 +38,7 @@ pub async fn list_workflows(
 #[utoipa::path(post, path = "/api/v1/workflows", operation_id = "publish_workflow", tag = "workflows", security(("session" = [])), request_body = PublishWorkflow, responses((status = 201, body = Workflow)))]
 pub async fn publish_workflow(
     person: Person,
-    Json(asked): Json<PublishWorkflow>,
+    Json(asked, _share): Json<PublishWorkflow>,
 ) -> Answer<(StatusCode, Tagged<Workflow>)> {
     Ok((StatusCode::CREATED, Tagged::of(workflows::publish(&person, asked).await?, identity)))
 }

@@ -254,10 +254,8 @@ impl FacilityStore {
     /// As [`Self::records`].
     pub async fn patient(&self, permit: &Permit<ReadPatients>, id: PatientId) -> Result<(Patient, u64)> {
         self.permitted(permit)?;
-        let read = move |tx: &Tx<'_>| {
-            let patient = patient::find(tx, id)?.ok_or(StoreError::NotFound("patient"))?;
-            Ok((patient, patient::written(tx, id)?))
-        };
+        let read =
+            move |tx: &Tx<'_>| patient::find_with_place(tx, id)?.ok_or(StoreError::NotFound("patient"));
         self.store.read(AccessScope::Facility(self.scope), read).await
     }
 

@@ -23,6 +23,15 @@ use crate::store::{Patient, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
+/// A resident, and the place in the feed of the last edit; 0 where nobody has edited them since the admission.
+impl Stored for (Patient, u64) {
+    const COLUMNS: &'static str = sql!(
+        Patient::COLUMNS,
+        ", (SELECT coalesce(max(seq), 0) FROM marks
+            WHERE marks.facility_id = patients.facility_id AND collection = 'patients' AND record_id = patients.id)"
+    );
+}
+
 /// The list of them: in care or not (`?4`), where that is given.
 pub(in crate::store) static LIST: SortedList<Patient> = sorted_list!(
     Patient,
@@ -32,9 +41,23 @@ pub(in crate::store) static LIST: SortedList<Patient> = sorted_list!(
     |patient| *patient.id.as_bytes()
 );
 
+/// The same, each with that place.
+pub(in crate::store) static LIST_WITH_PLACES: SortedList<(Patient, u64)> = sorted_list!(
+    (Patient, u64),
+    "patients",
+    "(?4 IS NULL OR is_active = ?4) AND ",
+    "facility_id = ?5 AND ",
+    |(patient, _)| *patient.id.as_bytes()
+);
+
 /// One resident of the scope.
 pub(in crate::store) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Option<Patient>> {
     tx.first(select!(Patient, "patients WHERE id = ?1"), params![id])
+}
+
+/// The same, with the place in the feed of the last edit.
+pub(in crate::store) fn find_with_place(tx: &Tx<'_>, id: PatientId) -> Result<Option<(Patient, u64)>> {
+    tx.first(select!((Patient, u64), "patients WHERE id = ?1"), params![id])
 }
 
 /// What of a resident is in no column of its own.
@@ -194,12 +217,17 @@ pub(in crate::store) fn part(tx: &Tx<'_>, id: PatientId) -> Result<()> {
     tx.execute("UPDATE patients SET replaced_by = NULL WHERE id = ?1", params![id]).map(drop)
 }
 
+/// Who wrote each field of a resident last.
+pub(in crate::store) const MARKS: &str = sql!(
+    "SELECT field, ",
+    Mark::COLUMNS,
+    " FROM marks WHERE facility_id = ?1 AND collection = 'patients' AND record_id = ?2"
+);
+
 /// The resident's fields with who wrote each last. What nobody has edited since the admission counts as
 /// seen by everybody.
 pub(in crate::store) fn fields(tx: &Tx<'_>, patient: &Patient) -> Result<BTreeMap<String, Field>> {
-    let marks =
-        sql!("SELECT field, ", Mark::COLUMNS, " FROM marks WHERE collection = 'patients' AND record_id = ?1");
-    let marks = tx.all::<(String, Mark)>(marks, params![patient.id])?;
+    let marks = tx.all::<(String, Mark)>(MARKS, params![patient.facility_id, patient.id])?;
     let marks: BTreeMap<String, Mark> = marks.into_iter().collect();
     let unmarked = Mark { seq: 0, at: Timestamp::EPOCH, origin: None, by: None };
     let field = |(key, value): (String, Value)| {
@@ -207,12 +235,6 @@ pub(in crate::store) fn fields(tx: &Tx<'_>, patient: &Patient) -> Result<BTreeMa
         (key, Field { value, mark })
     };
     Ok(patient.values().into_iter().map(field).collect())
-}
-
-/// The place in the feed of the last edit of a resident; 0 where nobody has edited them since the admission.
-pub(in crate::store) fn written(tx: &Tx<'_>, id: PatientId) -> Result<u64> {
-    let sql = "SELECT max(seq) FROM marks WHERE collection = 'patients' AND record_id = ?1";
-    Ok(tx.first::<Option<u64>>(sql, params![id])?.flatten().unwrap_or(0))
 }
 
 row! {
@@ -232,23 +254,21 @@ fn origin(
 }
 
 /// Writes down who wrote a field last.
-pub(in crate::store) fn mark(tx: &Tx<'_>, id: PatientId, field: &str, mark: &Mark) -> Result<()> {
-    let key = params![id, field];
-    tx.execute("DELETE FROM marks WHERE collection = 'patients' AND record_id = ?1 AND field = ?2", key)?;
-    tx.execute(
-        "INSERT INTO marks (collection, record_id, field, seq, at, user_id, device_id, incarnation_id, n)
-            VALUES ('patients', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        params![
-            id,
-            field,
-            mark.seq,
-            mark.at,
-            mark.by,
-            mark.origin.map(|origin| origin.device),
-            mark.origin.map(|origin| origin.incarnation),
-            mark.origin.map(|origin| origin.n),
-        ],
-    )
+pub(in crate::store) fn mark(tx: &Tx<'_>, of: &Patient, field: &str, mark: &Mark) -> Result<()> {
+    let earlier = "DELETE FROM marks WHERE facility_id = ?1 AND collection = 'patients' AND record_id = ?2 AND field = ?3";
+    tx.execute(earlier, params![of.facility_id, of.id, field])?;
+    insert_into!(tx, "marks" {
+        facility_id: of.facility_id,
+        collection: Collection::Patients,
+        record_id: of.id,
+        field: field,
+        seq: mark.seq,
+        at: mark.at,
+        user_id: mark.by,
+        device_id: mark.origin.map(|origin| origin.device),
+        incarnation_id: mark.origin.map(|origin| origin.incarnation),
+        n: mark.origin.map(|origin| origin.n),
+    })
     .map(drop)
 }
 

@@ -18,6 +18,7 @@ use crate::store::StoreError;
 use crate::store::column::json;
 use crate::store::engine::{Tx, params};
 use crate::store::listed::Listed;
+use crate::store::row::insert_into;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -193,18 +194,14 @@ pub(in crate::store) fn put(tx: &Tx<'_>, feed: &mut FeedEnd, review: &ReviewDocu
         let sql = "UPDATE reviews SET is_open = ?2, archived = NULL WHERE id = ?1";
         tx.execute(sql, params![review.id, is_open])?;
     } else {
-        tx.execute(
-            "INSERT INTO reviews (id, kind, collection, record_id, patient_id, is_open)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![
-                review.id,
-                review.kind,
-                review.collection.name(),
-                review.record,
-                review.patient_id,
-                is_open,
-            ],
-        )?;
+        insert_into!(tx, "reviews" {
+            id: review.id,
+            kind: review.kind,
+            collection: review.collection.name(),
+            record_id: review.record,
+            patient_id: review.patient_id,
+            is_open: is_open,
+        })?;
     }
     let body = json(review)?;
     let (id, patient) = (review.id.as_bytes(), Some(review.patient_id));

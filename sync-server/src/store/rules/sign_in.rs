@@ -16,7 +16,7 @@ use serde_json::json as object;
 use super::audit;
 use crate::scope::OrganizationScope;
 use crate::store::engine::{self, AccessScope, Tx, params};
-use crate::store::row::{row, select};
+use crate::store::row::{insert_into, row, select};
 use crate::store::{Ambient, DatabaseKey, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -193,21 +193,17 @@ fn insert(
     (failures, at, until): (u32, Timestamp, Option<Timestamp>),
     good_at: Option<Timestamp>,
 ) -> Result<()> {
-    tx.execute(
-        "INSERT INTO system_sign_ins (place, name, network, id, organization_id, failures, failed_at,
-            locked_until, good_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        params![
-            login.place,
-            login.name,
-            network,
-            tx.random::<16>()?,
-            login.organization,
-            failures,
-            at,
-            until,
-            good_at,
-        ],
-    )
+    insert_into!(tx, "system_sign_ins" {
+        place: login.place,
+        name: login.name,
+        network: network,
+        id: tx.random::<16>()?,
+        organization_id: login.organization,
+        failures: failures,
+        failed_at: at,
+        locked_until: until,
+        good_at: good_at,
+    })
     .map(drop)
 }
 

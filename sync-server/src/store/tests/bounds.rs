@@ -147,6 +147,13 @@ async fn every_look_up_among_what_others_add_has_an_index_of_its_own() {
             goes_by(&world, registry, index, sql).await;
         }
     }
+    // Where each was edited last is in the list's own statement.
+    let of_resident = "facility_id=? AND collection=? AND record_id=?";
+    let list = &patient::LIST_WITH_PLACES;
+    for sql in list.all.into_iter().chain(list.of_facility).chain([patient::MARKS]) {
+        goes_by(&world, registry, of_resident, sql).await;
+        goes_by(&world, access, of_resident, sql).await;
+    }
     for (index, sql) in [
         ("devices_in_use", enrollment::OTHERS),
         ("devices_in_use", view::BY_MODE),

@@ -152,6 +152,10 @@ impl World {
         verify(&self.directory.path().join("server.db"), &key(), &self.ambient).unwrap()
     }
 
+    fn alike(&self) -> Vec<String> {
+        super::alike(&self.file("server.db"), &key(), &self.ambient).unwrap()
+    }
+
     fn now(&self) -> Timestamp {
         self.ambient.now()
     }

@@ -280,12 +280,20 @@ async fn two_devices_in_use_at_a_facility_do_not_read_the_same() {
     let collide =
         move |tx: &Tx<'_>| tx.execute("UPDATE devices SET name = 'HALL KIOSK' WHERE id = ?1", params![den]);
     world.store.write(AccessScope::Organization(tenant.organization), collide).await.unwrap();
+    let said = world.alike();
+    let [said] = &said[..] else { panic!("{said:?}") };
+    for words in
+        [format!("\"Hall Kiosk\" ({hall})"), format!("\"HALL KIOSK\" ({den})"), "device rename".into()]
+    {
+        assert!(said.contains(&words), "no {words} in {said}");
+    }
     let tablet = DevicePatch { device_type: Some(DeviceType::Tablet), ..DevicePatch::default() };
     registry.audited(event(&world)).update_device(den, tablet).await.unwrap();
     rename(den, "Den kiosk").await.unwrap();
     // Whoever is out of use leaves the name to the next.
     registry.audited(event(&world)).deactivate_device(hall, Deactivation::Retired).await.unwrap();
     rename(den, "Hall kiosk").await.unwrap();
+    assert!(world.alike().is_empty());
 }
 
 #[tokio::test]
@@ -314,8 +322,14 @@ async fn two_forms_that_are_offered_do_not_read_the_same() {
         tx.execute(sql, params![both.id, body])
     };
     world.store.write(AccessScope::Organization(tenant.organization), collide).await.unwrap();
+    let said = world.alike();
+    let [said] = &said[..] else { panic!("{said:?}") };
+    for words in ["signs (\"Vitals\")", "vitals (\"Vitals\")", "another label"] {
+        assert!(said.contains(words), "no {words} in {said}");
+    }
     assert_eq!(registry.audited(event(&world)).publish_workflow(vitals(30.0)).await.unwrap().version, 4);
     publish("signs", "Signs", true).await.unwrap();
+    assert!(world.alike().is_empty());
     let taken = publish("signs", "vitals", true).await;
     assert!(matches!(taken, Err(StoreError::Conflict("label"))), "{taken:?}");
 }
@@ -374,6 +388,28 @@ async fn a_new_facility_gets_the_workflows_and_versions_are_kept() {
 fn beat(world: &World, kiosk: &Kiosk) -> Heartbeat {
     let stamp = (world.now().plus_millis(1_500), ClockQuality::Synced);
     Heartbeat::new("0.2.0", stamp, ReaderState::Missing, kiosk.incarnation)
+}
+
+#[tokio::test]
+async fn what_is_remembered_of_one_organization_answers_for_no_other() {
+    let world = World::new();
+    let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
+    let (hall, ward) = (world.kiosk(&alpha, 1).await, world.kiosk(&beta, 2).await);
+    let registry = world.store.organization(&alpha.organization);
+    let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    registry.audited(event(&world)).update_user(alpha.nurse, off).await.unwrap();
+    // The second time it is memory that answers.
+    for _ in 0..2 {
+        for (tenant, kiosk, gone) in [(&alpha, &hall, vec![alpha.nurse]), (&beta, &ward, Vec::new())] {
+            let key = presented(&kiosk.key).sha256;
+            let known = world.store.system().device_by_key(key).await.unwrap().unwrap();
+            assert_eq!((known.device(), known.scope()), (kiosk.identity.device(), Some(tenant.facility)));
+            let told =
+                world.store.facility(&tenant.facility).revoked(&known, &beat(&world, kiosk)).await.unwrap();
+            let users: Vec<UserId> = told.into_iter().flat_map(|it| it.users).map(|it| it.id).collect();
+            assert_eq!(users, gone);
+        }
+    }
 }
 
 fn exposure(place: &str, cause: &str) -> Exposure {

@@ -231,7 +231,7 @@ impl<'a> Story<'a> {
                     ("is_online", json!(true)),
                     ("state", json!("ACTIVE")),
                     ("sync_status", json!("SYNCED")),
-                    ("wedged", json!(0)),
+                    ("rejected", json!(0)),
                     ("reader", json!("READY")),
                     ("encrypted", json!(true)),
                 ];

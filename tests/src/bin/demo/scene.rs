@@ -115,7 +115,7 @@ impl Scene {
     /// When a part of it fails.
     pub(crate) async fn build(folder: &Path) -> Result<Self> {
         let server = Server::start_at(&folder.join("server"), PEOPLE_PORT, DEVICES_PORT).await?;
-        let sites = vec![alpha(&server).await?, beta(&server).await?, riverside(&server).await?];
+        let sites = sites(&server).await?;
         let mut badges = Badges::Pcsc;
         let mut no_pcscd = None;
         let mut posts = Vec::new();
@@ -165,6 +165,11 @@ impl Scene {
     pub(crate) fn links(&self) -> Vec<(&'static str, Link)> {
         self.posts.iter().map(|post| (post.key, post.kiosk.link.clone())).collect()
     }
+}
+
+/// The organizations, with their facilities, people and forms.
+async fn sites(server: &Server) -> Result<Vec<Site>> {
+    Ok(vec![alpha(server).await?, beta(server).await?, riverside(server).await?])
 }
 
 async fn alpha(server: &Server) -> Result<Site> {
@@ -221,4 +226,31 @@ async fn site(
     let people: Vec<Resident> = everybody.into_iter().skip(people.start).take(people.len()).collect();
     let ids = facility.admit(&people).await?;
     Ok(Site { place, facility, staff, residents: ids.into_iter().zip(people).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carepost_tests::world::{PASSWORD, items};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_demo_makes_its_organizations_with_their_forms_staff_and_patients() -> Result<()> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::TempDir::new()?;
+        let server = Server::start(&folder.path().join("server")).await?;
+        sites(&server).await?;
+        for (slug, forms, staff, patients) in
+            [("demo-clinic-alpha", 2, 2, 8), ("demo-clinic-beta", 1, 2, 8), ("golden-years", 2, 4, 44)]
+        {
+            let admin = server.api()?.sign_in(Some(slug), "admin", PASSWORD).await?;
+            let counted = async |path: &str| -> Result<usize> {
+                Ok(items(&admin.get(&format!("/api/v1/{path}?limit=100")).await?)?.len())
+            };
+            assert_eq!(counted("workflows").await?, forms, "{slug}");
+            // And the administrator.
+            assert_eq!(counted("users").await?, staff + 1, "{slug}");
+            assert_eq!(counted("patients").await?, patients, "{slug}");
+        }
+        Ok(())
+    }
 }

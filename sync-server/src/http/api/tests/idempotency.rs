@@ -11,6 +11,7 @@ use super::lists::platform;
 use super::manners::{NOBODY, Office, allowed, edit, everything, id, nowhere, routes};
 use super::*;
 use crate::http::route::Parameter;
+use crate::http::routes::DESCRIPTION;
 use crate::store::{PageRequest, View};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -73,6 +74,17 @@ async fn every_post_is_done_once_for_a_key_and_answered_the_same() {
         };
         let (first, again) = (send(&body).await, send(&body).await);
         assert!(matches!(first.status, 200 | 201), "{}: {}", route.operation, first.text);
+        let described = &DESCRIPTION.operation(route)["responses"][first.status.to_string()]["headers"];
+        let (tag, is_described) = (first.headers.get(ETAG), described.get("ETag").is_some());
+        assert_eq!(tag.is_some(), is_described, "{}", route.operation);
+        // Of what was just made it is the one that it is shown with later.
+        if first.status == 201 && is_described && route.operation != "issue_tapped_badge" {
+            let made =
+                first.body.get("key").or_else(|| first.body.get("id")).and_then(Value::as_str).unwrap();
+            let made = format!("{}/{made}", route.path);
+            let shown = office.ask_as(Some(token), &Method::GET, &made, &[], b"").await;
+            assert_eq!((shown.status, shown.headers.get(ETAG)), (200, tag), "{made}: {}", shown.text);
+        }
         assert_eq!((again.status, &again.text), (first.status, &first.text), "{}", route.operation);
         let replayed = [&first, &again].map(|told| told.headers.contains_key("idempotency-replayed"));
         assert_eq!(replayed, [false, true], "{}", route.operation);
@@ -131,6 +143,32 @@ async fn a_request_with_a_key_is_done_once_and_answered_the_same_whatever_it_hol
     let third = json!({"username": "wanda", "role": "auditor"}).to_string();
     let told = office.ask_as(Some(&other), &Method::POST, "/api/v1/users", &key, third.as_bytes()).await;
     assert_eq!(told.status, 201, "{}", told.text);
+}
+
+#[tokio::test]
+async fn one_key_of_two_organizations_is_two_requests_and_nothing_on_the_way_keeps_their_answers() {
+    let office = Office::new().await;
+    let (app, key) = (&office.server.app, [(KEY, "a key that both have drawn")]);
+    let hash = app.passwords.hash(Caller::Stranger(None), SecretString::from(PASSWORD)).await.unwrap();
+    let admin = new_user("olga", Role::OrgAdmin, None, Some(hash));
+    let beta = testing::organization("Beta Care", "beta");
+    app.store.system().create_organization(beta, admin, event()).await.unwrap();
+    let user = json!({"username": "uma", "role": "auditor"}).to_string();
+    let mut made = Vec::new();
+    for slug in ["alpha", "beta", "alpha", "beta"] {
+        let who = json!({"organization": slug, "username": "olga", "password": PASSWORD});
+        let session = office.post("/api/v1/sessions", &[], &who).await;
+        let token = session.body["token"].as_str();
+        let told = office.ask_as(token, &Method::POST, "/api/v1/users", &key, user.as_bytes()).await;
+        assert_eq!(told.status, 201, "{slug}: {}", told.text);
+        let shown = office.ask_as(token, &Method::GET, "/api/v1/users", &[], b"").await;
+        assert!(shown.text.contains(told.body["id"].as_str().unwrap()), "{slug}: {}", shown.text);
+        for answer in [&session, &told, &shown] {
+            assert_eq!(answer.headers["cache-control"], "no-store");
+        }
+        made.push(told.text);
+    }
+    assert!(made[0] != made[1] && made[..2] == made[2..], "{made:?}");
 }
 
 #[tokio::test]

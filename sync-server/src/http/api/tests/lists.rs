@@ -291,6 +291,35 @@ async fn residents_and_staff_are_sorted_as_people_sort_whatever_the_page() {
     assert_eq!(names("/api/v1/patients?sort=name", "name").await, people);
 }
 
+#[tokio::test]
+async fn patients_are_found_by_name_among_those_that_the_asker_sees_and_the_platform_finds_none() {
+    let office = Office::new().await;
+    let (platform, store) = (platform(&office.server).await, &office.server.app.store);
+    let beta = store.system().organization_by_slug("beta").await.unwrap().unwrap().id;
+    let theirs = store.organization(&testing::administrator(beta, None));
+    let clinic = theirs.audited(event()).create_facility(testing::facility("Clinic")).await.unwrap().id;
+    let john = testing::patient(clinic, [("name", "John Elsewhere")]);
+    theirs.audited(event()).create_patient(john).await.unwrap();
+    for name in ["Ada Johnson", "Bea Zimmer", "John Sample"] {
+        let body = json!({"facility_id": office.facility, "name": name});
+        assert_eq!(office.post("/api/v1/patients", &[], &body).await.status, 201);
+    }
+    for (typed, found) in [
+        ("john", vec!["Ada Johnson", "John Sample"]),
+        ("elsewhere", vec![]),
+        ("%25", vec![]),
+        ("j%25n", vec![]),
+    ] {
+        let told = office.get(&format!("/api/v1/patients?find={typed}")).await;
+        let names: Vec<_> = told.body["items"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+        assert_eq!(names, found, "{typed}: {}", told.text);
+    }
+    for path in ["/api/v1/patients?find=john", "/org/beta/api/v1/patients?find=john"] {
+        let told = office.ask_as(Some(&platform), &Method::GET, path, &[], b"").await;
+        assert!(told.status == 403 && !told.text.contains("John"), "{path}: {}", told.text);
+    }
+}
+
 /// Whom a log or a review names is looked up at once, and nobody has looked at one of them by that.
 #[tokio::test]
 async fn residents_are_listed_by_their_ids_in_one_look() {

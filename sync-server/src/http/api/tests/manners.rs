@@ -3,15 +3,16 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write as _;
 
-use carepost_protocol::id::{AuditId, BootId, DeviceUuid, IncarnationId};
+use carepost_protocol::id::{BootId, DeviceUuid, IncarnationId};
 use carepost_protocol::role::may;
 use carepost_protocol::wire::BOOT_HEADER;
-use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH};
 use http::{HeaderMap, HeaderName, Method};
 
 use super::lists::chart;
 use super::quarantine::{Kiosk, Process, good_heartbeat};
 use super::*;
+use crate::http::body::Json;
 use crate::http::route::{Authorization, Parameter, Route};
 use crate::http::routes::{DESCRIPTION, ROUTES};
 
@@ -39,7 +40,7 @@ impl Told {
         self.body["errors"][0]["field"].as_str().unwrap_or_default()
     }
 
-    fn tag(&self) -> &str {
+    pub(super) fn tag(&self) -> &str {
         self.headers[ETAG].to_str().unwrap()
     }
 
@@ -221,6 +222,39 @@ async fn what_devices_send_is_taken_packed_by_gzip_and_zstd_and_no_other() {
             assert_eq!(told.status, 400, "{} {encoding}: {}", route.operation, told.text);
         }
     }
+}
+
+/// Of what is parsed, maps take most: these are a hundred times as large as their text.
+#[tokio::test]
+async fn what_a_body_comes_to_in_memory_is_counted_on_every_route_before_it_is_made() {
+    let office = Office::new().await;
+    let of = |maps: usize| format!(r#"{{"colour": [{}0]}}"#, r#"{"":0},"#.repeat(maps));
+    for route in allowed() {
+        for (headers, body) in [
+            (vec![], of(37_000).into_bytes()),
+            (vec![(CONTENT_ENCODING, "zstd")], zstd(of(37_000).as_bytes())),
+        ] {
+            let told = office.ask(&route.method, &nowhere(route), &headers, &body).await;
+            let kind = json!("/problems/too-large");
+            assert_eq!((told.status, &told.body["type"]), (413, &kind), "{}: {}", route.operation, told.text);
+        }
+    }
+    // The largest form there can be, all of whose choices are said.
+    let options: Vec<String> = (10_000..30_000).map(|n| n.to_string()).collect();
+    let field = |(n, options): (usize, &[String])| {
+        let (key, label) = (format!("f{n}"), format!("Field {n}"));
+        json!({"key": key, "label": label, "type": "select", "options": options})
+    };
+    let fields: Vec<Value> = options.chunks(200).enumerate().map(field).collect();
+    let form = json!({"key": "vitals", "label": "Vitals", "fields": fields});
+    let told = office.post("/api/v1/workflows", &[], &form).await;
+    assert_ne!(told.status, 413, "{}", told.text);
+    // It is held as long as what was made of it.
+    let app = &office.server.app;
+    let request = Request::post("/").header(CONTENT_TYPE, "application/json");
+    let request = request.body(Body::from(of(10))).unwrap();
+    let asked = Json::<Value>::within(4_096, request, app).await.unwrap();
+    assert!(asked.1.held() > 40 * of(10).len(), "{}", asked.1.held());
 }
 
 /// Also where there is nothing to say: a device that was lost is not taken for retired, because nobody read why.
@@ -448,134 +482,6 @@ async fn a_device_that_turns_out_to_be_lost_is_another_version() {
 }
 
 #[tokio::test]
-async fn an_edit_without_a_version_that_crosses_anothers_is_kept_in_a_review() {
-    let mut office = Office::new().await;
-    let fields = object(json!({"mrn": "MRN-1", "name": "Ada Example", "room": "10"}));
-    let new = NewPatient { facility_id: office.facility, fields };
-    let ada = office.server.registry.audited(event()).create_patient(new).await.unwrap().id;
-    let path = format!("/api/v1/patients/{ada}");
-    let reviews = format!("/api/v1/facilities/{}/reviews?open=true", office.facility);
-    let other = office.server.token(office.server.user("olaf", Role::OrgAdmin, office.facility).await).await;
-    let others = async |office: &Office, room: &str| {
-        let body = json!({"room": room}).to_string();
-        office.ask_as(Some(&other), &Method::GET, &path, &[], b"").await;
-        office.ask_as(Some(&other), &Method::PUT, &path, &[], body.as_bytes()).await.status
-    };
-    // Another field, and what was seen: nothing to look at.
-    assert_eq!(office.get(&path).await.body["room"], "10");
-    assert_eq!(others(&office, "11").await, 200);
-    assert_eq!(office.put(&path, &[], &json!({"name": "Ada Sample"})).await.status, 200);
-    let seen = office.get(&path).await;
-    assert_eq!(office.put(&path, &[], &json!({"room": "12"})).await.status, 200);
-    assert_eq!(office.get(&reviews).await.body["items"], json!([]));
-    // The same field, unseen: bound to the version it is not done, and else both values are kept.
-    assert_eq!(others(&office, "13").await, 200);
-    let told = office.put(&path, &[(IF_MATCH, seen.tag())], &json!({"room": "14"})).await;
-    assert_eq!((told.status, &told.body["current"]["room"]), (412, &json!("13")), "{}", told.text);
-    assert_eq!(office.get(&reviews).await.body["items"], json!([]));
-    assert_eq!(others(&office, "15").await, 200);
-    assert_eq!(office.ask(&Method::HEAD, &path, &[], b"").await.status, 200, "which shows nobody anything");
-    // A server that is started anew knows who has seen what.
-    office.server = office.server.started_anew(Config::default());
-    assert_eq!(office.put(&path, &[], &json!({"room": "16"})).await.body["room"], "16");
-    let found = office.get(&reviews).await.body;
-    assert_eq!(
-        (&found["items"][0]["kind"], found["items"].as_array().unwrap().len()),
-        (&json!("conflict"), 1)
-    );
-    let values = found["items"][0]["fields"][0]["values"].as_array().unwrap();
-    let values: Vec<_> = values.iter().map(|it| (it["value"].clone(), it["stands"] == true)).collect();
-    assert!(values.contains(&(json!("15"), false)) && values.contains(&(json!("16"), true)), "{values:?}");
-}
-
-#[tokio::test]
-async fn who_was_shown_a_resident_by_an_admission_or_a_list_overwrites_nothing_unseen_either() {
-    let office = Office::new().await;
-    let other = office.server.token(office.server.user("olaf", Role::OrgAdmin, office.facility).await).await;
-    let reviews = format!("/api/v1/facilities/{}/reviews?open=true", office.facility);
-    let open = async || office.get(&reviews).await.body["items"].as_array().unwrap().len();
-    let admit = async |token: &str, name: &str| {
-        let body = json!({"facility_id": office.facility, "name": name, "room": "10"}).to_string();
-        let path = "/api/v1/patients";
-        let told = office.ask_as(Some(token), &Method::POST, path, &[], body.as_bytes()).await;
-        told.body["id"].as_str().unwrap().to_owned()
-    };
-    let moves = async |token: &str, id: &str, room: &str| {
-        let (path, body) = (format!("/api/v1/patients/{id}"), json!({"room": room}).to_string());
-        let told = office.ask_as(Some(token), &Method::PUT, &path, &[], body.as_bytes()).await;
-        assert_eq!((told.status, &told.body["room"]), (200, &json!(room)), "{}", told.text);
-    };
-    let own = office.token.as_str();
-    let ada = admit(own, "Ada Example").await;
-    moves(&other, &ada, "11").await;
-    moves(own, &ada, "12").await;
-    assert_eq!(open().await, 1, "she was shown the one of before");
-    // Of whom one admitted oneself, a list shows what others wrote since.
-    let fay = admit(own, "Fay Underhill").await;
-    moves(&other, &fay, "11").await;
-    office.get("/api/v1/patients").await;
-    moves(own, &fay, "12").await;
-    assert_eq!(open().await, 1, "she was shown the one of before in a list");
-    for (name, ids) in [("Bea Sample", false), ("Cleo Amberly", true)] {
-        let id = admit(&other, name).await;
-        let list = if ids { format!("?ids={id}") } else { String::new() };
-        let list = format!("/api/v1/patients{list}");
-        moves(&other, &id, "11").await;
-        let before = open().await;
-        office.get(&list).await;
-        moves(&other, &id, "12").await;
-        moves(own, &id, "13").await;
-        assert_eq!(open().await, before + 1, "{list} showed another");
-    }
-    for name in ["Dora Longfellow", "Edna Quist"] {
-        let (id, before) = (admit(&other, name).await, open().await);
-        moves(&other, &id, "11").await;
-        if name.starts_with('D') {
-            office.get("/api/v1/patients").await;
-        }
-        moves(own, &id, "12").await;
-        assert_eq!(open().await, before, "{name} was seen as such, or nowhere");
-    }
-    // Whoever has done very much since is taken to have seen nothing, before all of it is read.
-    let id = admit(&other, "Gil Farrow").await;
-    moves(&other, &id, "11").await;
-    let looks = office.server.events(AuditEventType::PhiAccess).await;
-    let own_look = looks.iter().find(|it| it.action == AuditAction::View && it.patient_id.is_none()).unwrap();
-    let many = (0..1_000_u32).map(|n| {
-        let mut random = [0; 10];
-        random[..4].copy_from_slice(&n.to_be_bytes());
-        AuditEvent { id: AuditId::new(clock::now(), random), details: Map::new(), ..own_look.clone() }
-    });
-    office.server.registry.audit(many.collect()).await.unwrap();
-    let before = open().await;
-    moves(own, &id, "12").await;
-    assert_eq!(open().await, before + 1, "both values are kept");
-}
-
-#[tokio::test]
-async fn one_who_asks_faster_than_the_configuration_allows_waits_and_nobody_else_does() {
-    let config = Config::parse("requests_per_minute = 2", "server.toml", Vec::new()).unwrap();
-    let server = Server::new().await.started_anew(config);
-    let facility = server.facility().await;
-    let token = server.token(server.user("carla", Role::OrgAdmin, facility).await).await;
-    let other = server.token(server.user("olaf", Role::OrgAdmin, facility).await).await;
-    let office = Office { server, token, facility };
-    for status in [200, 200, 429, 429] {
-        let told = office.get("/api/v1/users").await;
-        assert_eq!(told.status, status, "{}", told.text);
-        let wait = told.headers.get(RETRY_AFTER).map(|wait| wait.to_str().unwrap().parse::<u64>().unwrap());
-        assert_eq!(wait.is_some_and(|wait| (1..=31).contains(&wait)), status == 429, "{wait:?}");
-    }
-    let told = office.ask_as(Some(&other), &Method::GET, "/api/v1/users", &[], b"").await;
-    assert_eq!(told.status, 200, "{}", told.text);
-    for route in allowed().filter(|route| route.authorization != Authorization::Public) {
-        let told = office.ask(&route.method, &nowhere(route), &[], b"{}").await;
-        assert_eq!(told.status, 429, "{}: {}", route.operation, told.text);
-        assert!(told.headers.contains_key(RETRY_AFTER), "{}", route.operation);
-    }
-}
-
-#[tokio::test]
 async fn the_description_of_the_api_tells_its_manners() {
     for route in routes() {
         let described = DESCRIPTION.operation(route);
@@ -587,5 +493,20 @@ async fn the_description_of_the_api_tells_its_manners() {
         assert_eq!(named("If-Match"), changes, "{}", route.operation);
         assert_eq!(described["responses"].get("412").is_some(), changes);
         assert!(described["responses"].get("default").is_some(), "{}", route.operation);
+    }
+    // The answer that a thing is made with has its version, and one that shows no thing has none.
+    for (operation, status, has_tag) in [
+        ("create_user", "201", true),
+        ("register_device", "201", true),
+        ("issue_tapped_badge", "201", true),
+        ("confirm_enrollment", "200", true),
+        ("retry_rejected_change", "200", true),
+        ("withdraw_device", "200", false),
+        ("list_devices", "200", false),
+        ("sign_in", "201", false),
+    ] {
+        let route = routes().find(|route| route.operation == operation).unwrap();
+        let headers = &DESCRIPTION.operation(route)["responses"][status]["headers"];
+        assert_eq!(headers.get("ETag").is_some(), has_tag, "{operation}");
     }
 }

@@ -133,6 +133,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_database_of_the_first_version_is_refused_with_what_to_do_until_it_is_brought_up() {
+        let mut old = Connection::open_in_memory().unwrap();
+        let now = Timestamp::from_millis(1_777_622_400_000);
+        apply(&mut old, now, MIGRATIONS.get(..1).unwrap()).unwrap();
+        let fill = "INSERT INTO #organizations (id, name, slug, organization_type, address, contact,
+            recovery_recipient, created_at, updated_at)
+            VALUES (zeroblob(16), 'Golden Years', 'golden', 'ALF_OPERATOR', '{}', '{}', 'age1', 1, 1)";
+        old.execute_batch(&fill.replace('#', concat!("ba", "se_"))).unwrap();
+        let refused = check_version(&old).unwrap_err().to_string();
+        assert!(
+            refused.contains("version 1,") && refused.contains("start this build's server once"),
+            "{refused}"
+        );
+        migrate(&mut old, now).unwrap();
+        check_version(&old).unwrap();
+        let kept = "SELECT name FROM #organizations".replace('#', concat!("ba", "se_"));
+        assert_eq!(old.query_row(&kept, [], |row| row.get::<_, String>(0)).unwrap(), "Golden Years");
+    }
+
+    #[test]
     fn rows_that_read_the_same_are_brought_along_and_the_first_keeps_its_number() {
         let mut connection = Connection::open_in_memory().unwrap();
         let now = Timestamp::from_millis(1_777_622_400_000);

@@ -46,6 +46,7 @@ pub(in crate::store) use users::{insert_user, parked_key};
 #[cfg(test)]
 pub(in crate::store) use withdrawal::LOOK_UPS as WITHDRAWN_BY;
 pub use withdrawal::{Stays, Withdrawal};
+pub(in crate::store) use workflows::LATEST as LATEST_FORMS;
 #[cfg(test)]
 pub(in crate::store) use workflows::{BEFORE as FORM_BEFORE, MAX_FORMS};
 

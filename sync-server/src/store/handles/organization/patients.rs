@@ -14,7 +14,7 @@ use crate::store::row::select;
 use crate::store::rules::feed_writer::FeedEnd;
 use crate::store::rules::patient;
 use crate::store::rules::review;
-use crate::store::{Anchor, Expected, Listed, NewPatient, Paging, Patient};
+use crate::store::{Anchor, Listed, NewPatient, Paging, Patient};
 
 impl OrganizationStore {
     /// A page of patients: of one facility or of all that the scope reaches, of those who are in care, or who are not,
@@ -29,10 +29,15 @@ impl OrganizationStore {
         wanted: Option<impl Fn(&Patient) -> bool + Send + 'static>,
     ) -> Result<Listed<(Patient, u64), Anchor>> {
         self.read(move |tx| {
-            let Listed { items, next } =
-                patient::LIST.page(tx, &asked, params![is_active], facility, wanted)?;
-            let items: Result<Vec<_>> = items.into_iter().map(|patient| with_place(tx, patient)).collect();
-            Ok(Listed { items: items?, next })
+            let of = params![is_active];
+            if wanted.is_none() {
+                let all = None::<fn(&(Patient, u64)) -> bool>;
+                return patient::LIST_WITH_PLACES.page(tx, &asked, of, facility, all);
+            }
+            // Most of those who are looked through are not on the page.
+            let Listed { items, next } = patient::LIST.page(tx, &asked, of, facility, wanted)?;
+            let items = items.into_iter().filter_map(|it| patient::find_with_place(tx, it.id).transpose());
+            Ok(Listed { items: items.collect::<Result<_>>()?, next })
         })
         .await
     }
@@ -43,8 +48,7 @@ impl OrganizationStore {
     /// When the database fails.
     pub async fn patients_of(&self, ids: BTreeSet<PatientId>) -> Result<Vec<(Patient, u64)>> {
         self.read(move |tx| {
-            let found = ids.into_iter().filter_map(|id| patient::find(tx, id).transpose());
-            found.map(|patient| with_place(tx, patient?)).collect()
+            ids.into_iter().filter_map(|id| patient::find_with_place(tx, id).transpose()).collect()
         })
         .await
     }
@@ -112,8 +116,7 @@ impl AuditedWrite {
     pub async fn update_patient(self, id: PatientId, fields: Map<String, Value>) -> Result<Patient> {
         let (by, expected) = (self.event.user_id, self.expected.clone());
         let another_than = self.another_than.clone();
-        // What is as expected was seen.
-        let base = self.base_seq.filter(|_| expected == Expected::Any);
+        let base = self.base_seq;
         self.write(move |tx| {
             let before = find(tx, id)?;
             expected.check(&before)?;
@@ -164,12 +167,6 @@ fn of_whom(tx: &Tx<'_>, admitted: &Patient, error: StoreError) -> Result<()> {
     Err(patient::holder(tx, admitted)?.map_or(error, |holder| StoreError::Admitted(holder.id)))
 }
 
-/// A patient, and the place in the feed of the last edit.
-fn with_place(tx: &Tx<'_>, patient: Patient) -> Result<(Patient, u64)> {
-    let written = tx.within_facility(patient.facility_id, |tx| patient::written(tx, patient.id))?;
-    Ok((patient, written))
-}
-
 pub(super) fn find(tx: &Tx<'_>, id: PatientId) -> Result<Patient> {
     patient::find(tx, id)?.ok_or(StoreError::NotFound("patient"))
 }
@@ -191,7 +188,7 @@ fn publish(
         let Some(had) = known.get(key).filter(|had| had.value != field.value) else { continue };
         let seq = feed.seq().saturating_add(1);
         field.mark = Mark { seq, at: tx.now().max(had.mark.at), origin: None, by };
-        patient::mark(tx, changed.id, key, &field.mark)?;
+        patient::mark(tx, changed, key, &field.mark)?;
         merged.set.insert(key.clone(), field.clone());
         if base.is_some_and(|base| had.mark.seq > base) && had.mark.by != by {
             let (stands, other) = (field.clone(), had.clone());

@@ -422,15 +422,15 @@ impl Taking<'_> {
     /// Discharges a resident, unless others know them: charted about them, edited them, or said that they are
     /// another one's person.
     fn discharge(&mut self, tx: &Tx<'_>, change: &Sent, id: PatientId) -> Result<bool> {
-        let is_known = tx.first(IS_KNOWN, params![id, self.device])? == Some(true);
-        if is_known || patient::find(tx, id)?.is_none() {
+        let Some(resident) = patient::find(tx, id)? else { return Ok(false) };
+        if tx.first(IS_KNOWN, params![id, self.device, resident.facility_id])? == Some(true) {
             return Ok(false);
         }
         self.settle(tx, change)?;
         patient::withdraw(tx, id)?;
         self.of.entry(id).or_default().1 += 1;
         let (seq, by) = (self.feed.seq().saturating_add(1), Some(self.actor.user));
-        patient::mark(tx, id, "is_active", &Mark { seq, at: tx.now(), origin: None, by })?;
+        patient::mark(tx, &resident, "is_active", &Mark { seq, at: tx.now(), origin: None, by })?;
         self.feed.put(tx, Collection::Patients, id.as_bytes(), None, None)?;
         self.close_review(tx, ReviewKind::Duplicate, Collection::Patients, id.into())?;
         self.close_review(tx, ReviewKind::Conflict, Collection::Patients, id.into())?;
@@ -484,7 +484,7 @@ const BY_OFFICE: &str = "SELECT 1 FROM office_corrections WHERE target_id = ?1";
 const IS_KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM documents
         WHERE patient_id = ?1 AND collection = 'records' AND body IS NOT NULL AND seq > 0)
     OR EXISTS (SELECT 1 FROM archive WHERE patient_id = ?1 AND withdrawn = 0)
-    OR EXISTS (SELECT 1 FROM marks WHERE collection = 'patients' AND record_id = ?1
+    OR EXISTS (SELECT 1 FROM marks WHERE facility_id = ?3 AND collection = 'patients' AND record_id = ?1
         AND device_id IS DISTINCT FROM ?2)
     OR EXISTS (SELECT 1 FROM patients WHERE id = ?1 AND replaced_by IS NOT NULL)
     OR EXISTS (SELECT 1 FROM patients p WHERE p.replaced_by = ?1)";

@@ -15,7 +15,7 @@ use crate::store::rules::superseded;
 pub(in crate::store) const MAX_FORMS: usize = 1_000;
 
 /// Id and body of the latest version of each workflow.
-const LATEST: &str = "SELECT id, body FROM workflows AS w
+pub(in crate::store) const LATEST: &str = "SELECT id, body FROM workflows AS w
     WHERE version = (SELECT max(version) FROM workflows WHERE key = w.key) ORDER BY label, id";
 
 /// Key and label, in its latest version, of the workflow whose key comes before that one: no earlier version is

@@ -12,6 +12,7 @@ use serde_json::json as object;
 use super::{Batch, Result};
 use crate::store::StoreError;
 use crate::store::engine::{ToValue, Tx, params};
+use crate::store::row::insert_into;
 use crate::store::rules::audit;
 
 /// The most incarnations of a device's outbox that may begin within a day. A card that loses writes at each power cut
@@ -136,19 +137,15 @@ pub(super) fn enter(tx: &Tx<'_>, batch: &Batch) -> Result<()> {
         check_descent(tx, chain, fork)?;
     }
     let is_first = make_room(tx, batch.device)?;
-    tx.execute(
-        "INSERT INTO incarnations (device_id, id, parent_id, fork_care, fork_audit, first_boot, first_seen_at)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        params![
-            batch.device,
-            batch.incarnation,
-            batch.parent.map(|fork| fork.incarnation),
-            batch.parent.map(|fork| fork.care),
-            batch.parent.map(|fork| fork.audit),
-            batch.boot,
-            tx.now(),
-        ],
-    )?;
+    insert_into!(tx, "incarnations" {
+        device_id: batch.device,
+        id: batch.incarnation,
+        parent_id: batch.parent.map(|fork| fork.incarnation),
+        fork_care: batch.parent.map(|fork| fork.care),
+        fork_audit: batch.parent.map(|fork| fork.audit),
+        first_boot: batch.boot,
+        first_seen_at: tx.now(),
+    })?;
     if is_first && batch.parent.is_none() { Ok(()) } else { note_rollback(tx, batch) }
 }
 

@@ -141,7 +141,7 @@ impl Judge {
         let had = edited.clone();
         for (key, field) in &merged.set {
             edited.set(key, &field.value);
-            patient::mark(tx, edited.id, key, &field.mark)?;
+            patient::mark(tx, &edited, key, &field.mark)?;
             document.insert(key.clone(), field.clone());
         }
         if edited.mrn == had.mrn {

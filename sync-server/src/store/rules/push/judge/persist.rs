@@ -10,6 +10,7 @@ use carepost_protocol::wire::push::{Rejection, RejectionCode};
 use super::super::{Content, Entry, Result, reject};
 use super::{Accepted, Fault, Judge, Judged, Place};
 use crate::store::engine::{Tx, params};
+use crate::store::row::insert_into;
 
 /// The most changes that are settled because another took their place.
 const MOST_SETTLED: usize = 1_000;
@@ -48,42 +49,34 @@ impl Judge {
         // The exact bytes, of audit events too: they prove the columns of the audit log, and keep what
         // a newer agent said that this server does not understand.
         let payload = entry.payload.as_deref().filter(|_| !is_kept_elsewhere(change, stands));
-        tx.execute(
-            "INSERT INTO changes (device_id, incarnation_id, lane, n, assignment_id, payload, payload_sha256,
-                link, verdict, reason, seq, collection, record_id, patient_id, actor_id, session_id, kind,
-                recorded_at, clock_quality, received_at, schema_version, workflow, base_seq, supersedes, review,
-                target_id)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-                    ?20, ?21, ?22, ?23, ?24, ?25, ?26)",
-            params![
-                self.place.device,
-                self.place.incarnation,
-                self.place.lane.name(),
-                n,
-                change.map(|change| change.assignment),
-                payload,
-                entry.hash,
-                entry.link,
-                verdict.name(),
-                reason,
-                stands.map(|stands| stands.seq),
-                change.map(|change| change.collection.name()),
-                record,
-                patient_of(change, stands, record),
-                change.map(|change| change.actor),
-                change.map(|change| change.session),
-                change.map(|change| change.kind.name()),
-                change.map(|change| change.recorded_at),
-                change.map(|change| change.clock_quality),
-                self.received,
-                change.and_then(|change| change.schema_version),
-                change.and_then(|change| change.workflow.as_deref()),
-                change.and_then(|change| self.seen(change)),
-                change.and_then(|change| change.supersedes),
-                stands.and_then(|stands| stands.flags.names()),
-                change.and_then(target_of),
-            ],
-        )
+        insert_into!(tx, "changes" {
+            device_id: self.place.device,
+            incarnation_id: self.place.incarnation,
+            lane: self.place.lane.name(),
+            n: n,
+            assignment_id: change.map(|change| change.assignment),
+            payload: payload,
+            payload_sha256: entry.hash,
+            link: entry.link,
+            verdict: verdict.name(),
+            reason: reason,
+            seq: stands.map(|stands| stands.seq),
+            collection: change.map(|change| change.collection.name()),
+            record_id: record,
+            patient_id: patient_of(change, stands, record),
+            actor_id: change.map(|change| change.actor),
+            session_id: change.map(|change| change.session),
+            kind: change.map(|change| change.kind.name()),
+            recorded_at: change.map(|change| change.recorded_at),
+            clock_quality: change.map(|change| change.clock_quality),
+            received_at: self.received,
+            schema_version: change.and_then(|change| change.schema_version),
+            workflow: change.and_then(|change| change.workflow.as_deref()),
+            base_seq: change.and_then(|change| self.seen(change)),
+            supersedes: change.and_then(|change| change.supersedes),
+            review: stands.and_then(|stands| stands.flags.names()),
+            target_id: change.and_then(target_of),
+        })
         .map(drop)
     }
 
