@@ -51,7 +51,7 @@ pub enum EnrollmentEvent {
 pub enum EnrollTrouble {
     /// No answer: the network or the server is down.
     Unreachable,
-    /// What answers is not trusted, or does not trust this device.
+    /// What answers is not trusted, does not trust this device, or is no server of Carepost's.
     NotTrusted(Distrust),
     /// The server can or will not answer now.
     Busy {

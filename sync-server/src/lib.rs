@@ -33,6 +33,8 @@ pub mod text;
 pub mod tls;
 pub mod token;
 use std::future::Future;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +58,14 @@ pub enum ServeError {
     /// The configuration or the database key cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// An address cannot be had.
+    #[error("cannot listen on {address}: {fault}; {}", how_to_listen(.fault))]
+    NotListening {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        fault: io::Error,
+    },
     /// Another server runs on the same state directory.
     #[error(transparent)]
     InstanceLock(#[from] InstanceLockError),
@@ -83,12 +93,20 @@ impl ServeError {
         match self {
             Self::Config(fault) => fault.is_lasting(),
             Self::Tls(fault) => fault.is_lasting(),
-            Self::InstanceLock(_)
-            | Self::Store(_)
-            | Self::Passwords(_)
-            | Self::Signal(_)
-            | Self::Opening(_) => false,
+            Self::NotListening { fault, .. } => fault.kind() == ErrorKind::PermissionDenied,
+            Self::Store(fault) => matches!(fault, StoreError::WrongKey(_)),
+            Self::InstanceLock(_) | Self::Passwords(_) | Self::Signal(_) | Self::Opening(_) => false,
         }
+    }
+}
+
+fn how_to_listen(fault: &io::Error) -> &'static str {
+    if fault.kind() == ErrorKind::PermissionDenied {
+        "ports below 1024 are for root alone: set people_address and devices_address to ports above"
+    } else if fault.kind() == ErrorKind::AddrInUse {
+        "another server or program listens there: stop it, or set people_address or devices_address to another"
+    } else {
+        "see that this machine has that address, or set people_address or devices_address to another"
     }
 }
 

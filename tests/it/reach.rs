@@ -103,14 +103,18 @@ async fn hall() -> Result<(TempDir, Server, Kiosk)> {
     let facility = organization.facility("Riverside", "ALF", Some(48), 44).await?;
     let kiosk = facility.hang_kiosk(&folder.path().join("hall"), "hall", &server, Badges::None).await?;
     link_is(&kiosk, "ONLINE").await?;
-    // Whom to call is in it.
+    has_first_copy(&kiosk).await?;
+    Ok((folder, server, kiosk))
+}
+
+/// Whom to call is in it.
+async fn has_first_copy(kiosk: &Kiosk) -> Result<()> {
     until("the first copy", PATIENCE, || async {
         let page = kiosk.get("/").await?.words();
         ensure!(!page.contains("first copy"), "{page}");
         Ok(())
     })
-    .await?;
-    Ok((folder, server, kiosk))
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,6 +157,8 @@ async fn a_peer_that_refuses_this_devices_certificate_is_said_as_such() -> Resul
     new.stop().await.context("the new one")
 }
 
+const STRANGER: &str = "Something answers in the server's place";
+
 async fn link_is(kiosk: &Kiosk, link: &str) -> Result<()> {
     until(link, PATIENCE, || async {
         let status = kiosk.status().await?;
@@ -182,17 +188,47 @@ async fn a_kiosk_behind_a_proxy_enrolls_through_it_and_says_which_one_fails() ->
     facility.enroll(&kiosk).await?;
     link_is(&kiosk, "ONLINE").await?;
     ensure!(proxy.tunnels.load(Ordering::Relaxed) > 0);
+    has_first_copy(&kiosk).await?;
 
     proxy.refuses.store(true, Ordering::Relaxed);
     let (code, said) = kiosk.command(&["doctor"]).await?;
     let named = format!("through server.proxy, http://127.0.0.1:{port}");
     ensure!(code == 5 && said.contains(&named) && !said.contains("secret"), "{said}");
+    // It answers, so that no cable helps: enrolled or not.
+    let mut new = Kiosk::hang(&folder.path().join("new"), "new", &server, None, Badges::None, "").await?;
+    let own = format!("url = \"https://localhost:{}\"", new.link.address().port());
+    new.reconfigure(&own, &format!("{through}\"http://127.0.0.1:{port}\""))?;
+    for (kiosk, whom) in [(&mut kiosk, "+1 555 0100"), (&mut new, "IT")] {
+        kiosk.stop().await?;
+        kiosk.start().await?;
+        kiosk.says(&[STRANGER, whom]).await?;
+        link_is(kiosk, "NOT_THE_SERVER").await?;
+        let page = kiosk.get("/").await?.words();
+        ensure!(!page.contains("Internet down") && !page.contains("network cable"), "{page}");
+    }
+    let (code, said) = kiosk.command(&["status"]).await?;
+    ensure!(code == 5 && said.contains(&format!("{STRANGER}. Call +1 555 0100")), "{code}: {said}");
+    new.stop().await?;
 
     // This machine's own server is not asked through it.
     kiosk.stop().await?;
     kiosk.reconfigure("https://devices.care.example.test:8444", &direct[7..direct.len() - 1])?;
     kiosk.start().await?;
-    link_is(&kiosk, "ONLINE").await
+    link_is(&kiosk, "ONLINE").await?;
+
+    // Nor does a cable help where another program has the port.
+    let other = TcpListener::bind("127.0.0.1:0").await?;
+    kiosk.link.lead_to(other.local_addr()?);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = other.accept().await {
+            let _ = client.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await;
+            let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
+        }
+    });
+    link_is(&kiosk, "NOT_THE_SERVER").await?;
+    let (code, said) = kiosk.command(&["doctor"]).await?;
+    ensure!(code == 5 && said.contains("something answers in the server's place"), "{code}: {said}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

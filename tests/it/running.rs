@@ -47,6 +47,24 @@ fn all_are_the_owners(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Has the owner, whom root is not, have a kiosk's state.
+fn give_away(scene: &Scene, kiosk: &Kiosk) -> Result<()> {
+    for above in [scene.folder.path(), &kiosk.folder] {
+        set_permissions(above, Permissions::from_mode(0o755))?;
+    }
+    let state = kiosk.folder.join("state");
+    for file in std::fs::read_dir(&state)? {
+        chown(file?.path(), Some(OWNER), Some(OWNER))?;
+    }
+    Ok(chown(&state, Some(OWNER), Some(OWNER))?)
+}
+
+/// Whether some ports are for root alone on this machine.
+fn has_ports_of_roots() -> bool {
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    first.is_ok_and(|first| first.trim() != "0")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_root_does_on_the_server_leaves_nothing_of_roots_in_its_directory() -> Result<()> {
     if !is_root() {
@@ -158,18 +176,13 @@ async fn the_doctor_changes_nothing_and_root_leaves_nothing_of_its_own() -> Resu
     for place in ["/proc", "/nowhere"] {
         let environment = [hall.environment(), vec![("TMPDIR", place.to_owned())]].concat();
         let (code, said, _) = run("carepost-agent", &["--config", &config, "doctor"], &environment).await?;
-        let is_noted = said.contains("note  state") && said.contains(place) && said.contains("TMPDIR");
-        ensure!(code == 0 && is_noted, "{code}: {said}");
+        let is_noted = said.contains("UNSEEN state") && said.contains(place) && said.contains("TMPDIR");
+        ensure!(code == 5 && is_noted && !said.contains("WRONG"), "{code}: {said}");
+        ensure!(seen(&state)? == before, "{before:#?} {:#?}", seen(&state)?);
     }
 
     if is_root() {
-        for above in [scene.folder.path(), &hall.folder] {
-            set_permissions(above, Permissions::from_mode(0o755))?;
-        }
-        for file in std::fs::read_dir(&state)? {
-            chown(file?.path(), Some(OWNER), Some(OWNER))?;
-        }
-        chown(&state, Some(OWNER), Some(OWNER))?;
+        give_away(&scene, &hall)?;
         for (words, is_done) in [
             (&["doctor"][..], false),
             (&["queue", "list"], true),
@@ -333,8 +346,70 @@ async fn a_configuration_that_makes_no_sense_ends_with_2_and_systemd_leaves_it_a
         ensure!(code == 2 && error.contains(&at(file)), "{file} {code}: {error}");
         std::fs::write(at(file), "half of a fi")?;
     }
-    let (code, _, error) = run("carepost-server", &["--config", &at("server.toml"), "serve"], &[]).await?;
+    let serve = ["--config", &at("server.toml"), "serve"];
+    let (code, _, error) = run("carepost-server", &serve, &[]).await?;
     ensure!(code == 1 && error.contains(&at("tls.key")), "{code}: {error}");
+
+    // A key that is another database's.
+    for file in ["tls.crt", "tls.key"] {
+        std::fs::remove_file(at(file))?;
+    }
+    std::fs::write(at("password"), PASSWORD)?;
+    let password = at("password");
+    let init = ["init", "--host", "localhost", "--admin", "root", "--password-file", &password];
+    let init = [&serve[..2], &init].concat();
+    let (code, _, error) = run("carepost-server", &init, &[]).await?;
+    ensure!(code == 0, "{code}: {error}");
+    std::fs::write(at("database.key"), "5e".repeat(32))?;
+    let (code, _, error) = run("carepost-server", &serve, &[]).await?;
+    ensure!(code == 2 && error.contains("the key does not open"), "{code}: {error}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_for_root_alone_ends_a_program_with_2() -> Result<()> {
+    if !is_root() || !has_ports_of_roots() {
+        return Ok(());
+    }
+    let scene = Scene::new(1).await?;
+    let mut hall =
+        Kiosk::hang(&scene.folder_of("hall"), "hall", &scene.server, None, Badges::None, "").await?;
+    hall.stop().await?;
+    give_away(&scene, &hall)?;
+    hall.reconfigure(&format!("listen = \"127.0.0.1:{}\"", hall.port), "listen = \"127.0.0.1:1\"")?;
+    let (code, said) = hall.command(&["run"]).await?;
+    ensure!(code == 2 && said.contains("set kiosk.listen"), "{code}: {said}");
+
+    let state = scene.folder_of("of-server");
+    std::fs::create_dir(&state)?;
+    chown(&state, Some(OWNER), Some(OWNER))?;
+    let config = scene.folder_of("server.toml");
+    let text = format!(
+        "state_dir = \"{}\"\npeople_address = \"127.0.0.1:1\"\ndevices_address = \"127.0.0.1:0\"\n",
+        state.display()
+    );
+    std::fs::write(&config, text)?;
+    let (code, _, error) =
+        run("carepost-server", &["--config", &config.display().to_string(), "serve"], &[]).await?;
+    ensure!(code == 2 && error.contains("set people_address"), "{code}: {error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn root_makes_no_state_directory_for_an_agent_that_is_not_roots() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    let folder = TempDir::new()?;
+    let (config, state) = (folder.path().join("agent.toml"), folder.path().join("state"));
+    let text = format!("state_dir = \"{}\"\n\n[server]\nurl = \"https://localhost:1\"\n", state.display());
+    std::fs::write(&config, text)?;
+    for command in ["run", "enroll"] {
+        let (code, _, error) =
+            run("carepost-agent", &["--config", &config.display().to_string(), command], &[]).await?;
+        ensure!(code == 2 && error.contains("the agent's own user"), "{command} {code}: {error}");
+        ensure!(!state.exists(), "{command}");
+    }
     Ok(())
 }
 

@@ -91,14 +91,16 @@ pub enum Hold {
     NotEncrypted,
 }
 
-/// Which certificate keeps a device and its server apart.
+/// What keeps a device and its server apart, though something answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Distrust {
-    /// The server's, or that of what answers in its place: this device does not trust it.
+    /// The server's certificate, or that of what answers in its place: this device does not trust it.
     Theirs,
-    /// This device's: the server, or what answers in its place, does not take it.
+    /// This device's certificate: the server, or what answers in its place, does not take it.
     Ours,
-    /// The one that this device knows its server by: it cannot be used, and so nothing is asked.
+    /// What answers is no server of Carepost's, or lets nothing through to one.
+    Stranger,
+    /// The certificate that this device knows its server by: it cannot be used, and so nothing is asked.
     Blind,
 }
 

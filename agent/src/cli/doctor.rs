@@ -59,8 +59,8 @@ pub(super) fn doctor(config: &Config, json: bool) -> anyhow::Result<Outcome> {
             say(&format!("{:5} {check:9} {words}", verdict.name()));
         }
     }
-    let wrong = findings.iter().any(|finding| finding.verdict == Verdict::Wrong);
-    Ok(if wrong { Outcome::NeedsAttention } else { Outcome::Done })
+    let is_ill = |finding: &Finding| matches!(finding.verdict, Verdict::Wrong | Verdict::Unseen);
+    Ok(if findings.iter().any(is_ill) { Outcome::NeedsAttention } else { Outcome::Done })
 }
 
 fn mode(config: &Config) -> Finding {
@@ -158,7 +158,12 @@ fn at_rest(config: &Config, runtime: &tokio::runtime::Runtime) -> (Vec<Finding>,
     }
     let copy = match StateCopy::begun(place) {
         Ok(copy) => copy,
-        Err(error) => return (vec![finding("state", Verdict::Mind, in_words(&error))], None),
+        Err(error) => {
+            // What is not there yet cannot be ill.
+            let is_enrolled = !matches!(StateDir::beside(config), Ok(None));
+            let verdict = if is_enrolled { Verdict::Unseen } else { Verdict::Mind };
+            return (vec![finding("state", verdict, in_words(&error))], None);
+        }
     };
     match copy.made() {
         Ok(copy) => {

@@ -11,7 +11,7 @@ use carepost_host::files;
 use secrecy::SecretString;
 
 use super::{Enroll, Outcome, say, say_error};
-use crate::config::{Config, Mode};
+use crate::config::Config;
 use crate::identity::vault::VaultError;
 use crate::run::{Ended, Enroller, StateDir, token_refused};
 use crate::workspace::view::Enrolling;
@@ -26,11 +26,6 @@ pub(super) fn enroll(config: &Config, asked: Enroll) -> anyhow::Result<Outcome> 
             "a token on the command line is seen by everybody on this machine, and kept by the shell: have the \
              device registered anew, then use --token alone, --token-file FILE or {VARIABLE}"
         ));
-        return Ok(Outcome::Usage);
-    }
-    if config.mode == Mode::Production && !config.state_dir.exists() && rustix::process::geteuid().is_root() {
-        // Made by root, the keys would be sealed to what only root can read of the hardware.
-        say("run this as the agent's own user: sudo -u carepost-agent carepost-agent enroll");
         return Ok(Outcome::Usage);
     }
     let mut opened = match StateDir::open(config) {

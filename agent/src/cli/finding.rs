@@ -12,6 +12,8 @@ pub(super) enum Verdict {
     Well,
     /// It works, and somebody should know.
     Mind,
+    /// It could not be looked at: it may be well, and may not.
+    Unseen,
     Wrong,
 }
 
@@ -20,6 +22,7 @@ impl Verdict {
         match self {
             Self::Well => "ok",
             Self::Mind => "note",
+            Self::Unseen => "UNSEEN",
             Self::Wrong => "WRONG",
         }
     }

@@ -20,8 +20,9 @@ use carepost_host::files;
 use carepost_host::owner::become_owner;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, DEFAULT_PATH};
+use crate::config::{Config, ConfigError, DEFAULT_PATH, Mode};
 use crate::kiosk::start::NoUser;
+use crate::run::NotListening;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +155,14 @@ pub fn main() -> ExitCode {
         say_error(&format!("cannot go on as the owner of {}: {error}", config.state_dir.display()));
         return Outcome::Failed.into();
     }
+    if let (Command::Run | Command::Enroll(_), true) = (&cli.command, is_made_by_root(&config)) {
+        say_error(&format!(
+            "there is no {} yet, and the agent could not use what root makes there: start the service \
+             (systemctl start carepost-agent), or run this as the agent's own user (sudo -u carepost-agent)",
+            config.state_dir.display()
+        ));
+        return Outcome::Usage.into();
+    }
     let ended = match cli.command {
         Command::Run => crate::run::run(&config).map(|()| Outcome::Done),
         Command::Enroll(enroll) => enroll::enroll(&config, enroll),
@@ -166,12 +175,17 @@ pub fn main() -> ExitCode {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             say_error(&in_words(&error));
-            match error.downcast_ref() {
-                Some(NoUser::Unknown(_)) => Outcome::Usage.into(),
-                Some(NoUser::Unreadable(_)) | None => Outcome::Failed.into(),
-            }
+            let is_configuration = matches!(error.downcast_ref(), Some(NoUser::Unknown(_)))
+                || error.downcast_ref().is_some_and(NotListening::is_lasting);
+            if is_configuration { Outcome::Usage.into() } else { Outcome::Failed.into() }
         }
     }
+}
+
+/// Whether root would make the state directory: then it were root's, and the keys sealed to what only root can read of
+/// the hardware.
+fn is_made_by_root(config: &Config) -> bool {
+    config.mode == Mode::Production && !config.state_dir.exists() && rustix::process::geteuid().is_root()
 }
 
 /// An error with what led to it, each said once: some say what led to them in words of their own.

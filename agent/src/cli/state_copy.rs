@@ -11,6 +11,7 @@ use carepost_host::files;
 use carepost_protocol::hex::hex;
 
 use crate::clock::Clock;
+use crate::mirror::RESERVE_MIB;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -54,13 +55,17 @@ impl StateCopy {
     }
 }
 
-/// An empty directory of this user's alone, where there is room for what is in that one.
+/// An empty directory of this user's alone, where there is room for what is in that one, and for what the agent needs
+/// beside it.
 fn place_for(directory: &Path) -> anyhow::Result<PathBuf> {
     let among = std::env::temp_dir();
-    let takes = takes(directory);
-    let free = files::room(&among).with_context(|| named(&among))?;
-    let (needed, has) = (takes.div_ceil(MIB), free / MIB);
-    anyhow::ensure!(free >= takes, "it takes up to {needed} MiB, and {} has {has} free", among.display());
+    let needed = takes(directory).div_ceil(MIB) + RESERVE_MIB;
+    let has = files::room(&among).with_context(|| named(&among))? / MIB;
+    anyhow::ensure!(
+        has >= needed,
+        "it takes up to {needed} MiB, {RESERVE_MIB} of which stay free, and {} has {has}",
+        among.display()
+    );
     let path = among.join(format!("carepost-doctor-{}", hex(&Clock::new(None).random::<8>())));
     DirBuilder::new().mode(0o700).create(&path).with_context(|| named(&path))?;
     Ok(path)

@@ -201,6 +201,7 @@ fn trouble(error: UpstreamError, with_token: bool) -> EnrollTrouble {
         UpstreamError::Transport(_) => EnrollTrouble::Unreachable,
         UpstreamError::NotTrusted(_) => EnrollTrouble::NotTrusted(Distrust::Theirs),
         UpstreamError::NotAccepted(_) => EnrollTrouble::NotTrusted(Distrust::Ours),
+        UpstreamError::Stranger(_) => EnrollTrouble::NotTrusted(Distrust::Stranger),
         UpstreamError::Refused(problem, retry_after) => match problem.kind() {
             Some(ProblemKind::DeviceRevoked) => EnrollTrouble::Revoked,
             Some(ProblemKind::TooManyTries | ProblemKind::Unavailable) => EnrollTrouble::Busy { retry_after },

@@ -183,7 +183,7 @@ impl KioskPage {
         cookie: Option<SecretString>,
     ) -> anyhow::Result<Self> {
         let listener =
-            listener(config, listening).map_err(|error| not_listening(config.kiosk.listen, &error))?;
+            listener(config, listening).map_err(|fault| NotListening::new(config.kiosk.listen, fault))?;
         let bound = listener.local_addr()?;
         let doorway = doorway(config, device.clock(), bound)?;
         let user = doorway.user;
@@ -227,15 +227,30 @@ fn listener(config: &Config, listening: &mut Option<StdListener>) -> std::io::Re
 }
 
 /// Why the kiosk's address cannot be had, and what helps.
-fn not_listening(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
-    let what = if error.kind() == ErrorKind::AddrInUse {
-        "another agent or program listens there: stop it, or set kiosk.listen"
-    } else if error.kind() == ErrorKind::PermissionDenied {
-        "ports below 1024 are for root alone: set kiosk.listen to one above"
-    } else {
-        "this machine has no such address: set kiosk.listen to 127.0.0.1:3000"
-    };
-    anyhow::anyhow!("cannot listen on {address}: {error}; {what}")
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {fault}; {what}")]
+pub(crate) struct NotListening {
+    address: SocketAddr,
+    fault: std::io::Error,
+    what: &'static str,
+}
+
+impl NotListening {
+    fn new(address: SocketAddr, fault: std::io::Error) -> Self {
+        let what = if fault.kind() == ErrorKind::AddrInUse {
+            "another agent or program listens there: stop it, or set kiosk.listen"
+        } else if fault.kind() == ErrorKind::PermissionDenied {
+            "ports below 1024 are for root alone: set kiosk.listen to one above"
+        } else {
+            "this machine has no such address: set kiosk.listen to 127.0.0.1:3000"
+        };
+        Self { address, fault, what }
+    }
+
+    /// Whether somebody has to change the configuration, and no later start finds it better.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.fault.kind() == ErrorKind::PermissionDenied
+    }
 }
 
 /// Who may open the page: the browser's user where one is configured, with the token of a start page that it

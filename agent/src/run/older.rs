@@ -29,9 +29,10 @@ fn missed(fault: UpstreamError) -> Result<OlderRecords<Box<RawValue>>, Missed> {
     }
     tracing::warn!(error = %fault, "older entries were not shown");
     Err(match fault {
-        UpstreamError::Transport(_) | UpstreamError::NotTrusted(_) | UpstreamError::NotAccepted(_) => {
-            Missed::Offline
-        }
+        UpstreamError::Transport(_)
+        | UpstreamError::NotTrusted(_)
+        | UpstreamError::NotAccepted(_)
+        | UpstreamError::Stranger(_) => Missed::Offline,
         UpstreamError::Refused(problem, _) => Missed::NotShown(problem.detail),
         UpstreamError::Nonsense(_) | UpstreamError::SetUp(_) => Missed::NotShown("call IT".to_owned()),
     })

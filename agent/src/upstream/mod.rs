@@ -1,7 +1,8 @@
 //! The upstream: HTTPS to the sync-server, with the device's key as the client certificate.
 //!
-//! What goes wrong is told apart by what follows from it: only [`UpstreamError::Transport`] may mean
-//! "offline"; a refusal comes with the server's problem document; anything else is a broken peer.
+//! What goes wrong is told apart by what follows from it: [`UpstreamError::Transport`] alone is silence; what answers
+//! in the server's place keeps the two apart as well, and is said as such; a refusal comes with the server's problem
+//! document; anything else is a broken peer.
 
 mod pages;
 mod trust;
@@ -67,6 +68,12 @@ pub enum UpstreamError {
          of its own), and that server.url names the server's port for devices"
     )]
     NotAccepted(String),
+    /// What answers there is no server of Carepost's, or a proxy that lets nothing through to one.
+    #[error(
+        "something answers in the server's place: {0}. Have the facility's IT see what a proxy or balancer in \
+         between makes of it, and that server.url names the server's port for devices"
+    )]
+    Stranger(String),
     /// The server refused: its problem says why.
     #[error("the server refused: {} ({})", .0.detail, .0.status)]
     Refused(Box<Problem>, Option<Duration>),
@@ -87,6 +94,7 @@ impl UpstreamError {
             Self::Transport(_)
             | Self::NotTrusted(_)
             | Self::NotAccepted(_)
+            | Self::Stranger(_)
             | Self::Nonsense(_)
             | Self::SetUp(_) => None,
         }
@@ -96,16 +104,22 @@ impl UpstreamError {
     #[must_use]
     pub fn trouble(&self) -> Trouble {
         match self {
-            Self::Transport(_) | Self::NotTrusted(_) | Self::NotAccepted(_) => Trouble::Unreachable,
+            Self::Transport(_) | Self::NotTrusted(_) | Self::NotAccepted(_) | Self::Stranger(_) => {
+                Trouble::Unreachable
+            }
             Self::Refused(problem, retry_after) => Trouble::of(problem.status, Some(problem), *retry_after),
             Self::Nonsense(_) | Self::SetUp(_) => Trouble::Broken,
         }
     }
 
-    /// Whether it means that the server is not reached, and nothing else.
-    #[must_use]
-    pub const fn is_transport(&self) -> bool {
-        matches!(self, Self::Transport(_))
+    /// What keeps the two apart, where something answers.
+    const fn distrust(&self) -> Option<Distrust> {
+        match self {
+            Self::NotTrusted(_) => Some(Distrust::Theirs),
+            Self::NotAccepted(_) => Some(Distrust::Ours),
+            Self::Stranger(_) => Some(Distrust::Stranger),
+            Self::Transport(_) | Self::Refused(..) | Self::Nonsense(_) | Self::SetUp(_) => None,
+        }
     }
 }
 
@@ -196,7 +210,7 @@ impl Upstream {
         self.ends.soon()
     }
 
-    /// Who did not trust whom when something answered last.
+    /// What kept the two apart when something answered last.
     #[must_use]
     pub fn distrust(&self) -> Option<Distrust> {
         *self.distrust.lock().unwrap_or_else(PoisonError::into_inner)
@@ -207,7 +221,7 @@ impl Upstream {
         if self.answered.load(Ordering::Relaxed) {
             request = request.header(ANSWERED_HEADER, "1");
         }
-        let answer = accept(self.send(request).await?).await;
+        let answer = self.exchange(request).await;
         // Other refusals may come before the server has noted which process speaks, and a device that said more than
         // the server knows would pass for two.
         let is_noted = match &answer {
@@ -218,14 +232,28 @@ impl Upstream {
         answer
     }
 
+    /// Sends a request, takes the answer, and remembers what kept the two apart.
+    async fn exchange(&self, request: RequestBuilder) -> Result<Response, UpstreamError> {
+        let answer = match self.send(request).await {
+            Ok(answer) => accept(answer).await,
+            Err(error) => Err(error),
+        };
+        let distrust = answer.as_ref().err().and_then(UpstreamError::distrust);
+        *self.distrust.lock().unwrap_or_else(PoisonError::into_inner) = distrust;
+        answer
+    }
+
     async fn send(&self, request: RequestBuilder) -> Result<Response, UpstreamError> {
-        let answer = request.send().await.map_err(|error| {
-            let distrusted = is_distrust(&error);
+        request.send().await.map_err(|error| {
+            let error = error.without_url();
+            let mut words = in_full(&error);
+            let tls = of_tls(&error);
+            let is_distrust = matches!(tls, Some(rustls::Error::InvalidCertificate(_)));
             // Who refuses a certificate may hang up before the reason is read: the last word stands.
-            let is_answered = !error.is_connect() && !error.is_timeout();
-            let mut words = in_full(&error.without_url());
+            let is_still_refused =
+                !error.is_connect() && !error.is_timeout() && self.distrust() == Some(Distrust::Ours);
             // WebPKI's own word for what it is offered most often by a server that was set up by hand.
-            if distrusted && words.contains("CaUsedAsEndEntity") {
+            if is_distrust && words.contains("CaUsedAsEndEntity") {
                 words.push_str(
                     " (that certificate is an authority's own; the server needs one that an authority signed)",
                 );
@@ -233,21 +261,16 @@ impl Upstream {
             if let Some(proxy) = &self.proxy {
                 words.push_str(&format!(" (through server.proxy, {proxy})"));
             }
-            if distrusted {
-                (Some(Distrust::Theirs), UpstreamError::NotTrusted(words))
-            } else if is_refusal(&words) {
-                (Some(Distrust::Ours), UpstreamError::NotAccepted(words))
+            if is_distrust {
+                UpstreamError::NotTrusted(words)
+            } else if is_refusal(&words) || is_still_refused {
+                UpstreamError::NotAccepted(words)
+            } else if tls.is_some() || is_closed_proxy(&words) {
+                UpstreamError::Stranger(words)
             } else {
-                let before = self.distrust().filter(|whose| is_answered && *whose == Distrust::Ours);
-                (before, UpstreamError::Transport(words))
+                UpstreamError::Transport(words)
             }
-        });
-        let (distrust, answer) = match answer {
-            Ok(answer) => (None, Ok(answer)),
-            Err((distrust, error)) => (distrust, Err(error)),
-        };
-        *self.distrust.lock().unwrap_or_else(PoisonError::into_inner) = distrust;
-        answer
+        })
     }
 
     /// Whether something that speaks HTTP answers there, over TLS that this device trusts: what time it
@@ -258,7 +281,12 @@ impl Upstream {
     pub async fn reach(&self) -> Result<Option<SystemTime>, UpstreamError> {
         let request = self.http.get(self.url("api/v1/health")?).timeout(EXCHANGE_TIMEOUT);
         let answer = self.send(request).await?;
-        Ok(answer.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok()))
+        let date = answer.headers().get(DATE);
+        let time = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+        match accept(answer).await {
+            Err(stranger @ UpstreamError::Stranger(_)) => Err(stranger),
+            Ok(_) | Err(_) => Ok(time),
+        }
     }
 
     /// Asks to be let in, or where that stands.
@@ -267,7 +295,7 @@ impl Upstream {
     /// See [`UpstreamError`].
     pub async fn enroll(&self, request: &EnrollRequest) -> Result<EnrollResponse, UpstreamError> {
         let request = self.posting("api/v1/enroll", request)?;
-        read_json(accept(self.send(request).await?).await?).await
+        read_json(self.exchange(request).await?).await
     }
 
     /// Says that the device lives and how it is.
@@ -363,7 +391,7 @@ async fn accept(answer: Response) -> Result<Response, UpstreamError> {
         Ok(problem) => Err(UpstreamError::Refused(Box::new(problem), retry_after)),
         // A proxy in between answers 502, 429 and the like in its own words: to the device the server is away.
         Err(_) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            Err(UpstreamError::Transport(format!("status {status}")))
+            Err(UpstreamError::Stranger(format!("status {status} without a problem document")))
         }
         Err(_) => Err(UpstreamError::Nonsense(format!("status {status} without a problem document"))),
     }
@@ -400,16 +428,23 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Whether it failed because of the certificate that was shown.
-fn is_distrust(error: &(dyn std::error::Error + 'static)) -> bool {
-    if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
-        return true;
+/// What TLS has to say of it, where that is why it failed: then something was there to be understood, or not.
+fn of_tls<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
     }
     // Of an error that it wraps, an I/O error gives the source and not the error itself.
     match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-        Some(wrapped) => is_distrust(wrapped),
-        None => error.source().is_some_and(is_distrust),
+        Some(wrapped) => of_tls(wrapped),
+        None => error.source().and_then(of_tls),
     }
+}
+
+/// Whether a proxy answered, and let nothing through. The type of this error is not to be had.
+fn is_closed_proxy(words: &str) -> bool {
+    const CLOSED: [&str; 3] =
+        ["unsuccessful", "proxy authorization required", "proxy response headers too long"];
+    CLOSED.iter().any(|closed| words.contains(&format!("tunnel error: {closed}")))
 }
 
 /// Whether it failed because the other side did not take this device's certificate, as TLS says it. HTTP/2 keeps of

@@ -21,7 +21,7 @@ use crate::http::routes::DESCRIPTION;
 use crate::setup::{self, Made};
 use crate::store::{self, Ambient, DatabaseKey, StoreError};
 use crate::tls::names_of;
-use crate::{Listeners, serve as run_server};
+use crate::{Listeners, ServeError, serve as run_server};
 
 /// What a server needs.
 #[derive(Debug, Args)]
@@ -129,7 +129,7 @@ pub(super) async fn serve(path: Option<&Path>) -> anyhow::Result<Output> {
         let folder = config.state_dir.display();
         return Err(fault).with_context(|| format!("cannot go on as the owner of {folder}"));
     }
-    let bind = |address| listener::bind(address).with_context(|| format!("cannot listen on {address}"));
+    let bind = |address| listener::bind(address).map_err(|fault| ServeError::NotListening { address, fault });
     let listeners =
         Listeners { people: bind(config.people_address)?, devices: bind(config.devices_address)? };
     let (people, devices) = (listeners.people.local_addr()?, listeners.devices.local_addr()?);

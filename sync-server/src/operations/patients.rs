@@ -246,8 +246,13 @@ pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<Patie
     Ok(done(person, permit, patient).await)
 }
 
-/// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them.
-pub async fn records(person: &Person, id: PatientId, which: &Which) -> Answer<Listed<Charted, ChartPlace>> {
+/// What was charted about a patient, latest first, by pages: what devices hold, and then what has left them; and how
+/// many of the page cannot be read.
+pub async fn records(
+    person: &Person,
+    id: PatientId,
+    which: &Which,
+) -> Answer<(Listed<Charted, ChartPlace>, usize)> {
     let (after, most) = which.read("latest")?;
     let (permit, patient) = permitted(person, id).await?;
     let facility = person.facility(patient.facility_id)?;
@@ -261,7 +266,8 @@ pub async fn records(person: &Person, id: PatientId, which: &Which) -> Answer<Li
         viewed(person, of, patient.facility_id, "record").await?;
     }
     let charted = |record: RecordDocument| Charted { struck_out_by: struck.remove(&record.id), record };
-    Ok(Listed { items: records.items.into_iter().map(charted).collect(), next: records.next })
+    let items = records.items.into_iter().map(charted).collect();
+    Ok((Listed { items, next: records.next }, records.left_out))
 }
 
 /// Strikes out what was charted in error, and says why: it stays, marked, and a correction at a kiosk puts it back.

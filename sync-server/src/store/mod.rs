@@ -60,7 +60,7 @@ pub use presence::Retention;
 pub use rules::audit::{AuditPlace, AuditQuery, Audited};
 pub use rules::budget::warning;
 pub use rules::changes::{ChangePlace, KeptChange};
-pub use rules::chart::ChartPlace;
+pub use rules::chart::{ChartPage, ChartPlace};
 pub use rules::idempotency::{IdempotencyState, IdempotentRequest};
 pub use rules::older::OlderRequest;
 pub use rules::page::{PageRequest, RefetchRequest};

@@ -117,6 +117,7 @@ pub(crate) async fn json(State(kiosk): State<Kiosk>) -> Result<Json<Status>, Fau
             let link = match line.sync.distrust {
                 Some(Distrust::Theirs | Distrust::Blind) => "NOT_TRUSTED",
                 Some(Distrust::Ours) => "NOT_ACCEPTED",
+                Some(Distrust::Stranger) => "NOT_THE_SERVER",
                 None => "OFFLINE",
             };
             (Some(link), Some(since))

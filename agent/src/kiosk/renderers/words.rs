@@ -282,12 +282,13 @@ fn link(line: &StatusLine) -> Sentence {
     }
 }
 
-/// Which certificate is not taken; no cable helps against that.
+/// What is in the way; no cable helps against that.
 #[must_use]
 pub const fn not_trusted(whose: Distrust) -> &'static str {
     match whose {
         Distrust::Theirs => "The server's certificate is not trusted here",
         Distrust::Ours => "The server does not accept this device's certificate",
+        Distrust::Stranger => "Something answers in the server's place",
         Distrust::Blind => {
             "This device cannot use the certificate that it knows its server by (server.ca_file)"
         }

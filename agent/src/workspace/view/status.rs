@@ -76,7 +76,7 @@ impl StatusLine {
 pub struct SyncView {
     /// Lanes whose first waiting entry the server does not take: each needs a person.
     pub stuck: u64,
-    /// Which certificate keeps this device and its server apart.
+    /// What keeps this device and its server apart, though something answers.
     pub distrust: Option<Distrust>,
     /// Why the copy does not go on, though the server answers.
     pub copy: Option<CopyTrouble>,

@@ -57,6 +57,16 @@ pub struct RecordView {
     struck_out_by: Option<RecordId>,
 }
 
+/// A page of a chart.
+#[derive(Serialize)]
+pub struct Chart {
+    #[serde(flatten)]
+    records: List<RecordView>,
+    /// How many of the page are not among them, because this version cannot read them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<usize>,
+}
+
 /// A patient.
 #[derive(Serialize, ToSchema)]
 pub struct PatientView {
@@ -175,16 +185,18 @@ pub async fn discharge_patient(person: Person, Id(id): Id<PatientId>) -> Answer<
 }
 
 /// What was charted about a patient, what came last first (`latest`), by pages: what devices hold, and then what has left them. Of
-/// what is struck out, `struck_out_by` names the record that says why.
-#[utoipa::path(get, path = "/api/v1/patients/{patient_id}/records", operation_id = "list_records", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path), Which), responses((status = 200, body = Object, description = "`items`, and `next` where there is more: give it as `page`")))]
+/// what is struck out, `struck_out_by` names the record that says why. What this version cannot read is counted, `left_out`,
+/// where that is not 0.
+#[utoipa::path(get, path = "/api/v1/patients/{patient_id}/records", operation_id = "list_records", tag = "patients", security(("session" = [])), params(("patient_id" = PatientId, Path), Which), responses((status = 200, body = Object, description = "`items`, `next` where there is more: give it as `page`; and `left_out`, how many of the page are not among the items because this version cannot read them")))]
 pub async fn list_records(
     person: Person,
     Id(id): Id<PatientId>,
     Paged(which, asked): Paged,
-) -> Answer<axum::Json<List<RecordView>>> {
-    let records = patients::records(&person, id, &which).await?;
+) -> Answer<axum::Json<Chart>> {
+    let (records, left_out) = patients::records(&person, id, &which).await?;
     let view = |Charted { record, struck_out_by }| RecordView { record, struck_out_by };
-    asked.page(records, view)
+    let axum::Json(records) = asked.page(records, view)?;
+    Ok(axum::Json(Chart { records, left_out: Some(left_out).filter(|count| *count > 0) }))
 }
 
 /// Strikes out what was charted in error: it stays, marked, and a correction at a kiosk puts it back. By the same

@@ -20,8 +20,7 @@ use serde_json::value::RawValue;
 use super::organization::go_on_with_lost;
 use crate::scope::FacilityScope;
 use crate::store::engine::{AccessScope, Tx, params};
-use crate::store::listed::Listed;
-use crate::store::rules::chart::{self, ChartPlace};
+use crate::store::rules::chart::{self, ChartPage, ChartPlace};
 use crate::store::rules::feed_writer::count_on;
 use crate::store::rules::older::{self, OlderRequest};
 use crate::store::rules::page::{self, PageRequest, RefetchRequest};
@@ -220,7 +219,7 @@ impl FacilityStore {
         patient: PatientId,
         after: Option<ChartPlace>,
         most: usize,
-    ) -> Result<Listed<RecordDocument, ChartPlace>> {
+    ) -> Result<ChartPage> {
         if permit.resource() != Resource::Facility(self.scope.organization(), self.scope.facility()) {
             return Err(StoreError::NotFound("patient"));
         }

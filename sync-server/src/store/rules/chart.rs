@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use super::patient;
 use crate::store::StoreError;
 use crate::store::engine::{Tx, params};
-use crate::store::listed::Listed;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -37,21 +36,31 @@ pub(in crate::store) const HELD: &str =
 pub(in crate::store) const ARCHIVED: &str = "SELECT made_at, id FROM archive
     WHERE patient_id = ?1 AND (made_at, id) < (?2, ?3) ORDER BY made_at DESC, id DESC LIMIT ?4";
 
+/// A page of a chart.
+#[derive(Debug)]
+pub struct ChartPage {
+    pub items: Vec<RecordDocument>,
+    /// The place of the last that was looked at; none on the last page.
+    pub next: Option<ChartPlace>,
+    /// How many of it are not among them: another version left them, and this one cannot read them.
+    pub left_out: usize,
+}
+
 /// The records after a place, or from the latest on, and those of whose place the patient took: at most so many. What
-/// another version left that cannot be read here is left out: it holds up nothing behind it.
+/// cannot be read here is counted: it holds up nothing behind it.
 pub(in crate::store) fn page(
     tx: &Tx<'_>,
     patient: PatientId,
     after: Option<ChartPlace>,
     most: usize,
-) -> Result<Listed<RecordDocument, ChartPlace>> {
+) -> Result<ChartPage> {
     let whose: Vec<PatientId> = patient::replaced(tx, patient)?.into_iter().chain([patient]).collect();
     let mut places = places(tx, &whose, after, most + 1)?;
     places.truncate(most + 1);
-    let (mut listed, mut last, mut bytes) = (Listed { items: Vec::new(), next: None }, None, 0);
+    let (mut page, mut last, mut bytes) = (ChartPage { items: Vec::new(), next: None, left_out: 0 }, None, 0);
     for (read, place) in places.into_iter().enumerate() {
         if read >= most || bytes >= PAGE_BYTES {
-            listed.next = last;
+            page.next = last;
             break;
         }
         let body: Option<String> = match place {
@@ -60,10 +69,17 @@ pub(in crate::store) fn page(
         };
         let body = body.ok_or(StoreError::Unreadable("records"))?;
         bytes += body.len();
-        listed.items.extend(serde_json::from_str::<RecordDocument>(&body).ok());
+        match serde_json::from_str(&body) {
+            Ok(record) => page.items.push(record),
+            Err(_) => page.left_out += 1,
+        }
         last = Some(place);
     }
-    Ok(listed)
+    if page.left_out > 0 {
+        let left_out = page.left_out;
+        tracing::error!(%patient, left_out, "records of a chart cannot be read: the others are shown");
+    }
+    Ok(page)
 }
 
 const OF_FEED: &str = "SELECT body FROM documents WHERE seq = ?1";
@@ -120,7 +136,18 @@ pub(in crate::store) const CORRECTIONS: &str = concat!(
 /// One record, whether devices still hold it or not; none where it cannot be read here.
 pub(in crate::store) fn find(tx: &Tx<'_>, id: RecordId) -> Result<Option<RecordDocument>> {
     let body: Option<String> = tx.first(RECORD, params![id])?;
-    Ok(body.and_then(|body| serde_json::from_str(&body).ok()))
+    let found = body.as_deref().map(serde_json::from_str);
+    if let Some(Err(_)) = found {
+        tracing::error!(record = %id, "a record cannot be read: it is passed over");
+    }
+    Ok(found.and_then(|found| found.ok()))
+}
+
+/// What of a record tells whether it strikes out another, also where the rest cannot be read here.
+#[derive(Deserialize)]
+struct Strike {
+    #[serde(default)]
+    entered_in_error: bool,
 }
 
 /// The corrections of one record, the office's first, which is made only where there is none yet: about as many
@@ -135,8 +162,9 @@ pub(in crate::store) fn corrections(tx: &Tx<'_>, record: RecordId, most: usize) 
 /// By what a record is struck out, where nobody has put it back since.
 pub(in crate::store) fn struck_by(tx: &Tx<'_>, record: RecordId) -> Result<Option<RecordId>> {
     for correction in corrections(tx, record, MOST_BESIDE)? {
-        let strikes = find(tx, correction)?.is_some_and(|it| it.entered_in_error);
-        if strikes && corrections(tx, correction, 1)?.is_empty() {
+        let body: Option<String> = tx.first(RECORD, params![correction])?;
+        let strike = body.and_then(|body| serde_json::from_str::<Strike>(&body).ok());
+        if strike.is_some_and(|it| it.entered_in_error) && corrections(tx, correction, 1)?.is_empty() {
             return Ok(Some(correction));
         }
     }

@@ -51,10 +51,17 @@ async fn what_reads_the_same_since_an_upgrade_can_be_changed_in_all_else() {
     let collide = move |tx: &Tx<'_>| {
         let facility = "UPDATE facilities SET name = 'RIVERSIDE', name_key = 'riverside 2' WHERE id = ?1";
         tx.execute(facility, params![second])?;
-        let user = "UPDATE users SET email = 'NINA@example.test', email_key = 'another' WHERE id = ?1";
+        let user = "UPDATE users SET username = 'NINA', email = 'NINA@example.test', email_key = 'another'
+            WHERE id = ?1";
         tx.execute(user, params![omar])
     };
+    assert!(world.alike().is_empty());
     world.store.write(AccessScope::Organization(tenant.organization), collide).await.unwrap();
+    let said = world.alike();
+    let [user, address, facility] = &said[..] else { panic!("{said:?}") };
+    assert!(user.contains("\"NINA\"") && user.contains(&format!("user rename {omar} NAME")), "{user}");
+    assert!(address.contains(&format!("PUT /api/v1/users/{omar}")) && !address.contains('@'), "{address}");
+    assert!(facility.contains(&format!("facility rename {second} NAME")), "{facility}");
 
     let census = FacilityPatch { current_census: Some(7), ..FacilityPatch::default() };
     let changed = registry.audited(event(&world)).update_facility(second, census).await.unwrap();
@@ -66,6 +73,11 @@ async fn what_reads_the_same_since_an_upgrade_can_be_changed_in_all_else() {
     assert!(matches!(taken, Err(StoreError::Conflict("name"))), "{taken:?}");
     let taken = registry.audited(event(&world)).update_user(omar, email("Nina@Example.test")).await;
     assert!(matches!(taken, Err(StoreError::Conflict("email"))), "{taken:?}");
+    let named = FacilityPatch { name: Some("Lakeside".to_owned()), ..FacilityPatch::default() };
+    registry.audited(event(&world)).update_facility(second, named).await.unwrap();
+    let named = UserPatch { username: Some("omar".to_owned()), ..email("omar@example.test") };
+    registry.audited(event(&world)).update_user(omar, named).await.unwrap();
+    assert!(world.alike().is_empty(), "{:?}", world.alike());
 }
 
 #[tokio::test]

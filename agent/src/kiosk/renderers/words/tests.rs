@@ -27,7 +27,7 @@ fn every_state_has_its_sentence() {
     let minutes = |n: u64| Some(Duration::from_secs(n * 60));
     let sync = SyncView::default();
     let sending = SyncView { sending: Sending::of(12_000, 38_000), ..sync.clone() };
-    let cases: [(StatusLine, &[&str]); 27] = [
+    let cases: [(StatusLine, &[&str]); 28] = [
         (calm(), &["Connected. Everything is sent."]),
         (StatusLine { waiting: 1, ..calm() }, &["Connected. Sending 1 entry."]),
         (
@@ -64,6 +64,16 @@ fn every_state_has_its_sentence() {
             },
             &[
                 "The server does not accept this device's certificate since 2026-05-01 14:10 UTC. Call (555) 010-0142. You can keep charting. 1 entry waiting.",
+            ],
+        ),
+        (
+            StatusLine {
+                link: offline,
+                sync: SyncView { distrust: Some(Distrust::Stranger), ..sync.clone() },
+                ..calm()
+            },
+            &[
+                "Something answers in the server's place since 2026-05-01 14:10 UTC. Call your facility's IT. You can keep charting. Nothing is waiting.",
             ],
         ),
         (

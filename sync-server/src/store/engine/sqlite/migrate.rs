@@ -106,25 +106,6 @@ fn apply(connection: &mut Connection, now: Timestamp, migrations: &[(&str, &str)
         transaction.commit()?;
     }
     connection.pragma_update(None, "foreign_keys", true)?;
-    list_collisions(connection)
-}
-
-/// Says which rows a migration found to read the same as others, for whoever administers them.
-fn list_collisions(connection: &Connection) -> Result<(), StoreError> {
-    if !connection.table_exists(Some("temp"), "collided")? {
-        return Ok(());
-    }
-    let mut collided = connection.prepare("SELECT what, id FROM temp.collided")?;
-    let mut rows = collided.query([])?;
-    while let Some(row) = rows.next()? {
-        let (what, id): (String, [u8; 16]) = (row.get(0)?, row.get(1)?);
-        tracing::warn!(
-            what,
-            id = %uuid::Uuid::from_bytes(id),
-            "reads the same as another but for case, width, blanks or signs: give one of them another (whose username \
-             it is cannot sign in at the server until `carepost-server user rename ID NAME` gives another)"
-        );
-    }
     Ok(())
 }
 

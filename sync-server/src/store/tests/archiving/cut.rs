@@ -65,3 +65,23 @@ async fn a_correction_that_cannot_be_read_is_said_to_be_left_out() {
     let store = world.store.facility(&tenant.facility);
     assert!(store.struck(&may_read(&tenant), chain).await.unwrap().is_empty(), "the office's chart opens");
 }
+
+#[tokio::test]
+async fn what_cannot_be_read_whole_strikes_out_all_the_same_and_is_counted() {
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
+    let entry = world.chart(&tenant, &mut kiosk).await;
+    let strike = Change {
+        fields: serde_json::Map::new(),
+        reason: Some("Wrong resident".to_owned()),
+        entered_in_error: true,
+        ..kiosk.correction(&tenant, entry, 0, world.now())
+    };
+    let strike = world.send(&mut kiosk, strike).await;
+    world.pass(91 * DAY);
+    world.archive(&tenant).await;
+    world.archived_as(&tenant, strike, |body| body.replace("\"recorded_by\"", "\"said_by\"")).await;
+    let (store, permit) = (world.store.facility(&tenant.facility), may_read(&tenant));
+    let page = store.records(&permit, tenant.patient, None, 5).await.unwrap();
+    assert_eq!((ids(&page.items), page.left_out), (vec![entry], 1));
+    assert_eq!(store.struck(&permit, vec![entry]).await.unwrap().get(&entry), Some(&strike));
+}
