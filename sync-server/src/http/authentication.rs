@@ -80,16 +80,16 @@ pub async fn authenticate(
     }
     let person = parts.extensions.get::<Person>().cloned();
     let device = parts.extensions.get::<Device>().map(|it| (it.identity.clone(), client_of(&parts)));
-    let attention = match &person {
-        Some(person) => Some(app.quotas.attend(person.actor().user).await),
+    let turn = match &person {
+        Some(person) => Some(app.quotas.turn_of_person(person.actor().user).await),
         None => None,
     };
-    let attention = match attention.transpose() {
-        Ok(attention) => attention,
+    let turn = match turn.transpose() {
+        Ok(turn) => turn,
         Err(refusal) => return refusal.into_response(),
     };
     let answering = async move {
-        let _attention = attention;
+        let _turn = turn;
         let response = next.run(Request::from_parts(parts, body)).await;
         let (status, why) = (response.status(), response.extensions().get::<Refusal>().cloned());
         let kept = keep_refused(&app, route, &params, (person, device), (status, why)).await;
