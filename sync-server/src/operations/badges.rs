@@ -15,7 +15,6 @@ use crate::store::{Badge, SortKeys, StoreError};
 /// What their list may be sorted by: the latest first, unless asked otherwise.
 const SORTED_BY: &SortKeys<Key<Badge>> = &[("-created_at", |it| it.created_at.to_string())];
 
-/// A user's badges, by pages.
 pub async fn list(person: &Person, user: UserId, which: Which) -> Answer<Page<Badge>> {
     which.of(person.registry()?.badges(user).await?, |it| it.id.to_string(), SORTED_BY)
 }

@@ -68,7 +68,6 @@ const SORTED_BY: &SortKeys<Key<Device>> = &[
     ("last_seen", |it| it.last_seen.map(|seen| seen.to_string()).unwrap_or_default()),
 ];
 
-/// A facility's devices, by pages.
 pub async fn list(person: &Person, facility: FacilityId, which: Which) -> Answer<Page<Device>> {
     let found = person.registry()?.devices(facility).await?;
     which.of(found, |it| it.id.to_string(), SORTED_BY)

@@ -134,7 +134,6 @@ pub async fn list(person: &Person, which: Which) -> Answer<Page<Facility>> {
     which.of(found, |it| it.id.to_string(), SORTED_BY)
 }
 
-/// Adds a facility.
 pub async fn create(person: &Person, asked: CreateFacility) -> Answer<Facility> {
     let registry = person.registry_of(asked.organization_id).await?;
     let audited = person.audited_in(&registry, note(person, AuditAction::Create));
@@ -145,7 +144,6 @@ pub async fn show(person: &Person, id: FacilityId) -> Answer<Facility> {
     Ok(person.registry()?.facility(id).await?)
 }
 
-/// Changes a facility.
 pub async fn update(person: &Person, id: FacilityId, mut asked: UpdateFacility) -> Answer<Facility> {
     let has_figures = !asked.licensed_beds.is_absent() || asked.current_census.is_some();
     let before = if has_figures { Some(show(person, id).await?) } else { None };

@@ -167,13 +167,10 @@ pub struct UpdateOrganization {
 
 /// An organization that was just created, with what is shown only now.
 pub struct Founded {
-    /// The organization.
     pub organization: Organization,
     /// The secret half of its recovery key, which nobody keeps.
     pub recovery_key: SecretString,
-    /// Its first administrator.
     pub admin: UserId,
-    /// The name to sign in with.
     pub username: String,
     /// The password, where the server chose it.
     pub password: Option<String>,

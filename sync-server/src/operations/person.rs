@@ -20,7 +20,6 @@ use crate::store::{
 pub struct Person {
     pub(super) app: App,
     pub session: Session,
-    /// Where the request came from.
     pub client: Client,
     /// The organization the request is for: the person's own, or the one a platform administrator named.
     tenant: Option<OrganizationId>,

@@ -46,7 +46,6 @@ pub struct Begun {
     /// What to send as a bearer token. It is not shown again.
     pub token: String,
     pub session: SessionId,
-    /// When it ends whatever happens.
     pub expires_at: Timestamp,
     pub who: Credentials,
 }
@@ -187,7 +186,6 @@ impl<'a> Attempt<'a> {
         Ok(why)
     }
 
-    /// The event of a lock.
     fn locks(&self, known: &Credentials) -> AuditEvent {
         self.note(Some(known)).on(known.user).detail("what", "locked").refused()
     }
