@@ -135,13 +135,13 @@ async fn keep_refusal(
     params: &RawPathParams,
     status: StatusCode,
 ) -> Answer<()> {
-    let mut note = person
-        .note(AuditEventType::ApiAccess, AuditAction::Execute, route.resource())
+    let mut event = person
+        .event(AuditEventType::ApiAccess, AuditAction::Execute, route.resource())
         .detail("status", status.as_u16());
     for (name, value) in params {
-        note = note.on(line(value, 100)).detail("parameter", name);
+        event = event.on(line(value, 100)).detail("parameter", name);
     }
-    person.refused(note).await
+    person.refused(event).await
 }
 
 /// Lets a signed-in person in.
@@ -162,7 +162,7 @@ async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<
     let person = Person::entering(app, session, client_of(parts), claim).await?;
     let resource = person.actor().organization.map_or(Resource::Platform, Resource::Organization);
     if let Some(Err(denied)) = action.map(|action| decide(person.actor(), action, resource)) {
-        person.refused(person.note(AuditEventType::ApiAccess, AuditAction::Execute, "endpoint")).await?;
+        person.refused(person.event(AuditEventType::ApiAccess, AuditAction::Execute, "endpoint")).await?;
         return Err(if denied == Denied::Role { Refusal::role(person.actor().role) } else { denied.into() });
     }
     parts.extensions.insert(asker);
@@ -230,17 +230,17 @@ async fn keep_device_refusal(
     known: Option<&DeviceIdentity>,
     why: Option<&Refusal>,
 ) -> Answer<()> {
-    let note = client
+    let event = client
         .event(AuditEventType::Device, AuditAction::Execute, "device")
         .detail("why", why.map(|why| why.problem().detail.clone()));
-    let (by, note) = match known {
+    let (by, event) = match known {
         Some(known) => {
-            let note = note.organization(Some(known.organization())).facility(Some(known.facility()));
-            (Principal::Device(known.device()), note.device(known.device()).on(known.device()))
+            let event = event.organization(Some(known.organization())).facility(Some(known.facility()));
+            (Principal::Device(known.device()), event.device(known.device()).on(known.device()))
         }
-        None => (Principal::Stranger(client.network(), None), note),
+        None => (Principal::Stranger(client.network(), None), event),
     };
-    Ok(app.refusal_log.keep(&app.store.system(), by, note).await?)
+    Ok(app.refusal_log.keep(&app.store.system(), by, event).await?)
 }
 
 /// Who speaks, as the request's head says, in one word and no more.

@@ -49,7 +49,7 @@ pub async fn approve(person: &Person, mut asked: ApproveEnrollment) -> Answer<Wa
     }
     let facility = asked.facility_id;
     let claim = Claim { facility_id: facility, name: asked.device_name, device_type: asked.device_type };
-    let audited = person.audited(note(person, "approve").facility(Some(facility)))?;
+    let audited = person.audited(event(person, "approve").facility(Some(facility)))?;
     let claimed = audited.claim(person.actor().user, asked.code, claim).await;
     if matches!(claimed, Err(StoreError::WrongCode)) {
         limiter.fail(&network, BY_NETWORK, clock::now());
@@ -59,10 +59,10 @@ pub async fn approve(person: &Person, mut asked: ApproveEnrollment) -> Answer<Wa
 
 /// Confirms the number that the device shows: it is let in.
 pub async fn confirm(person: &Person, id: EnrollmentId, number: &str) -> Answer<Device> {
-    let audited = person.audited(note(person, "confirm").on(id))?;
+    let audited = person.audited(event(person, "confirm").on(id))?;
     Ok(audited.confirm(person.actor().user, id, &fold(number)).await?)
 }
 
-fn note(person: &Person, step: &str) -> AuditEvent {
-    person.note(AuditEventType::Device, AuditAction::Update, "enrollment").detail("step", step)
+fn event(person: &Person, step: &str) -> AuditEvent {
+    person.event(AuditEventType::Device, AuditAction::Update, "enrollment").detail("step", step)
 }

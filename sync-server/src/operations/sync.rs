@@ -65,11 +65,11 @@ pub async fn enroll(
     if let Err(refusal) = &answered
         && refusal.problem().status < 500
     {
-        let note = client
+        let event = client
             .event(AuditEventType::Device, AuditAction::Execute, "enrollment")
             .detail("why", refusal.problem().detail.clone());
         let by = Principal::Stranger(client.network(), None);
-        app.refusal_log.keep(&app.store.system(), by, note).await?;
+        app.refusal_log.keep(&app.store.system(), by, event).await?;
     }
     answered
 }
@@ -222,12 +222,12 @@ pub async fn older_records(
     let asked = OlderRequest { view: device.identity.view(), patient, after: asked.place() };
     let page = device.facility.older_records(asked).await?;
     // Written before the page is shown. Who reads it there is in the device's own events.
-    let note = client
+    let event = client
         .event(AuditEventType::PhiAccess, AuditAction::View, "record")
         .device(device.identity.device())
         .patient(patient, device.identity.facility())
         .detail("count", page.records.len());
-    device.facility.audit(vec![note]).await?;
+    device.facility.audit(vec![event]).await?;
     Ok(page)
 }
 
@@ -248,13 +248,13 @@ async fn tell_exposure(
         let what = measured.exposed.iter().map(|exposure| json!(exposure.what));
         what.take(MAX_EXPOSURES).collect::<Vec<_>>()
     });
-    let note = client
+    let event = client
         .event(AuditEventType::Device, AuditAction::Update, "device")
         .device(id)
         .on(id)
         .detail("what", if is_encrypted { "device_encrypted" } else { "device_exposed" })
         .detail("exposed", exposed);
-    Ok(device.facility.audit(vec![note]).await?)
+    Ok(device.facility.audit(vec![event]).await?)
 }
 
 /// Tells administrators, once, that a device sends unusually much.
@@ -262,14 +262,14 @@ async fn tell_unusual(client: &Client, device: &Device, allowances: Allowances) 
     let id = device.identity.device();
     let (changes, entries) = (allowances.changes.per_hour, allowances.documents.per_hour);
     tracing::warn!(device = %id, changes, entries, "a device sends unusually much");
-    let note = client
+    let event = client
         .event(AuditEventType::Sync, AuditAction::Execute, "device")
         .device(id)
         .on(id)
         .detail("reason", "sends_unusually_much")
         .detail("changes_per_hour", changes)
         .detail("entries_per_hour", entries);
-    Ok(device.facility.audit(vec![note]).await?)
+    Ok(device.facility.audit(vec![event]).await?)
 }
 
 /// Keeps the first addresses; refuses them, and texts, where something is no line of so many characters.
