@@ -155,6 +155,12 @@ impl Refusal {
         self.version
     }
 
+    /// Whether the fault is the server's, and not the asker's.
+    #[must_use]
+    pub fn is_of_the_server(&self) -> bool {
+        self.problem.status >= 500
+    }
+
     #[must_use]
     pub fn kind(&self) -> Option<ProblemKind> {
         self.problem.kind()

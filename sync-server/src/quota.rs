@@ -7,7 +7,7 @@
 mod charge;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,6 @@ use carepost_protocol::wire::problem::ProblemKind;
 use tokio::sync::Notify;
 
 use crate::error::{Answer, Refusal, too_large};
-use crate::http::listener::PeerAddress;
-use crate::network::client_network;
 pub use charge::Charge;
 
 const MIB: usize = 1024 * 1024;
@@ -362,18 +360,6 @@ pub enum Asker {
     Address(IpAddr),
 }
 
-impl Asker {
-    /// Whoever was authenticated, or else where the request came from.
-    #[must_use]
-    pub fn of(extensions: &http::Extensions) -> Self {
-        if let Some(asker) = extensions.get::<Self>() {
-            return *asker;
-        }
-        let address = extensions.get::<PeerAddress>().map(|peer| peer.0.ip());
-        Self::Address(client_network(address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
-    }
-}
-
 /// The bytes that a request holds, until it is dropped.
 #[derive(Debug)]
 pub struct Share {
@@ -439,6 +425,8 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn device(n: u8) -> DeviceId {

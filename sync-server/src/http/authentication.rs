@@ -2,6 +2,7 @@
 //! says of the route.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
@@ -22,7 +23,8 @@ use crate::error::{Answer, Refusal, unauthenticated};
 use crate::http::listener::{ConnectedAt, PeerAddress};
 use crate::http::route::{Authorization, Listener, Route};
 use crate::http::tenant;
-use crate::operations::device::{Device, of_state};
+use crate::network::client_network;
+use crate::operations::authenticated_device::{AuthenticatedDevice, refused_by_state};
 use crate::operations::person::Person;
 use crate::quota::Asker;
 use crate::refusal_log::Principal;
@@ -44,7 +46,7 @@ impl<S: Sync> FromRequestParts<S> for Person {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Device {
+impl<S: Sync> FromRequestParts<S> for AuthenticatedDevice {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Answer<Self> {
         parts.extensions.get::<Self>().cloned().ok_or_else(unauthenticated)
@@ -79,7 +81,7 @@ pub async fn authenticate(
         return refusal.into_response();
     }
     let person = parts.extensions.get::<Person>().cloned();
-    let device = parts.extensions.get::<Device>().map(|it| (it.identity.clone(), client_of(&parts)));
+    let device = parts.extensions.get::<AuthenticatedDevice>().cloned();
     let turn = match &person {
         Some(person) => Some(app.quotas.turn_of_person(person.actor().user).await),
         None => None,
@@ -103,8 +105,8 @@ pub async fn authenticate(
     tokio::spawn(answering).await.unwrap_or_else(|fault| Refusal::internal(&fault).into_response())
 }
 
-/// Who asked: a person, or a device and from where.
-type Who = (Option<Person>, Option<(DeviceIdentity, Client)>);
+/// Who asked: a person or a device.
+type Who = (Option<Person>, Option<AuthenticatedDevice>);
 
 /// Writes down who was shown the door.
 async fn keep_refused(
@@ -119,11 +121,9 @@ async fn keep_refused(
         (Some(person), _, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::CONFLICT) => {
             keep_refusal(person, route, params, status).await
         }
-        (
-            _,
-            Some((known, client)),
-            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::TOO_MANY_REQUESTS,
-        ) => keep_device_refusal(app, client, Some(known), why.as_ref()).await,
+        (_, Some(device), StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::TOO_MANY_REQUESTS) => {
+            keep_device_refusal(app, &device.client, Some(&device.identity), why.as_ref()).await
+        }
         (_, _, _) => Ok(()),
     }
 }
@@ -182,6 +182,18 @@ fn client_of(parts: &Parts) -> Client {
     }
 }
 
+impl Asker {
+    /// Whoever was authenticated, or else where the request came from.
+    #[must_use]
+    pub fn of(extensions: &http::Extensions) -> Self {
+        if let Some(asker) = extensions.get::<Self>() {
+            return *asker;
+        }
+        let address = extensions.get::<PeerAddress>().map(|peer| peer.0.ip());
+        Self::Address(client_network(address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
+    }
+}
+
 fn bearer(parts: &Parts) -> Option<&str> {
     let (scheme, token) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
@@ -193,7 +205,7 @@ fn known_key(parts: &Parts) -> Answer<PeerKey> {
 
 /// Lets a device in whose state allows the route.
 async fn device(app: &App, parts: &mut Parts, authorization: Authorization) -> Answer<()> {
-    let key = known_key(parts)?;
+    let (key, client) = (known_key(parts)?, client_of(parts));
     // On every request: a resumed TLS session is not verified again, and states change.
     let known = app.store.system().device_by_key(*key.sha256()).await?;
     let scope = known.as_ref().and_then(DeviceIdentity::scope);
@@ -202,23 +214,23 @@ async fn device(app: &App, parts: &mut Parts, authorization: Authorization) -> A
         (known, scope, _) => {
             let why = match (&known, scope) {
                 (None, _) => unauthenticated(),
-                (Some(identity), None) => of_state(identity.state()),
+                (Some(identity), None) => refused_by_state(identity.state()).unwrap_or_else(unauthenticated),
                 (Some(_), Some(_)) => nameless(),
             };
-            keep_device_refusal(app, &client_of(parts), known.as_ref(), Some(&why)).await?;
+            keep_device_refusal(app, &client, known.as_ref(), Some(&why)).await?;
             return Err(why);
         }
     };
     let facility = app.store.facility(&scope);
-    let mut device = Device { identity, facility, key, sighting };
-    device.speaks_for(app, None).await?;
+    let mut device = AuthenticatedDevice { app: app.clone(), client, identity, facility, key, sighting };
+    device.speaks_for(None).await?;
     if authorization == Authorization::ActiveDevice
-        && let Err(why) = device.may_read()
+        && let Some(why) = refused_by_state(device.identity.state())
     {
-        keep_device_refusal(app, &client_of(parts), Some(&device.identity), Some(&why)).await?;
+        keep_device_refusal(app, &device.client, Some(&device.identity), Some(&why)).await?;
         return Err(why);
     }
-    parts.extensions.insert(Asker::Device(device.identity.device(), device.identity.organization()));
+    parts.extensions.insert(device.asker());
     parts.extensions.insert(device);
     Ok(())
 }

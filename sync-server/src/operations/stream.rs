@@ -3,13 +3,11 @@
 
 use std::time::Duration;
 
-use carepost_protocol::device::DeviceState;
 use carepost_protocol::record::Collection;
 use carepost_protocol::wire::problem::ProblemKind;
 use carepost_protocol::wire::pull::{Cursor, KEEP_ALIVE_SECONDS, MAX_PAGE_DOCUMENTS, SyncPosition};
 
-use super::device::{Device, not_encrypted};
-use crate::app::App;
+use super::authenticated_device::AuthenticatedDevice;
 use crate::clock;
 use crate::error::{Answer, Refusal};
 use crate::feed::{Ends, Listener, Wake};
@@ -26,10 +24,9 @@ pub enum Until {
     Closed,
 }
 
-/// What a stream remembers between pages.
-pub struct Pages {
-    app: App,
-    device: Device,
+/// A stream of a facility's feed to a device: what it remembers between pages.
+pub struct FeedStream {
+    device: AuthenticatedDevice,
     listener: Listener,
     cursor: Option<Cursor>,
     refetch: Option<RefetchRequest>,
@@ -48,9 +45,22 @@ pub struct Chunk {
     pub is_at_head: bool,
 }
 
-impl Pages {
+/// What waiting for the feed comes to.
+enum Waited {
+    Moved,
+    /// It has not moved for a while.
+    Quiet,
+    /// The stream has to close.
+    Ended,
+}
+
+impl FeedStream {
     /// Lets a stream begin where the device says that it stands, if it may be sent anything.
-    pub async fn begin(app: &App, mut device: Device, position: &SyncPosition, until: Until) -> Answer<Self> {
+    pub async fn begin(
+        mut device: AuthenticatedDevice,
+        position: &SyncPosition,
+        until: Until,
+    ) -> Answer<Self> {
         let cursor = match (position.epoch, position.seq) {
             (None, None) => None,
             (Some(epoch), Some(seq)) => Some(Cursor { epoch, seq }),
@@ -61,17 +71,15 @@ impl Pages {
         let refetch = collections(position.refetch.as_deref().unwrap_or_default());
         // Listen first and read after: then no commit falls between the two, and no change of what the
         // device may see.
-        let (feeds, facility) = (app.store.feeds(), device.identity.facility());
+        let (feeds, facility) = (device.app.store.feeds(), device.identity.facility());
         let listener = match until {
-            Until::Closed => feeds.listen_alone(facility, device.identity.device()),
-            Until::Head => feeds.listen(facility, device.identity.device()),
+            Until::Closed => feeds.listen_alone(facility, device.id()),
+            Until::Head => feeds.listen(facility, device.id()),
         };
-        let turn = app.quotas.turn(device.identity.device(), Kind::Stream).await?;
-        device.speaks_for(app, position.incarnation).await?;
-        device.may_still_read(app).await?;
-        if device.identity.require_encryption() && position.encrypted != Some(true) {
-            return Err(not_encrypted());
-        }
+        let turn = device.turn(Kind::Stream).await?;
+        device.speaks_for(position.incarnation).await?;
+        device.identity = device.known().await?;
+        device.may_be_sent(position.encrypted == Some(true))?;
         // Without a cursor everything is sent anyway.
         let refetch = cursor.filter(|_| !refetch.is_empty()).map(|cursor| RefetchRequest {
             collections: refetch,
@@ -81,24 +89,18 @@ impl Pages {
             view: device.identity.view(),
             view_changes: device.identity.view_changes(),
         });
-        let pages = Self {
-            app: app.clone(),
+        let stream = Self {
+            stopping: device.app.stopping.clone(),
             device,
             listener,
             cursor,
             refetch,
             at_head: false,
             until,
-            stopping: app.stopping.clone(),
             _turn: turn,
         };
-        let stands = pages.device.facility.check_sync_position(&pages.device.identity, position).await;
-        stands.map_err(|fault| pages.refusal(fault))?;
-        match cursor {
-            Some(cursor) => pages.check_horizon(cursor).await?,
-            None => pages.device.facility.mirror_began(&pages.device.identity),
-        }
-        Ok(pages)
+        stream.check(position).await.map_err(|fault| stream.note_refused(fault))?;
+        Ok(stream)
     }
 
     /// By what it is ended from outside: who does not take what is sent is not asked by the stream any more.
@@ -107,10 +109,15 @@ impl Pages {
         self.listener.ends()
     }
 
-    async fn check_horizon(&self, cursor: Cursor) -> Answer<()> {
-        let kept = self.app.config.sync.tombstones_kept();
-        let checked = self.device.facility.check_horizon(&self.device.identity, cursor, kept).await;
-        checked.map_err(|fault| self.refusal(fault))
+    /// Whether the device may go on from where it says that it stands. Without a cursor, it begins its mirror.
+    async fn check(&self, position: &SyncPosition) -> Result<(), StoreError> {
+        let (facility, identity) = (&self.device.facility, &self.device.identity);
+        facility.check_sync_position(identity, position).await?;
+        let Some(cursor) = self.cursor else {
+            facility.mirror_began(identity);
+            return Ok(());
+        };
+        facility.check_horizon(identity, cursor, self.device.app.config.sync.tombstones_kept()).await
     }
 
     /// What goes down next; none ends the stream. An error ends it too: the device comes again and is
@@ -120,8 +127,10 @@ impl Pages {
             if self.until == Until::Head {
                 return None;
             }
-            if let Some(alive) = self.wait().await? {
-                return Some(alive);
+            match self.wait().await {
+                Waited::Moved => {}
+                Waited::Quiet => return Some(keep_alive()),
+                Waited::Ended => return None,
             }
         }
         // A device that is revoked while it catches up gets no further page.
@@ -131,29 +140,20 @@ impl Pages {
         self.page().await.ok()
     }
 
-    /// Waits for the feed to move: none inside when it has, a keep-alive when it has not for a while;
-    /// none outside when the stream has to close.
-    async fn wait(&mut self) -> Option<Option<Chunk>> {
+    /// Waits for the feed to move, for as long as a device may hear nothing.
+    async fn wait(&mut self) -> Waited {
         let patience = Duration::from_secs(KEEP_ALIVE_SECONDS);
         tokio::select! {
             wake = self.listener.wake() => match wake {
-                Wake::Moved => Some(None),
-                Wake::Refused => None,
+                Wake::Moved => Waited::Moved,
+                Wake::Refused => Waited::Ended,
             },
-            () = self.stopping.wait() => None,
-            () = tokio::time::sleep(patience) => {
-                if !self.is_still_active().await {
-                    return None;
-                }
-                let line = format!("{{\"keep_alive\":{{\"server_time\":\"{}\"}}}}\n", clock::now());
-                Some(Some(Chunk { lines: line.into_bytes(), is_at_head: true }))
-            }
+            () = self.stopping.wait() => Waited::Ended,
+            () = tokio::time::sleep(patience) => match self.device.known().await {
+                Ok(_) => Waited::Quiet,
+                Err(_) => Waited::Ended,
+            },
         }
-    }
-
-    async fn is_still_active(&self) -> bool {
-        let known = self.app.store.system().device_by_key(*self.device.key.sha256()).await;
-        matches!(known, Ok(Some(identity)) if identity.state() == DeviceState::Active)
     }
 
     /// The next page.
@@ -162,7 +162,7 @@ impl Pages {
             Some(asked) => self.refetch_page(asked).await,
             None => self.page_onward().await,
         };
-        let page = page.map_err(|fault| self.refusal(fault))?;
+        let page = page.map_err(|fault| self.note_refused(fault))?;
         Ok(Chunk { lines: page.lines, is_at_head: self.at_head })
     }
 
@@ -182,7 +182,7 @@ impl Pages {
         let asked = PageRequest {
             view: identity.view(),
             view_changes: identity.view_changes(),
-            most_documents: self.app.config.sync.max_documents,
+            most_documents: self.device.app.config.sync.max_documents,
             after: self.cursor,
             limit: MAX_PAGE_DOCUMENTS,
             was_at_head: self.at_head,
@@ -197,13 +197,19 @@ impl Pages {
     }
 
     /// A refused cursor shows to administrators until the device has synced again.
-    fn refusal(&self, fault: StoreError) -> Refusal {
+    fn note_refused(&self, fault: StoreError) -> Refusal {
         let refusal = Refusal::from(fault);
         if refusal.kind() == Some(ProblemKind::CursorRefused) {
             self.device.facility.cursor_refused(&self.device.identity);
         }
         refusal
     }
+}
+
+/// What says that a stream lives on which nothing moves.
+fn keep_alive() -> Chunk {
+    let line = format!("{{\"keep_alive\":{{\"server_time\":\"{}\"}}}}\n", clock::now());
+    Chunk { lines: line.into_bytes(), is_at_head: true }
 }
 
 /// The collections that a device wants again, by their names. Others are a newer agent's: this server has

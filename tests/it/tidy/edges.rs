@@ -80,6 +80,8 @@ const ROOMS: &[(&str, Option<&str>, &[&str])] = &[
     ("sync-server/src/", Some("sync-server/src/store/engine/sqlite/"), &["rusqlite::"]),
     ("sync-server/src/cli/", None, &["operations::"]),
     ("sync-server/src/operations/", None, &["axum::", "http::"]),
+    // The file and its folder.
+    ("sync-server/src/quota", None, &["axum::", "http::", "operations::"]),
     ("sync-server/src/store/", None, &["axum::", "http::", "operations::"]),
     (
         "sync-server/src/store/rules/",
@@ -175,6 +177,7 @@ fn a_planted_import_is_found() {
     assert_kept(&planted("agent/src/workspace/forms/save.rs", "use crate::workspace::reader::Reader;"));
     assert_found(&planted("sync-server/src/cli/people.rs", "use crate::operations::users;"), "operations::");
     assert_found(&planted("sync-server/src/operations/users.rs", "use http::StatusCode;"), "http::");
+    assert_found(&planted("sync-server/src/quota.rs", "pub fn of(extensions: &http::Extensions)"), "http::");
     assert_found(&planted("sync-server/src/store/rules/page.rs", "crate::operations::users"), "operations::");
     assert_found(
         &planted("sync-server/src/store/engine/tables.rs", "use crate::store::rules::page;"),

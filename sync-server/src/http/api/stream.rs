@@ -3,7 +3,6 @@
 use std::io::Write as _;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use carepost_protocol::wire::problem::Problem;
 use carepost_protocol::wire::pull::SyncPosition;
@@ -12,11 +11,10 @@ use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use zstd::stream::write::Encoder;
 
-use crate::app::App;
 use crate::error::{Answer, Refusal};
 use crate::http::extract::Params;
-use crate::operations::device::Device;
-use crate::operations::stream::{Chunk, Pages, Until};
+use crate::operations::authenticated_device::AuthenticatedDevice;
+use crate::operations::stream::{Chunk, FeedStream, Until};
 
 /// zstd's level for what goes down: level 3 halves level 1's bytes on charting data at little cost.
 const LEVEL: i32 = 3;
@@ -38,12 +36,11 @@ const SMALL: usize = 32 * 1024;
         ("refetch" = Option<String>, Query, description = "Collections to be sent again from their beginning, with commas between; unknown names are ignored")),
     responses((status = 200, content_type = "application/x-ndjson", description = "Documents and the ends of pages"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn pull(
-    State(app): State<App>,
-    device: Device,
+    device: AuthenticatedDevice,
     Params(position): Params<SyncPosition>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    open(&app, device, position, &headers, Until::Head).await
+    open(device, position, &headers, Until::Head).await
 }
 
 /// Sends the pages from where the device stands and stays open: each page as it is committed, and a
@@ -55,24 +52,22 @@ pub async fn pull(
         ("refetch" = Option<String>, Query)),
     responses((status = 200, content_type = "application/x-ndjson", description = "Documents, the ends of pages, keep-alives"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 410, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn live(
-    State(app): State<App>,
-    device: Device,
+    device: AuthenticatedDevice,
     Params(position): Params<SyncPosition>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    open(&app, device, position, &headers, Until::Closed).await
+    open(device, position, &headers, Until::Closed).await
 }
 
 async fn open(
-    app: &App,
-    device: Device,
+    device: AuthenticatedDevice,
     position: SyncPosition,
     headers: &HeaderMap,
     until: Until,
 ) -> Answer<Response> {
     let zstd =
         headers.get(ACCEPT_ENCODING).is_some_and(|value| value.as_bytes().windows(4).any(|it| it == b"zstd"));
-    let mut pages = Pages::begin(app, device, &position, until).await?;
+    let mut pages = FeedStream::begin(device, &position, until).await?;
     let mut packer = Packer { zstd, catching_up: None };
     // The first page is read before anything is answered, so that a cursor that is not served any more
     // is a problem document and not a broken stream.

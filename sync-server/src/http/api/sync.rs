@@ -13,13 +13,13 @@ use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::audit::Client;
-use crate::error::{Answer, Refusal};
+use crate::error::Answer;
 use crate::http::body::{self, Tolerant};
 use crate::http::encoding::Encoding;
 use crate::http::extract::{Id, Params};
-use crate::operations::device::Device;
-use crate::operations::sync;
-use crate::quota::{Asker, Kind, Share};
+use crate::operations::authenticated_device::AuthenticatedDevice;
+use crate::operations::{enrollments, sync};
+use crate::quota::Share;
 use crate::tls::PeerKey;
 
 /// The most bytes of a compressed push.
@@ -36,7 +36,7 @@ pub async fn enroll(
     Extension(key): Extension<PeerKey>,
     Tolerant(request, _share): Tolerant<EnrollRequest>,
 ) -> Answer<axum::Json<EnrollResponse>> {
-    Ok(axum::Json(sync::enroll(&app, &client, &key, request).await?))
+    Ok(axum::Json(enrollments::enroll(&app, &client, &key, request).await?))
 }
 
 /// Says that the device lives and how it is (S1-50).
@@ -44,35 +44,26 @@ pub async fn enroll(
     params(("device_id" = DeviceId, Path)), request_body = Heartbeat,
     responses((status = 200, body = HeartbeatReply), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn heartbeat(
-    State(app): State<App>,
-    client: Client,
     Id(id): Id<DeviceId>,
-    device: Device,
+    device: AuthenticatedDevice,
     request: Request,
 ) -> Answer<axum::Json<HeartbeatReply>> {
-    if id != device.identity.device() {
-        return Err(Refusal::not_found());
-    }
-    let _turn = app.quotas.turn(id, Kind::Heartbeat).await?;
-    let Tolerant(beat, _share) = Tolerant::from_request(request, &app).await?;
-    Ok(axum::Json(sync::heartbeat(&app, &client, device, beat).await?))
+    let _turn = sync::may_beat(&device, id).await?;
+    let Tolerant(beat, _share) = Tolerant::from_request(request, &device.app).await?;
+    Ok(axum::Json(sync::heartbeat(device, beat).await?))
 }
 
 /// Takes a batch of one lane's changes: a verdict for each, once all of it is durable.
 #[utoipa::path(post, path = "/api/v1/sync/push", operation_id = "push", tag = "sync",
     request_body(content = Object, description = "A batch: lane, incarnation, first_n, previous, head, signature and changes; JSON, with or without Content-Encoding: gzip, or zstd (one frame)"),
     responses((status = 200, body = PushReceipt), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
-pub async fn push(
-    State(app): State<App>,
-    client: Client,
-    device: Device,
-    request: Request,
-) -> Answer<axum::Json<PushReceipt>> {
+pub async fn push(device: AuthenticatedDevice, request: Request) -> Answer<axum::Json<PushReceipt>> {
     let encoding = body::packing(request.headers())?;
-    let turn = sync::may_push(&app, &device).await?;
-    let mut share = app.quotas.share(Asker::of(request.extensions()));
-    let bytes = read(request, encoding, &mut share).await;
-    Ok(axum::Json(sync::push(&app, client, device, (turn, share), bytes).await?))
+    let mut pushing = sync::may_push(device).await?;
+    match read(request, encoding, &mut pushing.share).await {
+        Ok(bytes) => Ok(axum::Json(pushing.take(bytes).await?)),
+        Err(refusal) => Err(pushing.unread(refusal).await),
+    }
 }
 
 /// A page of a resident's records that have left the feed, as the device may see them.
@@ -82,13 +73,11 @@ pub async fn push(
         ("before_record" = Option<String>, Query)),
     responses((status = 200, body = Object, description = "Records, and where the next page begins"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn older_records(
-    State(app): State<App>,
-    client: Client,
     Id(patient): Id<PatientId>,
-    device: Device,
+    device: AuthenticatedDevice,
     Params(asked): Params<OlderQuery>,
 ) -> Answer<axum::Json<OlderRecords<Box<RawValue>>>> {
-    Ok(axum::Json(sync::older_records(&app, &client, &device, patient, asked).await?))
+    Ok(axum::Json(sync::older_records(&device, patient, asked).await?))
 }
 
 /// The bytes of a batch as it is.

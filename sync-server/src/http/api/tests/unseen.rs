@@ -108,6 +108,7 @@ async fn who_was_shown_a_resident_by_an_admission_or_a_list_overwrites_nothing_u
         assert_eq!(open().await, before, "nor does the other");
     }
     // Whoever has done very much since is taken to have seen nothing, before all of it is read.
+    office.get("/api/v1/patients").await;
     let id = admit(&other, "Gil Farrow").await;
     moves(&other, &id, "11").await;
     let looks = office.server.events(AuditEventType::PhiAccess).await;
