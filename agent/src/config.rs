@@ -25,21 +25,17 @@ pub struct Config {
     /// Where the agent keeps its keys and files.
     #[serde(default = "default_state_dir")]
     pub state_dir: PathBuf,
-    /// The sync-server.
     pub server: Server,
-    /// The kiosk page.
     #[serde(default)]
     pub kiosk: Kiosk,
     /// What identifies this hardware.
     #[serde(default)]
     pub identity: Identity,
-    /// The badge reader.
     #[serde(default)]
     pub badge: Badge,
     /// Sessions of the people at this device.
     #[serde(default)]
     pub session: Session,
-    /// The copy of the facility's data.
     #[serde(default)]
     pub mirror: Mirror,
     /// What waits for the server.
@@ -110,7 +106,6 @@ impl Default for Identity {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Badge {
-    /// Where badges come from.
     pub source: BadgeSource,
     /// With `source = "scripted"`: the socket that badges are tapped on.
     pub socket: Option<PathBuf>,

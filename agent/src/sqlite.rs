@@ -67,7 +67,6 @@ pub enum Durability {
 /// How an encrypted file is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening<'a> {
-    /// Where it is.
     pub path: &'a Path,
     pub key: &'a FileKey,
     /// What a commit promises.
@@ -106,7 +105,6 @@ pub enum OpenError {
     )]
     TooNew {
         path: PathBuf,
-        /// The schema version found.
         found: u32,
         /// The newest that this build knows.
         known: u32,

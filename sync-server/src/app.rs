@@ -29,15 +29,12 @@ pub struct Parts {
     pub config: Config,
     /// Failures by address.
     pub rate_limiter: RateLimiter,
-    /// What is under way, by whose it is.
     pub quotas: Arc<Quotas>,
     /// Requests with an idempotency key that are in progress.
     pub idempotent_in_progress: Arc<InProgress>,
     /// How fast people ask.
     pub request_rate: RequestRate,
-    /// What was read, counted.
     pub read_log: ReadLog,
-    /// What was refused, counted.
     pub refusal_log: RefusalLog,
     /// Who speaks as each device.
     pub clone_detector: CloneDetector,

@@ -14,7 +14,6 @@ pub const TOLD_AT_ONCE: usize = 250;
 /// Where a request came from and what it called.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// From which address.
     pub ip: Option<IpAddr>,
     /// With which program, as it says.
     pub user_agent: Option<String>,

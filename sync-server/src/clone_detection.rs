@@ -34,7 +34,6 @@ const MAX_DEVICES: usize = 65_536;
 /// What a request says of who speaks.
 #[derive(Debug, Clone, Copy)]
 pub struct Sighting {
-    /// The process.
     pub boot: BootId,
     /// Whether the server has answered that process before, as it says.
     pub answered: bool,

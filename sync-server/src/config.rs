@@ -77,7 +77,6 @@ impl ConfigError {
 pub struct Config {
     /// Where the database, its key and the self-signed certificate are.
     pub state_dir: PathBuf,
-    /// Where people and programs connect.
     pub people_address: SocketAddr,
     /// Where devices connect, with their own certificates.
     pub devices_address: SocketAddr,

@@ -1,4 +1,5 @@
-//! Refusals: why something is not done, as a problem document (RFC 9457) says it, whatever it is answered with.
+//! Refusals and field errors: why something is not done, as a problem document (RFC 9457) says it, whatever it is
+//! answered with.
 
 use carepost_protocol::record::Collection;
 use carepost_protocol::role::{Denied, Role};

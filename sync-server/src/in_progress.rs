@@ -18,8 +18,6 @@ pub struct Begun {
 }
 
 impl InProgress {
-    /// Begins one.
-    ///
     /// # Errors
     /// `idempotency-key-in-use` while another with that key is in progress.
     pub fn begin(all: &Arc<Self>, id: [u8; 16]) -> Answer<Begun> {

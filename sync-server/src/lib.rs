@@ -197,8 +197,6 @@ async fn forget(app: &App) {
     }
 }
 
-/// Opens the store of a configuration.
-///
 /// # Errors
 /// See [`ServeError`].
 pub async fn open_store(config: &Config) -> Result<Store, ServeError> {

@@ -2,12 +2,10 @@
 
 use carepost_protocol::text::fold;
 
-/// What is proposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proposal {
     /// The IANA name of the zone that most people of the state live in.
     pub zone: &'static str,
-    /// The state's code.
     pub state: &'static str,
     /// Whether all of the state is in it.
     pub is_whole: bool,

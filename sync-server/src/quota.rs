@@ -1,4 +1,4 @@
-//! Quotas: what one may have of the server, of its memory and its attention at once, and of its disk in an hour.
+//! Quotas: what one may have of the server, of its memory and its time at once, and of its disk in an hour.
 //!
 //! Nothing is lost by it: whoever asks for more is told when to come again. Bytes are counted before they
 //! are held, by whose they are, so that no device takes what its organization needs, and no organization
@@ -210,15 +210,15 @@ impl Quotas {
         }
         *taken += 1;
         drop(devices);
-        Some(Turn { quotas: Arc::clone(self), device, kind })
+        Some(Turn { quotas: Arc::clone(self), of: TurnOf::Device(device, kind) })
     }
 
     /// A person's turn at a request. Where all are taken it waits a moment.
     ///
     /// # Errors
     /// `over-quota`.
-    pub async fn attend(self: &Arc<Self>, person: UserId) -> Answer<Attention> {
-        let attention = self.within_patience(|| {
+    pub async fn turn_of_person(self: &Arc<Self>, person: UserId) -> Answer<Turn> {
+        let turn = self.within_patience(|| {
             let mut people = self.people();
             let taken = people.entry(person).or_default();
             if *taken >= PERSON_AT_ONCE {
@@ -226,9 +226,9 @@ impl Quotas {
             }
             *taken += 1;
             drop(people);
-            Some(Attention { quotas: Arc::clone(self), person })
+            Some(Turn { quotas: Arc::clone(self), of: TurnOf::Person(person) })
         });
-        attention.await.ok_or_else(|| {
+        turn.await.ok_or_else(|| {
             let words = "You have four requests under way: send the next when one is answered.";
             Refusal::new(ProblemKind::OverQuota, words).retry_after(COME_AGAIN)
         })
@@ -287,6 +287,27 @@ impl Quotas {
         tokio::time::timeout(PATIENCE, trying).await.ok()
     }
 
+    fn device_is_done(&self, device: DeviceId, kind: Kind) {
+        let mut devices = self.devices();
+        if let Some(usage) = devices.get_mut(&device) {
+            *usage.of(kind) -= 1;
+            // What it sent is remembered until its allowance has covered it, and it comes again.
+            if usage.pushes + usage.streams + usage.heartbeats == 0 && usage.owes_nothing() {
+                devices.remove(&device);
+            }
+        }
+    }
+
+    fn person_is_done(&self, person: UserId) {
+        let mut people = self.people();
+        if let Some(taken) = people.get_mut(&person) {
+            *taken -= 1;
+            if *taken == 0 {
+                people.remove(&person);
+            }
+        }
+    }
+
     fn devices(&self) -> MutexGuard<'_, HashMap<DeviceId, Usage>> {
         self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -300,53 +321,31 @@ impl Quotas {
     }
 }
 
-/// The refusal of who sent too much.
 fn sent_too_much(allowance: &str, wait: Duration) -> Refusal {
     let words =
         format!("This device sent far more than {allowance} an hour: nothing is lost, the rest comes later.");
     Refusal::new(ProblemKind::OverQuota, words).retry_after(wait.as_secs())
 }
 
-/// Something that a device has under way, until it is dropped.
+#[derive(Debug, Clone, Copy)]
+enum TurnOf {
+    Device(DeviceId, Kind),
+    Person(UserId),
+}
+
+/// A turn: something that a device or a person has under way, until it is dropped.
 #[derive(Debug)]
 pub struct Turn {
     quotas: Arc<Quotas>,
-    device: DeviceId,
-    kind: Kind,
+    of: TurnOf,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut devices = self.quotas.devices();
-        if let Some(usage) = devices.get_mut(&self.device) {
-            *usage.of(self.kind) -= 1;
-            // What it sent is remembered until its allowance has covered it, and it comes again.
-            if usage.pushes + usage.streams + usage.heartbeats == 0 && usage.owes_nothing() {
-                devices.remove(&self.device);
-            }
+        match self.of {
+            TurnOf::Device(device, kind) => self.quotas.device_is_done(device, kind),
+            TurnOf::Person(person) => self.quotas.person_is_done(person),
         }
-        drop(devices);
-        self.quotas.freed.notify_waiters();
-    }
-}
-
-/// A request that a person has under way, until it is dropped.
-#[derive(Debug)]
-pub struct Attention {
-    quotas: Arc<Quotas>,
-    person: UserId,
-}
-
-impl Drop for Attention {
-    fn drop(&mut self) {
-        let mut people = self.quotas.people();
-        if let Some(taken) = people.get_mut(&self.person) {
-            *taken -= 1;
-            if *taken == 0 {
-                people.remove(&self.person);
-            }
-        }
-        drop(people);
         self.quotas.freed.notify_waiters();
     }
 }
@@ -464,13 +463,13 @@ mod tests {
         let (one, other) = ([1, 2].map(|n| UserId::new(Timestamp::EPOCH, [n; 10]))).into();
         let mut held = Vec::new();
         for _ in 0..PERSON_AT_ONCE {
-            held.push(quotas.attend(one).await.unwrap());
+            held.push(quotas.turn_of_person(one).await.unwrap());
         }
-        assert_eq!(quotas.attend(one).await.unwrap_err().kind(), Some(ProblemKind::OverQuota));
-        drop(quotas.attend(other).await.unwrap());
+        assert_eq!(quotas.turn_of_person(one).await.unwrap_err().kind(), Some(ProblemKind::OverQuota));
+        drop(quotas.turn_of_person(other).await.unwrap());
         let next = tokio::spawn({
             let quotas = Arc::clone(&quotas);
-            async move { quotas.attend(one).await }
+            async move { quotas.turn_of_person(one).await }
         });
         tokio::task::yield_now().await;
         held.pop();

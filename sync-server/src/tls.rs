@@ -70,7 +70,6 @@ pub struct Tls {
     pub people: Arc<ServerConfig>,
     /// For devices: a client certificate is mandatory.
     pub devices: Arc<ServerConfig>,
-    /// What both show.
     pub certificate: Arc<Certificate>,
 }
 

@@ -406,8 +406,6 @@ impl Facility {
     }
 }
 
-/// The items of a list.
-///
 /// # Errors
 /// When it is none.
 pub fn items(list: &Value) -> Result<Vec<Value>> {

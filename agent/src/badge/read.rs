@@ -12,7 +12,6 @@ use super::{BadgeEvent, Unreadable};
 /// What may be shown of a badge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// The reader it was laid on.
     pub reader: String,
     /// First and last byte of its UID.
     pub masked_uid: String,

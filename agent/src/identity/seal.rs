@@ -51,10 +51,7 @@ pub enum SealError {
     },
     /// The salt is gone while sealed files are there.
     #[error("{path} is missing or damaged: put a copy of it back if there is one; else {ANEW}; {WITH_KEY}")]
-    NoSalt {
-        /// Where it should be.
-        path: PathBuf,
-    },
+    NoSalt { path: PathBuf },
     /// A sealed file is damaged, or another one was put in its place.
     #[error(
         "{name}: the sealed file is damaged: put a copy of it back if there is one; else {ANEW}; {WITH_KEY}"

@@ -70,16 +70,10 @@ pub enum VaultError {
     Key(#[from] KeyError),
     /// A file opened, and what it holds is not what belongs there.
     #[error("{name}: not what this version of the agent wrote there: {ANEW}; {WITH_KEY}")]
-    NotUnderstood {
-        /// The file.
-        name: &'static str,
-    },
+    NotUnderstood { name: &'static str },
     /// What was begun here is gone.
     #[error("{path} is missing: put it back if there is a copy of it; else {ANEW}; {WITH_KEY}")]
-    Missing {
-        /// Where it should be.
-        path: PathBuf,
-    },
+    Missing { path: PathBuf },
     /// What was begun here is not known, and not all of it is there.
     #[error(
         "{path}: the sealed file is damaged, and not all that it lists may be there: put a copy of it back if there is \
@@ -224,7 +218,6 @@ impl Vault {
         self.lock.is_some()
     }
 
-    /// Where all of it is.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory

@@ -39,7 +39,6 @@ pub struct Doorway {
     pub user: u32,
     /// The token of the start page; each start of the agent has its own.
     pub token: SecretString,
-    /// Where the start page is.
     pub page: PathBuf,
     /// Whether the token is demanded of that user's processes too. It always is where the kernel does not tell
     /// whose a connection is.

@@ -33,8 +33,6 @@ pub enum NoUser {
 }
 
 impl LocalUser {
-    /// The user of that name.
-    ///
     /// # Errors
     /// When there is none.
     pub fn named(name: &str) -> Result<Self, NoUser> {

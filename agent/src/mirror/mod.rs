@@ -128,10 +128,8 @@ impl From<rusqlite::Error> for MirrorError {
 /// Whose documents a mirror holds, and how it is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct MirrorOpening<'a> {
-    /// Where the file is.
     pub path: &'a Path,
     pub key: &'a FileKey,
-    /// The facility, with its organization.
     pub facility: (OrganizationId, FacilityId),
     /// KiB of decrypted pages to hold; [`DEFAULT_CACHE_KIB`] fits ten thousand records.
     pub cache_kib: u32,
@@ -151,7 +149,6 @@ pub enum Found {
 /// Where a stream is to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beginning {
-    /// The cursor; none is the beginning.
     pub cursor: Option<Cursor>,
     /// The server's proof of it.
     pub proof: Option<String>,

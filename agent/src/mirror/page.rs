@@ -75,7 +75,6 @@ pub(super) enum What<B> {
 #[derive(Debug, Clone, Copy)]
 pub struct Over {
     pub reason: StepReason,
-    /// How many bytes it has.
     pub bytes: u64,
     /// Its part in the digest, by which the copy is proven equal all the same; none where it is unknown.
     pub element: Option<Element>,

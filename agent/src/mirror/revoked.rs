@@ -87,7 +87,6 @@ pub(super) fn is_user(connection: &Connection, id: UserId) -> Result<bool, Mirro
     is(connection, Collection::Users, id.as_bytes())
 }
 
-/// Whether a badge is.
 pub(super) fn is_badge(connection: &Connection, id: BadgeId) -> Result<bool, MirrorError> {
     is(connection, Collection::Badges, id.as_bytes())
 }

@@ -31,7 +31,6 @@ pub struct Entry<'a> {
 pub struct Saved {
     /// The record it makes or changes.
     pub record: RecordId,
-    /// Its number in the care lane.
     pub n: u64,
 }
 

@@ -36,9 +36,7 @@ pub enum Shape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
     pub lane: Lane,
-    /// The first one's number.
     pub first_n: u64,
-    /// How many.
     pub count: u64,
 }
 

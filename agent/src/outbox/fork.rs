@@ -44,7 +44,6 @@ pub enum Forked {
     Asking,
     /// The outbox goes on under this incarnation.
     Anew {
-        /// Its name.
         incarnation: IncarnationId,
         /// How many entries were made anew.
         entries: u64,

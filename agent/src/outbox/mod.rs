@@ -88,10 +88,7 @@ pub enum OutboxError {
     NotPermitted,
     /// The change is larger than could ever be sent.
     #[error("this entry has {bytes} bytes, and {MAX_CHANGE_BYTES} is the most: shorten its texts")]
-    TooLarge {
-        /// How large it is.
-        bytes: usize,
-    },
+    TooLarge { bytes: usize },
     /// The form's token is none.
     #[error("the form carries no token: open it anew")]
     NotAToken,
@@ -113,25 +110,16 @@ pub enum OutboxError {
     },
     /// A path leads to the open file no more: nothing is saved where it would be lost with the process.
     #[error("{path} was moved, deleted or replaced: put it back, and do not restart the agent before that")]
-    Moved {
-        /// Where it was.
-        path: PathBuf,
-    },
+    Moved { path: PathBuf },
     /// The receipt is not for what was sent: send it again.
     #[error(transparent)]
     Receipt(#[from] BadReceipt),
     /// No such entry is kept.
     #[error("no entry {n} is kept here: look at the list again")]
-    NotKept {
-        /// Its number.
-        n: u64,
-    },
+    NotKept { n: u64 },
     /// The entry is not one that was rejected and waits for a person.
     #[error("entry {n} is not a rejected one that waits for a decision: look at the list again")]
-    NotRejected {
-        /// Its number.
-        n: u64,
-    },
+    NotRejected { n: u64 },
     /// A correction of somebody else's entry.
     #[error("only the one who made this entry can correct it; another makes a new one")]
     NotItsActor,
@@ -179,7 +167,6 @@ impl From<&Grant> for Binding {
 
 #[derive(Debug)]
 pub struct OutboxOpening<'a> {
-    /// Where the file is.
     pub path: &'a Path,
     pub key: &'a FileKey,
     /// The registration it belongs to.

@@ -34,11 +34,8 @@ pub enum Progress {
 pub struct Pending {
     /// The record. Where the mirror has it already, the mirror's is shown.
     pub record: RecordId,
-    /// Its number in the care lane.
     pub n: u64,
-    /// What was charted.
     pub change: Change,
-    /// Where it stands.
     pub progress: Progress,
 }
 
@@ -47,7 +44,6 @@ pub struct Pending {
 pub struct Listed {
     pub name: ChangeName,
     pub made_at: Timestamp,
-    /// Where it stands.
     pub progress: Progress,
 }
 

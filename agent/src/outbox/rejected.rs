@@ -21,7 +21,6 @@ pub struct RejectedEntry {
     pub made_at: Timestamp,
     /// Why, for programs.
     pub code: RejectionCode,
-    /// Why, in words.
     pub reason: String,
 }
 
@@ -47,7 +46,6 @@ impl std::fmt::Debug for Exported {
 /// A rejected care change with what it says: health data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RejectedChange {
-    /// Its number in the care lane.
     pub n: u64,
     /// The document it is about, or would have made.
     pub record: RecordId,

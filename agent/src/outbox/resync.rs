@@ -11,10 +11,7 @@ use super::{Outbox, OutboxError, schema, signed, unsigned};
 pub enum Resync {
     /// All that is kept from `first_n` on is queued again. Where that is later than what the server
     /// expects, the first batch says which numbers are lost.
-    Resend {
-        /// The first one's number.
-        first_n: u64,
-    },
+    Resend { first_n: u64 },
     /// The server has all that it acknowledged: nothing was done.
     Level,
     /// The server expects a number that this device has not given out: sending again cannot help.

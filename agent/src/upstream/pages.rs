@@ -49,12 +49,9 @@ pub struct Page {
 /// A document whose line is longer than any may be: all that is kept of it.
 #[derive(Debug)]
 pub struct Oversized {
-    /// The name of its collection.
     pub collection: String,
     pub id: RecordId,
-    /// Its place in the feed.
     pub seq: u64,
-    /// How many bytes the line had.
     pub bytes: u64,
     /// Its part in the digest; none where it did not end as a document does.
     pub element: Option<Element>,
@@ -148,7 +145,6 @@ struct Lines {
     documents: usize,
     /// What is whole, each with its bytes.
     ready: VecDeque<(StreamEvent, usize)>,
-    /// How many bytes all of that is.
     held: usize,
 }
 

@@ -9,10 +9,8 @@ use serde_json::{Map, Value};
 
 /// An answer as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// What was asked.
+pub struct AnsweredField {
     pub label: String,
-    /// The value in words.
     pub words: String,
     /// Whether it is so low or high that whoever reads it has to see it.
     pub is_critical: bool,
@@ -29,11 +27,11 @@ pub(super) fn in_words(
     values: &Map<String, Value>,
     confirmed: &[String],
     units: Units,
-) -> Vec<Answer> {
+) -> Vec<AnsweredField> {
     let fields = workflow.map(Workflow::in_order).unwrap_or_default();
     let known = fields.iter().filter_map(|field| {
         let value = values.get(&field.key).filter(|value| !value.is_null())?;
-        Some(Answer {
+        Some(AnsweredField {
             label: field.label.clone(),
             words: match (field.field_type, value.as_str()) {
                 (FieldType::Datetime, Some(time)) => zone.words(time),
@@ -47,7 +45,7 @@ pub(super) fn in_words(
     let strangers = values
         .iter()
         .filter(|(key, value)| !value.is_null() && fields.iter().all(|field| field.key != **key))
-        .map(|(key, value)| Answer {
+        .map(|(key, value)| AnsweredField {
             label: key.clone(),
             // Whether it is a time, only its form would tell.
             words: value.as_str().map_or_else(|| word(value), |text| zone.words(text)),

@@ -41,7 +41,7 @@ use view::{
     Shown, StatusLine, Who,
 };
 
-pub use answer::Answer;
+pub use answer::AnsweredField;
 pub use audit_trail::AuditTrail;
 pub use forms::{Forms, News};
 pub use reader::{Asked, Question, REVIEWS_COUNTED};

@@ -15,7 +15,7 @@ use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::older::OlderPlace;
 use carepost_protocol::workflow::Workflow;
 
-use super::answer::Answer;
+use super::answer::AnsweredField;
 pub use super::refusal::{Known, Missed, NotSaved, Refused};
 pub use form::{
     Answers, BASE, CARRIED, CONFIRMED, DISCHARGED, Draft, Form, FormPage, Kept, NotOpened, OFFSET, REASON,
@@ -119,7 +119,6 @@ pub struct Begun {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {
     pub form: Form,
-    /// What people call it.
     pub name: String,
     /// About whom, by name; nobody yet where somebody is admitted.
     pub resident: Option<String>,
@@ -136,7 +135,6 @@ pub struct ResidentPage {
     pub contested: Vec<String>,
     /// Whether the user may change who and where the resident is.
     pub may_edit: bool,
-    /// What can be charted.
     pub workflows: Vec<Arc<Workflow>>,
     /// What was charted, latest first, entries not yet sent laid over what the server has.
     pub entries: Vec<Charted>,
@@ -160,7 +158,6 @@ const LISTED: usize = 50;
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part<T> {
-    /// What is shown.
     pub items: Vec<T>,
     /// After how many of the list the next part begins; none after the last.
     pub next: Option<usize>,
@@ -187,7 +184,6 @@ impl<T> Part<T> {
 pub struct Shown {
     /// How many entries are left out before them, which were on the pages before.
     pub after: usize,
-    /// How many entries.
     pub entries: usize,
     /// How many versions of each that count, and of those before: the first and the last.
     pub versions: usize,
@@ -235,7 +231,6 @@ pub struct OlderPage {
     pub left_out: u64,
     /// Where the next page begins; none on the last one.
     pub next: Option<OlderPlace>,
-    /// Why nothing is shown.
     pub missed: Option<Missed>,
 }
 
@@ -276,7 +271,6 @@ pub struct Entry {
     pub is_correction: bool,
     /// Who charted the entry that it corrects, by name, and when, where that is here.
     pub charted: Option<(String, Timestamp)>,
-    /// Why it corrects it.
     pub reason: Option<String>,
     /// Whether it strikes out what it corrects. The answers are then those that were struck out.
     pub is_struck: bool,
@@ -284,13 +278,10 @@ pub struct Entry {
     pub may_correct: bool,
     /// Whether the version of the form that it was charted in is here: else it can only be struck out.
     pub has_form: bool,
-    /// The workflow's label.
     pub workflow: String,
-    /// Who charted it, by name.
     pub author: String,
     pub recorded_at: Timestamp,
     pub answered: Answered,
-    /// How far it has come.
     pub mark: Mark,
     /// What became of it, in a word, where others count in its place.
     pub became: Option<&'static str>,
@@ -300,7 +291,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answered {
     /// That, in the order of the form; none where nothing was filled in.
-    With(Vec<Answer>),
+    With(Vec<AnsweredField>),
     /// It is not sent to this device.
     NotSent,
     /// It is in the version that was struck out, and that one is not on this device.
@@ -308,7 +299,7 @@ pub enum Answered {
 }
 
 impl Entry {
-    fn answers(&self) -> &[Answer] {
+    fn answers(&self) -> &[AnsweredField] {
         if let Answered::With(answers) = &self.answered { answers } else { &[] }
     }
 
@@ -319,7 +310,7 @@ impl Entry {
     }
 
     /// Its answers that whoever reads it has to see.
-    pub fn critical(&self) -> impl Iterator<Item = &Answer> {
+    pub fn critical(&self) -> impl Iterator<Item = &AnsweredField> {
         self.answers().iter().filter(|answer| answer.is_critical)
     }
 
@@ -356,21 +347,16 @@ pub enum Mark {
 /// A change made on this device that the server rejected.
 #[derive(Debug, Clone)]
 pub struct Rejected {
-    /// Its number in the care lane.
     pub n: u64,
     /// What it is, such as "Vital signs".
     pub what: String,
     /// About whom, where that is known.
     pub resident: Option<PatientDocument>,
-    /// When it was made.
     pub at: Timestamp,
-    /// By whom, by name.
     pub author: String,
-    /// What was entered.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<AnsweredField>,
     /// Why, in sentences.
     pub why: Vec<String>,
-    /// What to do about it.
     pub todo: Todo,
 }
 
@@ -400,7 +386,6 @@ pub struct Review {
     /// About whom, where that is known.
     pub resident: Option<PatientDocument>,
     pub opened_at: Timestamp,
-    /// What there is to decide.
     pub question: Question,
     /// How many more there are than the question names.
     pub more: u64,
@@ -449,7 +434,6 @@ pub enum Question {
 #[derive(Debug, Clone)]
 pub struct Disputed {
     pub key: String,
-    /// What people call it.
     pub label: String,
     /// Its values, oldest first.
     pub values: Vec<Saved>,
@@ -469,7 +453,6 @@ impl Disputed {
 #[derive(Debug, Clone)]
 pub struct Saved {
     pub words: String,
-    /// Who saved it, by name.
     pub by: String,
     pub at: Timestamp,
     /// Whether it is what the resident's page says now.

@@ -144,7 +144,7 @@ const MAX_OPTIONS: usize = 200;
 /// The longest label, option or unit, in characters.
 const MAX_LABEL: usize = 200;
 
-/// What is wrong with one field, in words for whoever filled it in.
+/// A field error: what is wrong with one field, in words for whoever filled it in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[error("{field}: {detail}")]

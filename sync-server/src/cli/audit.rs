@@ -11,7 +11,7 @@ use super::names::{items, text};
 use super::value_parsers::{SOURCES, count, one_of};
 use super::{Output, show};
 
-const EVENT: &[&str] = &[
+pub(super) const EVENT: &[&str] = &[
     "received_at",
     "timestamp",
     "source",

@@ -14,13 +14,15 @@ use super::value_parsers::whole;
 use super::{Output, show};
 use crate::store::Flag;
 
-const CHANGE: &[&str] = &["received_at", "what", "resident", "by", "why", "device", "incarnation_id", "n"];
+pub(super) const CHANGE: &[&str] =
+    &["received_at", "what", "resident", "by", "why", "device", "incarnation_id", "n"];
 /// What a change names by id, and its column.
 const NAMED: &[(&str, &str)] =
     &[("patient_id", "resident"), ("user_id", "by"), ("device_id", "device"), ("settled_by", "settled_by")];
-const SETTLED: &[&str] =
+pub(super) const SETTLED: &[&str] =
     &["device_id", "incarnation_id", "n", "settlement", "seq", "followed", "detail", "settled_reason"];
-const REVIEW: &[&str] = &["opened_at", "kind", "resident", "to_decide", "resolved_at", "resolved_by", "id"];
+pub(super) const REVIEW: &[&str] =
+    &["opened_at", "kind", "resident", "to_decide", "resolved_at", "resolved_by", "id"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Change {

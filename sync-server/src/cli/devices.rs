@@ -18,7 +18,7 @@ use super::{Output, show};
 use crate::clock;
 use crate::text::counted;
 
-const COLUMNS: &[&str] = &[
+pub(super) const COLUMNS: &[&str] = &[
     "device_name",
     "device_type",
     "phi_mode",
@@ -33,6 +33,8 @@ const COLUMNS: &[&str] = &[
     "last_seen",
     "id",
 ];
+pub(super) const REGISTERED: &[&str] = &["id", "device_name", "state", "token", "token_expires_at"];
+pub(super) const APPROVED: &[&str] = &["enrollment_id", "hostname", "device_uuid", "possible_clone"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Device {
@@ -374,7 +376,7 @@ async fn register(client: &Client, new: Register) -> anyhow::Result<Output> {
     );
     let mut shown = made.clone();
     put_by_clock(&mut shown, &facilities, &Zone::UTC);
-    let words = show::table(&shown, &["id", "device_name", "state", "token", "token_expires_at"]);
+    let words = show::table(&shown, REGISTERED);
     Ok(Output::Found { whole: true, thing: made, words })
 }
 
@@ -387,7 +389,7 @@ async fn let_in(client: &Client, approve: Approve) -> anyhow::Result<Output> {
     let taken = text(&approved, "hardware_of");
     // While another has its hardware, no number lets it in.
     if taken.is_some() || !std::io::stdin().is_terminal() {
-        let shown = show::table(&approved, &["enrollment_id", "hostname", "device_uuid", "possible_clone"]);
+        let shown = show::table(&approved, APPROVED);
         let first = taken.map_or(String::new(), |name| {
             format!(
                 "\n\n{name:?} has this hardware. First, if this one takes its place and is no copy:\n  carepost-server \

@@ -230,9 +230,13 @@ fn failed(fault: &anyhow::Error) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory as _, Parser as _};
+    use std::collections::BTreeSet;
 
-    use super::Cli;
+    use clap::{CommandFactory as _, Parser as _};
+    use serde_json::Value;
+
+    use super::{Cli, audit, changes, devices, patients, people, tenants};
+    use crate::http::routes::{DESCRIPTION, ROUTES};
 
     const MANUAL: &str = include_str!("../../../docs/operator.md");
     const README: &str = include_str!("../../../README.md");
@@ -266,6 +270,51 @@ mod tests {
             let taken = Cli::try_parse_from(words);
             assert!(taken.is_ok(), "{line}: {:?}", taken.err());
         }
+    }
+
+    /// What each operation's answer is shown by, and which of these columns the command line makes itself.
+    const SHOWN: &[(&str, &[&str], &[&str])] = &[
+        ("list_organizations", tenants::ORGANIZATION, &[]),
+        ("list_facilities", tenants::COLUMNS, &[]),
+        ("list_devices", devices::COLUMNS, &[]),
+        ("register_device", devices::REGISTERED, &[]),
+        ("approve_enrollment", devices::APPROVED, &[]),
+        ("create_user", people::COLUMNS, &[]),
+        ("list_users", people::LISTED, &["facility"]),
+        ("list_badges", people::BADGE, &[]),
+        ("list_patients", patients::LISTED, &["facility", "status", "same_person_as"]),
+        ("list_rejected_changes", changes::CHANGE, &["what", "resident", "by", "why", "device"]),
+        ("retry_rejected_change", changes::SETTLED, &[]),
+        ("list_reviews", changes::REVIEW, &["resident", "to_decide", "resolved_at", "resolved_by"]),
+        ("search_audit_events", audit::EVENT, &["user", "patient", "device"]),
+    ];
+
+    #[test]
+    fn every_column_is_a_member_of_what_is_shown_or_made_here() {
+        for (operation, columns, made) in SHOWN {
+            let route = ROUTES.iter().find(|route| route.operation == *operation).unwrap();
+            let responses = &DESCRIPTION.operation(route)["responses"];
+            let answered = ["200", "201"].iter().find_map(|status| responses.get(status)).unwrap();
+            let answer = resolved(&answered["content"]["application/json"]["schema"]);
+            let members = members(answer.pointer("/properties/items/items").unwrap_or(answer));
+            for column in *columns {
+                assert_ne!(members.contains(column), made.contains(column), "{operation}: {column}");
+            }
+            assert!(made.iter().all(|column| columns.contains(column)), "{operation}: {made:?}");
+        }
+    }
+
+    /// A schema, where a reference leads to it.
+    fn resolved(schema: &'static Value) -> &'static Value {
+        let at = schema["$ref"].as_str().and_then(|at| at.strip_prefix('#'));
+        at.map_or(schema, |at| DESCRIPTION.document().pointer(at).unwrap())
+    }
+
+    fn members(schema: &'static Value) -> BTreeSet<&'static str> {
+        let schema = resolved(schema);
+        let own = schema["properties"].as_object().into_iter().flat_map(|it| it.keys().map(String::as_str));
+        let parts = schema["allOf"].as_array().into_iter().flatten();
+        own.chain(parts.flat_map(members)).collect()
     }
 
     /// A line for each command: what is typed, what has to be first, and what may be left out in brackets.

@@ -138,12 +138,10 @@ impl Kind {
     }
 }
 
-/// The items of a list.
 pub(super) fn items(list: &Value) -> &[Value] {
     list.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// A text of an item, where it has one.
 pub(super) fn text<'a>(item: &'a Value, field: &str) -> Option<&'a str> {
     item.get(field).and_then(Value::as_str).filter(|text| !text.is_empty())
 }

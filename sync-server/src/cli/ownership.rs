@@ -15,7 +15,6 @@ const USERS: &str = "/etc/passwd";
 pub(super) struct OwnershipGuard(Option<(PathBuf, u32, u32)>);
 
 impl OwnershipGuard {
-    /// The directory as it is.
     pub(super) fn of(directory: &Path) -> Self {
         let owner = std::fs::metadata(directory).ok().map(|it| (it.uid(), it.gid()));
         let given = owner.filter(|(uid, _)| *uid != 0 && is_root());

@@ -17,7 +17,7 @@ use super::names::{PATIENT, items, text};
 use super::{Output, show};
 
 /// The columns of a list, besides the fields.
-const LISTED: &[&str] = &["facility", "status", "id", SAME];
+pub(super) const LISTED: &[&str] = &["facility", "status", "id", SAME];
 /// Who is the same person, by name and number.
 const SAME: &str = "same_person_as";
 

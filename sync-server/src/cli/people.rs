@@ -19,9 +19,9 @@ use super::value_parsers::{ROLES, one_of};
 use super::{Output, show};
 use crate::card;
 
-const COLUMNS: &[&str] =
+pub(super) const COLUMNS: &[&str] =
     &["username", "display_name", "role", "is_active", "has_pin", "pin_exposed_at", "has_password", "id"];
-const LISTED: &[&str] = &[
+pub(super) const LISTED: &[&str] = &[
     "username",
     "display_name",
     "role",
@@ -32,7 +32,7 @@ const LISTED: &[&str] = &[
     "has_password",
     "id",
 ];
-const BADGE: &[&str] = &["card", "is_active", "created_at", "issued_by", "id"];
+pub(super) const BADGE: &[&str] = &["card", "is_active", "created_at", "issued_by", "id"];
 
 /// Where a password comes from; never from the command line, which every user of the machine can read.
 #[derive(Debug, Args)]

@@ -19,8 +19,8 @@ use super::value_parsers::{
 use super::{Output, people, show};
 use crate::text::counted;
 
-const ORGANIZATION: &[&str] = &["name", "slug", "type", "npi", "id"];
-const COLUMNS: &[&str] = &[
+pub(super) const ORGANIZATION: &[&str] = &["name", "slug", "type", "npi", "id"];
+pub(super) const COLUMNS: &[&str] = &[
     "name",
     "facility_type",
     "licensed_beds",

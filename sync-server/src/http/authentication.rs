@@ -82,16 +82,16 @@ pub async fn authenticate(
     }
     let person = parts.extensions.get::<Person>().cloned();
     let device = parts.extensions.get::<AuthenticatedDevice>().cloned();
-    let attention = match &person {
-        Some(person) => Some(app.quotas.attend(person.actor().user).await),
+    let turn = match &person {
+        Some(person) => Some(app.quotas.turn_of_person(person.actor().user).await),
         None => None,
     };
-    let attention = match attention.transpose() {
-        Ok(attention) => attention,
+    let turn = match turn.transpose() {
+        Ok(turn) => turn,
         Err(refusal) => return refusal.into_response(),
     };
     let answering = async move {
-        let _attention = attention;
+        let _turn = turn;
         let response = next.run(Request::from_parts(parts, body)).await;
         let (status, why) = (response.status(), response.extensions().get::<Refusal>().cloned());
         let kept = keep_refused(&app, route, &params, (person, device), (status, why)).await;
@@ -135,13 +135,13 @@ async fn keep_refusal(
     params: &RawPathParams,
     status: StatusCode,
 ) -> Answer<()> {
-    let mut note = person
-        .note(AuditEventType::ApiAccess, AuditAction::Execute, route.resource())
+    let mut event = person
+        .event(AuditEventType::ApiAccess, AuditAction::Execute, route.resource())
         .detail("status", status.as_u16());
     for (name, value) in params {
-        note = note.on(line(value, 100)).detail("parameter", name);
+        event = event.on(line(value, 100)).detail("parameter", name);
     }
-    person.refused(note).await
+    person.refused(event).await
 }
 
 /// Lets a signed-in person in.
@@ -162,7 +162,7 @@ async fn person(app: &App, parts: &mut Parts, action: Option<Action>) -> Answer<
     let person = Person::entering(app, session, client_of(parts), claim).await?;
     let resource = person.actor().organization.map_or(Resource::Platform, Resource::Organization);
     if let Some(Err(denied)) = action.map(|action| decide(person.actor(), action, resource)) {
-        person.refused(person.note(AuditEventType::ApiAccess, AuditAction::Execute, "endpoint")).await?;
+        person.refused(person.event(AuditEventType::ApiAccess, AuditAction::Execute, "endpoint")).await?;
         return Err(if denied == Denied::Role { Refusal::role(person.actor().role) } else { denied.into() });
     }
     parts.extensions.insert(asker);
@@ -242,17 +242,17 @@ async fn keep_device_refusal(
     known: Option<&DeviceIdentity>,
     why: Option<&Refusal>,
 ) -> Answer<()> {
-    let note = client
+    let event = client
         .event(AuditEventType::Device, AuditAction::Execute, "device")
         .detail("why", why.map(|why| why.problem().detail.clone()));
-    let (by, note) = match known {
+    let (by, event) = match known {
         Some(known) => {
-            let note = note.organization(Some(known.organization())).facility(Some(known.facility()));
-            (Principal::Device(known.device()), note.device(known.device()).on(known.device()))
+            let event = event.organization(Some(known.organization())).facility(Some(known.facility()));
+            (Principal::Device(known.device()), event.device(known.device()).on(known.device()))
         }
-        None => (Principal::Stranger(client.network(), None), note),
+        None => (Principal::Stranger(client.network(), None), event),
     };
-    Ok(app.refusal_log.keep(&app.store.system(), by, note).await?)
+    Ok(app.refusal_log.keep(&app.store.system(), by, event).await?)
 }
 
 /// Who speaks, as the request's head says, in one word and no more.

@@ -99,13 +99,13 @@ async fn once(app: App, route: &'static Route, request: Request, next: Next) -> 
 
 /// Writes down that an answer is given again, and who is seen by that.
 async fn seen_again(person: &Person, route: &Route, Residents(residents): Residents) -> Answer<()> {
-    let note = person.note(AuditEventType::ApiAccess, AuditAction::Execute, route.resource());
+    let event = person.event(AuditEventType::ApiAccess, AuditAction::Execute, route.resource());
     let look = |(patient, facility)| {
-        let note = person.note(AuditEventType::PhiAccess, AuditAction::View, "patient");
-        note.patient(patient, facility)
+        let event = person.event(AuditEventType::PhiAccess, AuditAction::View, "patient");
+        event.patient(patient, facility)
     };
     let looks = residents.into_iter().map(look);
-    person.write_all(looks.chain([note.detail("what", "repeated")]).collect()).await
+    person.write_all(looks.chain([event.detail("what", "repeated")]).collect()).await
 }
 
 /// The key that a request's head names; none where it names none.

@@ -15,7 +15,6 @@ use crate::store::{Badge, SortKeys, StoreError};
 /// What their list may be sorted by: the latest first, unless asked otherwise.
 const SORTED_BY: &SortKeys<Key<Badge>> = &[("-created_at", |it| it.created_at.to_string())];
 
-/// A user's badges, by pages.
 pub async fn list(person: &Person, user: UserId, which: Which) -> Answer<Page<Badge>> {
     which.of(person.registry()?.badges(user).await?, |it| it.id.to_string(), SORTED_BY)
 }
@@ -29,7 +28,7 @@ pub async fn show(person: &Person, id: BadgeId) -> Answer<Badge> {
 pub async fn issue(person: &Person, user: UserId, uid: &str) -> Answer<Badge> {
     let uid = card::read(uid).map_err(|why| Refusal::field("uid", why))?;
     may_touch(person, user).await?;
-    let audited = person.audited(note(person, AuditAction::Create))?;
+    let audited = person.audited(event(person, AuditAction::Create))?;
     or_whose(person, audited.issue_badge(user, &uid).await).await
 }
 
@@ -37,14 +36,14 @@ pub async fn issue(person: &Person, user: UserId, uid: &str) -> Answer<Badge> {
 /// minutes of the tap.
 pub async fn issue_tapped(person: &Person, user: UserId, device: DeviceId, card: String) -> Answer<Badge> {
     may_touch(person, user).await?;
-    let note = note(person, AuditAction::Create).detail("tapped_at", device.to_string());
-    or_whose(person, person.audited(note)?.issue_tapped_badge(user, device, card).await).await
+    let event = event(person, AuditAction::Create).detail("tapped_at", device.to_string());
+    or_whose(person, person.audited(event)?.issue_tapped_badge(user, device, card).await).await
 }
 
 /// Revokes a badge. Twice is fine.
 pub async fn revoke(person: &Person, id: BadgeId) -> Answer<Badge> {
     may_touch(person, person.registry()?.badge(id).await?.user_id).await?;
-    Ok(person.audited(note(person, AuditAction::Delete))?.revoke_badge(id).await?)
+    Ok(person.audited(event(person, AuditAction::Delete))?.revoke_badge(id).await?)
 }
 
 /// Where a card is a badge already: says whose, where the asker sees that user.
@@ -62,6 +61,6 @@ async fn or_whose(person: &Person, issued: Result<Badge, StoreError>) -> Answer<
     Err(Refusal::new(ProblemKind::Conflict, words).naming(FieldError::new("badge", "is taken")))
 }
 
-fn note(person: &Person, action: AuditAction) -> AuditEvent {
-    person.note(AuditEventType::Badge, action, "badge")
+fn event(person: &Person, action: AuditAction) -> AuditEvent {
+    person.event(AuditEventType::Badge, action, "badge")
 }

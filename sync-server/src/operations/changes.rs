@@ -41,12 +41,12 @@ pub async fn export(
 ) -> Answer<Permitted<(KeptChange, Option<Vec<u8>>)>> {
     let (permit, facility) = permitted(person, device).await?;
     let (change, payload) = person.facility(facility)?.change(&permit, device, name).await?;
-    let mut note = note(person, AuditAction::Export, facility).device(device);
-    note = match change.patient {
-        Some(patient) => note.patient(patient, facility),
-        None => note,
+    let mut event = event(person, AuditAction::Export, facility).device(device);
+    event = match change.patient {
+        Some(patient) => event.patient(patient, facility),
+        None => event,
     };
-    person.write(note.on(named(name))).await?;
+    person.write(event.on(named(name))).await?;
     Ok((permit, (change, payload)))
 }
 
@@ -54,7 +54,7 @@ pub async fn export(
 /// put right what was wrong. What was rejected because it depended on it follows.
 pub async fn retry(person: &Person, device: DeviceId, name: ChangeName) -> Answer<Permitted<Reconsidered>> {
     let (permit, facility) = permitted(person, device).await?;
-    let audited = person.audited(note(person, AuditAction::Execute, facility))?;
+    let audited = person.audited(event(person, AuditAction::Execute, facility))?;
     Ok((permit, audited.retry_change(device, name).await?))
 }
 
@@ -69,8 +69,8 @@ pub async fn discard(
     faults.text("reason", &mut reason, 500);
     faults.check()?;
     let (permit, facility) = permitted(person, device).await?;
-    let note = note(person, AuditAction::Delete, facility).detail("reason", reason.clone());
-    Ok((permit, person.audited(note)?.discard_change(device, name, reason).await?))
+    let event = event(person, AuditAction::Delete, facility).detail("reason", reason.clone());
+    Ok((permit, person.audited(event)?.discard_change(device, name, reason).await?))
 }
 
 /// Proof that the asker may read in a facility that is there.
@@ -89,12 +89,12 @@ async fn permitted(person: &Person, device: DeviceId) -> Answer<Permitted<Facili
 async fn listed(person: &Person, facility: FacilityId, found: &Changes) -> Answer<()> {
     let named: Vec<_> =
         found.items.iter().filter_map(|change| change.patient).map(|id| id.to_string()).collect();
-    let note = note(person, AuditAction::View, facility);
-    person.write(note.detail("count", found.items.len()).detail("patients", named)).await
+    let event = event(person, AuditAction::View, facility);
+    person.write(event.detail("count", found.items.len()).detail("patients", named)).await
 }
 
-fn note(person: &Person, action: AuditAction, facility: FacilityId) -> AuditEvent {
-    person.note(AuditEventType::PhiAccess, action, "change").facility(Some(facility))
+fn event(person: &Person, action: AuditAction, facility: FacilityId) -> AuditEvent {
+    person.event(AuditEventType::PhiAccess, action, "change").facility(Some(facility))
 }
 
 fn named(name: ChangeName) -> String {

@@ -68,7 +68,6 @@ const SORTED_BY: &SortKeys<Key<Device>> = &[
     ("last_seen", |it| it.last_seen.map(|seen| seen.to_string()).unwrap_or_default()),
 ];
 
-/// A facility's devices, by pages.
 pub async fn list(person: &Person, facility: FacilityId, which: Which) -> Answer<Page<Device>> {
     let found = person.registry()?.devices(facility).await?;
     which.of(found, |it| it.id.to_string(), SORTED_BY)
@@ -88,7 +87,7 @@ pub async fn register(person: &Person, mut asked: RegisterDevice) -> Answer<(Dev
         device_uuid: asked.device_uuid,
         token_sha256: token::sha256(&token),
     };
-    Ok((person.audited(note(person, AuditAction::Create))?.expect_device(new).await?, token))
+    Ok((person.audited(event(person, AuditAction::Create))?.expect_device(new).await?, token))
 }
 
 pub async fn show(person: &Person, id: DeviceId) -> Answer<Device> {
@@ -104,18 +103,18 @@ pub async fn update(person: &Person, id: DeviceId, mut asked: UpdateDevice) -> A
         device_type: asked.device_type,
         phi_mode: asked.phi_mode.change(),
     };
-    let mut note = note(person, AuditAction::Update);
+    let mut event = event(person, AuditAction::Update);
     if let Some(name) = &patch.name {
-        note = note.detail("device_name", name.as_str());
+        event = event.detail("device_name", name.as_str());
     }
-    Ok(person.audited(note)?.update_device(id, patch).await?)
+    Ok(person.audited(event)?.update_device(id, patch).await?)
 }
 
 /// Deactivates a device: its key is refused from now on, and its streams are closed. When it is lost, the PINs
 /// that it held have to be replaced at the next sign-in, and its facility's badges are known by another key
 /// from now on; they work on.
 pub async fn deactivate(person: &Person, id: DeviceId, why: Deactivation) -> Answer<Deactivated> {
-    Ok(person.audited(note(person, AuditAction::Delete))?.deactivate_device(id, why).await?)
+    Ok(person.audited(event(person, AuditAction::Delete))?.deactivate_device(id, why).await?)
 }
 
 /// Takes out again what a deactivated device sent since a moment: its entries are struck out, the residents whom it
@@ -129,19 +128,19 @@ pub async fn withdraw(person: &Person, id: DeviceId, asked: WithdrawDevice) -> A
         person.expects(&device)?;
         return Ok(registry.withdrawal(id, asked.since).await?);
     }
-    let note = note(person, AuditAction::Update).detail("what", "withdraw");
-    Ok(person.audited(note)?.withdraw_device(&permit, id, asked.since).await?)
+    let event = event(person, AuditAction::Update).detail("what", "withdraw");
+    Ok(person.audited(event)?.withdraw_device(&permit, id, asked.since).await?)
 }
 
 /// Releases a quarantined device, once its second copy is off: it is served again, and whoever speaks
 /// next is the device.
 pub async fn release(person: &Person, id: DeviceId) -> Answer<Device> {
-    let note = note(person, AuditAction::Update).detail("what", "release");
-    let device = person.audited(note)?.release_device(id).await?;
+    let event = event(person, AuditAction::Update).detail("what", "release");
+    let device = person.audited(event)?.release_device(id).await?;
     person.app.clone_detector.forget(id);
     Ok(device)
 }
 
-fn note(person: &Person, action: AuditAction) -> AuditEvent {
-    person.note(AuditEventType::Device, action, "device")
+fn event(person: &Person, action: AuditAction) -> AuditEvent {
+    person.event(AuditEventType::Device, action, "device")
 }

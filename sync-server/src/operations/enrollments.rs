@@ -73,11 +73,11 @@ pub async fn enroll(
     if let Err(refusal) = &answered
         && !refusal.is_of_the_server()
     {
-        let note = client
+        let event = client
             .event(AuditEventType::Device, AuditAction::Execute, "enrollment")
             .detail("why", refusal.problem().detail.clone());
         let by = Principal::Stranger(client.network(), None);
-        app.refusal_log.keep(&app.store.system(), by, note).await?;
+        app.refusal_log.keep(&app.store.system(), by, event).await?;
     }
     answered
 }
@@ -115,7 +115,7 @@ pub async fn approve(person: &Person, mut asked: ApproveEnrollment) -> Answer<Wa
     }
     let facility = asked.facility_id;
     let claim = Claim { facility_id: facility, name: asked.device_name, device_type: asked.device_type };
-    let audited = person.audited(note(person, "approve").facility(Some(facility)))?;
+    let audited = person.audited(event(person, "approve").facility(Some(facility)))?;
     let claimed = audited.claim(person.actor().user, asked.code, claim).await;
     if matches!(claimed, Err(StoreError::WrongCode)) {
         limiter.fail(&network, BY_NETWORK, clock::now());
@@ -125,12 +125,12 @@ pub async fn approve(person: &Person, mut asked: ApproveEnrollment) -> Answer<Wa
 
 /// Confirms the number that the device shows: it is let in.
 pub async fn confirm(person: &Person, id: EnrollmentId, number: &str) -> Answer<Device> {
-    let audited = person.audited(note(person, "confirm").on(id))?;
+    let audited = person.audited(event(person, "confirm").on(id))?;
     Ok(audited.confirm(person.actor().user, id, &fold(number)).await?)
 }
 
-fn note(person: &Person, step: &str) -> AuditEvent {
-    person.note(AuditEventType::Device, AuditAction::Update, "enrollment").detail("step", step)
+fn event(person: &Person, step: &str) -> AuditEvent {
+    person.event(AuditEventType::Device, AuditAction::Update, "enrollment").detail("step", step)
 }
 
 /// Keeps the first addresses; refuses them, and texts, where something is no line of so many characters.

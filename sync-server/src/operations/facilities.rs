@@ -134,10 +134,9 @@ pub async fn list(person: &Person, which: Which) -> Answer<Page<Facility>> {
     which.of(found, |it| it.id.to_string(), SORTED_BY)
 }
 
-/// Adds a facility.
 pub async fn create(person: &Person, asked: CreateFacility) -> Answer<Facility> {
     let registry = person.registry_of(asked.organization_id).await?;
-    let audited = person.audited_in(&registry, note(person, AuditAction::Create));
+    let audited = person.audited_in(&registry, event(person, AuditAction::Create));
     Ok(audited.create_facility(asked.try_into()?).await?)
 }
 
@@ -145,13 +144,12 @@ pub async fn show(person: &Person, id: FacilityId) -> Answer<Facility> {
     Ok(person.registry()?.facility(id).await?)
 }
 
-/// Changes a facility.
 pub async fn update(person: &Person, id: FacilityId, mut asked: UpdateFacility) -> Answer<Facility> {
     let has_figures = !asked.licensed_beds.is_absent() || asked.current_census.is_some();
     let before = if has_figures { Some(show(person, id).await?) } else { None };
     asked.check(before.as_ref())?;
-    let note = asked.told(note(person, AuditAction::Update));
-    Ok(person.audited(note)?.update_facility(id, asked.patch()?).await?)
+    let event = asked.told(event(person, AuditAction::Update));
+    Ok(person.audited(event)?.update_facility(id, asked.patch()?).await?)
 }
 
 /// Reports how many residents a facility has.
@@ -163,7 +161,7 @@ pub async fn update_census(person: &Person, id: FacilityId, asked: UpdateCensus)
     capacity(&mut faults, before.licensed_beds, asked.current_census, asked.over_capacity || !is_news);
     faults.check()?;
     let patch = FacilityPatch { current_census: Some(asked.current_census), ..FacilityPatch::default() };
-    Ok(person.audited(note(person, AuditAction::Update))?.update_facility(id, patch).await?)
+    Ok(person.audited(event(person, AuditAction::Update))?.update_facility(id, patch).await?)
 }
 
 impl TryFrom<CreateFacility> for NewFacility {
@@ -212,7 +210,7 @@ impl UpdateFacility {
     }
 
     /// What of it the audit log tells.
-    fn told(&self, note: AuditEvent) -> AuditEvent {
+    fn told(&self, event: AuditEvent) -> AuditEvent {
         let details = [
             ("name", self.name.clone().map(Value::from)),
             ("require_encryption", self.require_encryption.map(Value::from)),
@@ -221,7 +219,7 @@ impl UpdateFacility {
             ("units", self.units.map(|units| Value::from(units.name()))),
         ];
         let details = details.into_iter().filter_map(|(key, value)| Some((key, value?)));
-        details.fold(note, |note, (key, value)| note.detail(key, value))
+        details.fold(event, |event, (key, value)| event.detail(key, value))
     }
 
     fn patch(self) -> Answer<FacilityPatch> {
@@ -273,6 +271,6 @@ fn place(faults: &mut FieldErrors, zone: Option<&mut String>, address: Option<&m
 const ZONE_RULE: &str =
     "this server knows no such time zone: give its IANA name, such as America/Chicago or America/New_York";
 
-fn note(person: &Person, action: AuditAction) -> AuditEvent {
-    person.note(AuditEventType::ApiAccess, action, "facility")
+fn event(person: &Person, action: AuditAction) -> AuditEvent {
+    person.event(AuditEventType::ApiAccess, action, "facility")
 }

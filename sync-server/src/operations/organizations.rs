@@ -167,13 +167,10 @@ pub struct UpdateOrganization {
 
 /// An organization that was just created, with what is shown only now.
 pub struct Founded {
-    /// The organization.
     pub organization: Organization,
     /// The secret half of its recovery key, which nobody keeps.
     pub recovery_key: SecretString,
-    /// Its first administrator.
     pub admin: UserId,
-    /// The name to sign in with.
     pub username: String,
     /// The password, where the server chose it.
     pub password: Option<String>,
@@ -218,8 +215,8 @@ pub async fn create(person: &Person, asked: CreateOrganization) -> Answer<Founde
         password_hash: Some(app.passwords.hash(person.caller(), admin.password).await?),
         pin_verifier: None,
     };
-    let note = note(person, AuditAction::Create);
-    let (organization, admin) = person.system().create_organization(new, admin, note).await?;
+    let event = event(person, AuditAction::Create);
+    let (organization, admin) = person.system().create_organization(new, admin, event).await?;
     Ok(Founded { organization, recovery_key: identity.to_string(), admin, username, password })
 }
 
@@ -231,14 +228,14 @@ pub async fn update(person: &Person, id: OrganizationId, asked: UpdateOrganizati
     let registry = person.registry_of(Some(id)).await?;
     let same_name = asked.same_name;
     let patch = OrganizationPatch::try_from(asked)?;
-    let mut note = note(person, AuditAction::Update);
+    let mut event = event(person, AuditAction::Update);
     if let Some(name) = &patch.name {
         if !same_name {
             ask_about_name(person, Some(id), name).await?;
         }
-        note = note.detail("name", name.as_str());
+        event = event.detail("name", name.as_str());
     }
-    Ok(person.audited_in(&registry, note).update_organization(patch).await?)
+    Ok(person.audited_in(&registry, event).update_organization(patch).await?)
 }
 
 /// A name that another organization has is asked about, where whoever gives it sees all of them. What its own is called
@@ -351,8 +348,8 @@ fn reach(faults: &mut FieldErrors, address: Option<&mut Address>, contact: Optio
     }
 }
 
-fn note(person: &Person, action: AuditAction) -> AuditEvent {
-    person.note(AuditEventType::ApiAccess, action, "organization")
+fn event(person: &Person, action: AuditAction) -> AuditEvent {
+    person.event(AuditEventType::ApiAccess, action, "organization")
 }
 
 pub(super) fn json(value: Option<impl Serialize>) -> Answer<Option<Value>> {

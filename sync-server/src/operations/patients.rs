@@ -185,8 +185,8 @@ pub async fn create(person: &Person, asked: CreatePatient) -> Answer<Permitted<P
     let others = others(&asked.confirmed);
     is_nobody_here(person, &permit, None, admitted, &others).await?;
     // Who is new has no edit yet.
-    let note = note(person, AuditAction::Create, "patient").detail(SEEN_TO, 0);
-    let audited = person.audited(note)?.another_than(others);
+    let event = event(person, AuditAction::Create, "patient").detail(SEEN_TO, 0);
+    let audited = person.audited(event)?.another_than(others);
     let patient = or_of_whom(person, &mrn, audited.create_patient(new).await).await?;
     Ok(done(person, permit, patient).await)
 }
@@ -199,7 +199,7 @@ pub async fn show(
     is_shown: bool,
 ) -> Answer<Permitted<(PatientAndRelated, Option<Timestamp>)>> {
     let (permit, patient, written) = looked_at(person, id).await?;
-    let look = note(person, AuditAction::View, "patient").patient(id, patient.facility_id);
+    let look = event(person, AuditAction::View, "patient").patient(id, patient.facility_id);
     person.write(if is_shown { look.detail(SEEN_TO, written) } else { look }).await?;
     let since = person.facility(patient.facility_id)?.is_active_since(&permit, patient.clone()).await?;
     let related = related(person, &permit, &patient).await?;
@@ -225,13 +225,13 @@ pub async fn update(
     let others = others(&asked.confirmed);
     is_nobody_here(person, &permit, Some(before.clone()), edited, &others).await?;
     fields.extend(asked.is_active.map(|is_active| (IS_ACTIVE.to_owned(), Value::from(is_active))));
-    let note = note(person, AuditAction::Update, "patient").detail(SEEN_TO, written);
-    let note = match before.replaced_by.filter(|_| asked.is_active == Some(true)) {
-        Some(other) => note.detail("parted_from", other.to_string()),
-        None => note,
+    let event = event(person, AuditAction::Update, "patient").detail(SEEN_TO, written);
+    let event = match before.replaced_by.filter(|_| asked.is_active == Some(true)) {
+        Some(other) => event.detail("parted_from", other.to_string()),
+        None => event,
     };
     let seen_to = seen_to(person, &permit, (&before, written)).await?;
-    let (audited, mrn) = (person.audited(note)?.seen_to(seen_to).another_than(others), mrn(&fields));
+    let (audited, mrn) = (person.audited(event)?.seen_to(seen_to).another_than(others), mrn(&fields));
     let patient = or_of_whom(person, &mrn, audited.update_patient(id, fields).await).await?;
     Ok(done(person, permit, patient).await)
 }
@@ -240,9 +240,9 @@ pub async fn update(
 pub async fn discharge(person: &Person, id: PatientId) -> Answer<Permitted<PatientAndRelated>> {
     let fields = Map::from_iter([(IS_ACTIVE.to_owned(), Value::from(false))]);
     let (permit, before, written) = looked_at(person, id).await?;
-    let note = note(person, AuditAction::Delete, "patient").detail(SEEN_TO, written);
+    let event = event(person, AuditAction::Delete, "patient").detail(SEEN_TO, written);
     let seen_to = seen_to(person, &permit, (&before, written)).await?;
-    let patient = person.audited(note)?.seen_to(seen_to).update_patient(id, fields).await?;
+    let patient = person.audited(event)?.seen_to(seen_to).update_patient(id, fields).await?;
     Ok(done(person, permit, patient).await)
 }
 
@@ -284,7 +284,7 @@ pub async fn strike(
     faults.check()?;
     let patient = person.registry()?.patient(id).await?;
     let permit = person.permit::<ManagePatients>(patient.facility_id)?;
-    let audited = person.audited(note(person, AuditAction::Update, "record"))?;
+    let audited = person.audited(event(person, AuditAction::Update, "record"))?;
     let struck = audited.strike_record(&permit, id, record, reason).await?;
     Ok((struck.record, patient.facility_id))
 }
@@ -447,7 +447,7 @@ async fn is_nobody_here(
     alike.sort_by_key(|known| !known.is_active);
     alike.truncate(ASKED);
     let look =
-        |known: &Patient| note(person, AuditAction::View, "patient").patient(known.id, known.facility_id);
+        |known: &Patient| event(person, AuditAction::View, "patient").patient(known.id, known.facility_id);
     person.write_all(alike.iter().map(look).collect()).await?;
     let named: Vec<String> = alike.iter().map(|known| as_known(known, is_admitted)).collect();
     let words =
@@ -493,7 +493,7 @@ async fn done(
 async fn related(person: &Person, permit: &Permit<ReadPatients>, patient: &Patient) -> Answer<Related> {
     let facility = patient.facility_id;
     let related = person.facility(facility)?.related(permit, patient.id).await?;
-    let look = |other: &Patient| note(person, AuditAction::View, "patient").patient(other.id, facility);
+    let look = |other: &Patient| event(person, AuditAction::View, "patient").patient(other.id, facility);
     person.write_all(related.may_be.iter().map(look).collect()).await?;
     Ok(related)
 }
@@ -508,8 +508,8 @@ async fn listed(
     let look = |seen: &[(Patient, u64)]| {
         let named = seen.iter().map(|(patient, written)| (patient.id.to_string(), *written));
         let (ids, seen_to): (Vec<_>, Vec<_>) = named.unzip();
-        let note = note(person, AuditAction::View, "patient").facility(facility);
-        note.detail("count", seen.len()).detail("patients", ids).detail(SEEN_TO, seen_to)
+        let event = event(person, AuditAction::View, "patient").facility(facility);
+        event.detail("count", seen.len()).detail("patients", ids).detail(SEEN_TO, seen_to)
     };
     // Who found nobody has looked, too.
     let nobody = items.is_empty().then_some(items.as_slice());
@@ -559,13 +559,13 @@ fn mrn(fields: &Map<String, Value>) -> String {
     fields.get("mrn").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-fn note(person: &Person, action: AuditAction, what: &str) -> AuditEvent {
-    person.note(AuditEventType::PhiAccess, action, what)
+fn event(person: &Person, action: AuditAction, what: &str) -> AuditEvent {
+    person.event(AuditEventType::PhiAccess, action, what)
 }
 
 /// Written before the patient is shown.
 async fn viewed(person: &Person, patient: PatientId, facility: FacilityId, what: &str) -> Answer<()> {
-    person.write(note(person, AuditAction::View, what).patient(patient, facility)).await
+    person.write(event(person, AuditAction::View, what).patient(patient, facility)).await
 }
 
 #[cfg(test)]

@@ -20,7 +20,6 @@ use crate::store::{
 pub struct Person {
     pub(super) app: App,
     pub session: Session,
-    /// Where the request came from.
     pub client: Client,
     /// The organization the request is for: the person's own, or the one a platform administrator named.
     tenant: Option<OrganizationId>,
@@ -166,20 +165,20 @@ impl Person {
     ///
     /// # Errors
     /// As [`Self::registry`].
-    pub fn audited(&self, note: AuditEvent) -> Answer<AuditedWrite> {
-        Ok(self.audited_in(&self.registry()?, note))
+    pub fn audited(&self, event: AuditEvent) -> Answer<AuditedWrite> {
+        Ok(self.audited_in(&self.registry()?, event))
     }
 
     /// The same, in an organization that the request names.
     #[must_use]
-    pub fn audited_in(&self, registry: &OrganizationStore, note: AuditEvent) -> AuditedWrite {
-        registry.audited(note).expecting(self.expected.clone()).idempotent(self.idempotent)
+    pub fn audited_in(&self, registry: &OrganizationStore, event: AuditEvent) -> AuditedWrite {
+        registry.audited(event).expecting(self.expected.clone()).idempotent(self.idempotent)
     }
 
     /// An audit event of this person's, to be completed and [written](Self::write) or to go
     /// [with a change](Self::audited).
     #[must_use]
-    pub fn note(&self, event_type: AuditEventType, action: AuditAction, resource_type: &str) -> AuditEvent {
+    pub fn event(&self, event_type: AuditEventType, action: AuditAction, resource_type: &str) -> AuditEvent {
         let actor = self.actor();
         self.client
             .event(event_type, action, resource_type)
@@ -192,18 +191,18 @@ impl Person {
     ///
     /// # Errors
     /// What the store says; `over-quota` for who reads more than people do.
-    pub async fn write(&self, note: AuditEvent) -> Answer<()> {
-        self.write_all(vec![note]).await
+    pub async fn write(&self, event: AuditEvent) -> Answer<()> {
+        self.write_all(vec![event]).await
     }
 
     /// The same of several in one organization, in one commit.
     ///
     /// # Errors
     /// As [`Self::write`]; then nothing is written.
-    pub async fn write_all(&self, notes: Vec<AuditEvent>) -> Answer<()> {
+    pub async fn write_all(&self, events: Vec<AuditEvent>) -> Answer<()> {
         let (by, reads) = (self.actor().user, &self.app.read_log);
         let mut new = Vec::new();
-        for event in notes {
+        for event in events {
             if event.action != AuditAction::View || reads.is_new(by, &event, event.timestamp)? {
                 new.push(event);
             }
@@ -230,11 +229,11 @@ impl Person {
     ///
     /// # Errors
     /// What the store says.
-    pub async fn refused(&self, note: AuditEvent) -> Answer<()> {
+    pub async fn refused(&self, event: AuditEvent) -> Answer<()> {
         let limit = self.scope().ok().and_then(|scope| scope.limit());
-        let note = if limit.is_some() { note.facility(limit) } else { note };
+        let event = if limit.is_some() { event.facility(limit) } else { event };
         let (app, by) = (&self.app, Principal::User(self.actor().user));
-        Ok(app.refusal_log.keep(&app.store.system(), by, note).await?)
+        Ok(app.refusal_log.keep(&app.store.system(), by, event).await?)
     }
 
     /// What the platform itself does for the person.
@@ -259,13 +258,13 @@ impl Person {
         let actor = self.actor();
         let current = actor.organization.map(|organization| organization.to_string());
         tracing::warn!(user = %actor.user, "cross-tenant attempt refused");
-        let note = self
-            .note(AuditEventType::CrossTenantAttempt, AuditAction::Execute, "organization")
+        let event = self
+            .event(AuditEventType::CrossTenantAttempt, AuditAction::Execute, "organization")
             .organization(actor.organization)
             .on(attempted)
             .detail("userId", actor.user.to_string())
             .detail("attemptedOrg", attempted)
             .detail("currentOrg", current);
-        self.refused(note).await
+        self.refused(event).await
     }
 }

@@ -21,7 +21,7 @@ pub async fn list(
     let (after, most) = which.read("latest")?;
     let found = person.facility(facility)?.reviews(&permit, open, after, most).await?;
     let named: Vec<_> = found.items.iter().map(|review| review.patient_id.to_string()).collect();
-    let note = person.note(AuditEventType::PhiAccess, AuditAction::View, "review").facility(Some(facility));
-    person.write(note.detail("count", found.items.len()).detail("patients", named)).await?;
+    let event = person.event(AuditEventType::PhiAccess, AuditAction::View, "review").facility(Some(facility));
+    person.write(event.detail("count", found.items.len()).detail("patients", named)).await?;
     Ok(found)
 }

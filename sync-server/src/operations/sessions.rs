@@ -46,7 +46,6 @@ pub struct Begun {
     /// What to send as a bearer token. It is not shown again.
     pub token: String,
     pub session: SessionId,
-    /// When it ends whatever happens.
     pub expires_at: Timestamp,
     pub who: Credentials,
 }
@@ -74,9 +73,9 @@ pub async fn sign_in(
 
 pub async fn sign_out(person: &Person) -> Answer<()> {
     let session = person.actor().session;
-    let note = person.note(AuditEventType::Logout, AuditAction::Execute, "session").on(session);
-    let note = note.organization(person.actor().organization).facility(person.actor().facility);
-    Ok(person.app.store.system().end_session(session, note).await?)
+    let event = person.event(AuditEventType::Logout, AuditAction::Execute, "session").on(session);
+    let event = event.organization(person.actor().organization).facility(person.actor().facility);
+    Ok(person.app.store.system().end_session(session, event).await?)
 }
 
 /// Where somebody wants to sign in.
@@ -167,7 +166,7 @@ impl<'a> Attempt<'a> {
             token_sha256: token::sha256(&token),
             expires_at,
         };
-        let event = self.note(Some(&known));
+        let event = self.event(Some(&known));
         let system = app.store.system().idempotent(request);
         let session_id = match system.create_session(self.login.clone(), session, event).await {
             // Others failed while this one waited for its turn.
@@ -183,30 +182,29 @@ impl<'a> Attempt<'a> {
     async fn refused(&self, known: Option<&Credentials>, why: Refusal) -> Answer<Refusal> {
         let app = self.app;
         let by = Principal::Stranger(self.client.network(), Some(self.login.name().to_owned()));
-        app.refusal_log.keep(&app.store.system(), by, self.note(known)).await?;
+        app.refusal_log.keep(&app.store.system(), by, self.event(known)).await?;
         Ok(why)
     }
 
-    /// The event of a lock.
     fn locks(&self, known: &Credentials) -> AuditEvent {
-        self.note(Some(known)).on(known.user).detail("what", "locked").refused()
+        self.event(Some(known)).on(known.user).detail("what", "locked").refused()
     }
 
     /// The event of this try, filed under the organization it was for.
-    fn note(&self, known: Option<&Credentials>) -> AuditEvent {
+    fn event(&self, known: Option<&Credentials>) -> AuditEvent {
         let organization = match &self.place {
             Place::Organization(organization) => Some(organization.id),
             Place::Platform | Place::Nowhere(_) => None,
         };
-        let note = self
+        let event = self
             .client
             .event(AuditEventType::Login, AuditAction::Execute, "session")
             .organization(organization);
         // An attacker chooses it: bounded, and without what could break a line of a log.
-        let note = AuditEvent { username: Some(line(self.username, 100)), ..note };
+        let event = AuditEvent { username: Some(line(self.username, 100)), ..event };
         match known {
-            Some(known) => note.by(known.user, None).facility(known.facility),
-            None => note,
+            Some(known) => event.by(known.user, None).facility(known.facility),
+            None => event,
         }
     }
 }

@@ -139,14 +139,14 @@ impl Pushing {
         let (changes, entries) = (allowances.changes.per_hour, allowances.documents.per_hour);
         let id = self.device.id();
         tracing::warn!(device = %id, changes, entries, "a device sends unusually much");
-        let note = self
+        let event = self
             .device
             .event(AuditEventType::Sync, AuditAction::Execute, "device")
             .on(id)
             .detail("reason", "sends_unusually_much")
             .detail("changes_per_hour", changes)
             .detail("entries_per_hour", entries);
-        Ok(self.device.facility.audit(vec![note]).await?)
+        Ok(self.device.facility.audit(vec![event]).await?)
     }
 }
 
@@ -165,11 +165,11 @@ pub async fn older_records(
     let asked = OlderRequest { view: device.identity.view(), patient, after: asked.place() };
     let page = device.facility.older_records(asked).await?;
     // Written before the page is shown. Who reads it there is in the device's own events.
-    let note = device
+    let event = device
         .event(AuditEventType::PhiAccess, AuditAction::View, "record")
         .patient(patient, device.identity.facility())
         .detail("count", page.records.len());
-    device.facility.audit(vec![note]).await?;
+    device.facility.audit(vec![event]).await?;
     Ok(page)
 }
 
@@ -185,10 +185,10 @@ async fn tell_exposure(device: &AuthenticatedDevice, measured: Option<&Encryptio
         let what = measured.exposed.iter().map(|exposure| json!(exposure.what));
         what.take(MAX_EXPOSURES).collect::<Vec<_>>()
     });
-    let note = device
+    let event = device
         .event(AuditEventType::Device, AuditAction::Update, "device")
         .on(id)
         .detail("what", if is_encrypted { "device_encrypted" } else { "device_exposed" })
         .detail("exposed", exposed);
-    Ok(device.facility.audit(vec![note]).await?)
+    Ok(device.facility.audit(vec![event]).await?)
 }

@@ -88,7 +88,7 @@ pub async fn list(person: &Person, facility: Option<FacilityId>, which: Which) -
 /// Adds a user, who cannot sign in before a password or a PIN is set.
 pub async fn create(person: &Person, asked: CreateUser) -> Answer<User> {
     let new = asked.read(person.actor().role)?;
-    Ok(person.audited(note(person, AuditAction::Create, "user"))?.create_user(new).await?)
+    Ok(person.audited(event(person, AuditAction::Create, "user"))?.create_user(new).await?)
 }
 
 pub async fn show(person: &Person, id: UserId) -> Answer<User> {
@@ -99,13 +99,13 @@ pub async fn show(person: &Person, id: UserId) -> Answer<User> {
 pub async fn update(person: &Person, id: UserId, asked: UpdateUser) -> Answer<User> {
     may_touch(person, id).await?;
     let patch = asked.read(person.actor().role)?;
-    let mut note = note(person, AuditAction::Update, "user");
+    let mut event = event(person, AuditAction::Update, "user");
     for (field, name) in [("username", &patch.username), ("display_name", &patch.display_name)] {
         if let Some(name) = name {
-            note = note.detail(field, name.as_str());
+            event = event.detail(field, name.as_str());
         }
     }
-    Ok(person.audited(note)?.update_user(id, patch).await?)
+    Ok(person.audited(event)?.update_user(id, patch).await?)
 }
 
 pub async fn set_pin(person: &Person, id: UserId, pin: &SecretString) -> Answer<User> {
@@ -118,7 +118,7 @@ pub async fn set_pin(person: &Person, id: UserId, pin: &SecretString) -> Answer<
         return Err(Refusal::field("pin", "a device that knew this PIN was lost; choose another"));
     }
     let verifier = passwords.hash(caller, pin).await?;
-    Ok(person.audited(note(person, AuditAction::Update, "pin"))?.set_pin(id, Some(verifier)).await?)
+    Ok(person.audited(event(person, AuditAction::Update, "pin"))?.set_pin(id, Some(verifier)).await?)
 }
 
 /// Sets a user's password, and ends the user's sessions with the server.
@@ -126,7 +126,7 @@ pub async fn set_password(person: &Person, id: UserId, password: SecretString) -
     may_touch(person, id).await?;
     check_password(password.expose_secret()).map_err(|why| Refusal::field("password", why))?;
     let verifier = person.app.passwords.hash(person.caller(), password).await?;
-    Ok(person.audited(note(person, AuditAction::Update, "password"))?.set_password(id, verifier).await?)
+    Ok(person.audited(event(person, AuditAction::Update, "password"))?.set_password(id, verifier).await?)
 }
 
 /// The username and the name that people see, which is the username unless given: whoever signs in with a number has a
@@ -232,6 +232,6 @@ pub(super) async fn may_touch(person: &Person, id: UserId) -> Answer<()> {
     if may_give(person.actor().role, user.role) { Ok(()) } else { Err(Denied::Role.into()) }
 }
 
-fn note(person: &Person, action: AuditAction, what: &str) -> AuditEvent {
-    person.note(AuditEventType::ApiAccess, action, "user").detail("what", what)
+fn event(person: &Person, action: AuditAction, what: &str) -> AuditEvent {
+    person.event(AuditEventType::ApiAccess, action, "user").detail("what", what)
 }

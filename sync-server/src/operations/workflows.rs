@@ -68,9 +68,9 @@ pub async fn publish(person: &Person, asked: PublishWorkflow) -> Answer<Workflow
         corrected_by: asked.corrected_by,
     };
     workflow.check().map_err(Refusal::invalid)?;
-    let note = person.note(AuditEventType::ApiAccess, AuditAction::Create, "workflow");
+    let event = person.event(AuditEventType::ApiAccess, AuditAction::Create, "workflow");
     let key = workflow.key.clone();
-    let audited = person.audited(note)?;
+    let audited = person.audited(event)?;
     let published = match asked.version {
         Some(version) => audited.publish_changed(workflow, version).await,
         None => audited.publish_workflow(workflow).await,

@@ -43,12 +43,7 @@ pub enum BackupError {
     NoBackup(PathBuf),
     /// The copy, or the backup, is damaged.
     #[error("{path} is damaged ({fault}) and was not used; check the disk, and take another backup")]
-    Damaged {
-        /// Which file.
-        path: PathBuf,
-        /// What was found.
-        fault: String,
-    },
+    Damaged { path: PathBuf, fault: String },
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -59,7 +54,6 @@ type Result<T> = std::result::Result<T, BackupError>;
 /// A backup that was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copied {
-    /// How many bytes it has.
     pub bytes: u64,
     /// How many lanes of devices it holds.
     pub chains: usize,

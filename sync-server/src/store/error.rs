@@ -33,10 +33,7 @@ pub enum StoreError {
     #[error(
         "version {latest} is the latest: change that one, or leave `version` out to put this in its place"
     )]
-    Outdated {
-        /// Which version that is.
-        latest: u32,
-    },
+    Outdated { latest: u32 },
     /// The MRN is that of a patient of the scope.
     #[error("mrn is of patient {0}; give another number")]
     Admitted(PatientId),
@@ -60,11 +57,7 @@ pub enum StoreError {
         "this would make a document of {bytes} bytes in {}, and one may have {MAX_DOCUMENT_BYTES}; shorten it",
         .collection.name()
     )]
-    TooLarge {
-        collection: Collection,
-        /// How many bytes it would have.
-        bytes: usize,
-    },
+    TooLarge { collection: Collection, bytes: usize },
     /// The pairing code is unknown or has run out, or the number was wrong.
     #[error("that is not what the device shows; read it off the device again")]
     WrongCode,
@@ -92,7 +85,6 @@ pub enum StoreError {
     /// The batch does not continue the device's chain.
     #[error("the batch does not continue the chain; send again from {next_n}, or fork after what is shared")]
     ChainBroken {
-        /// The number expected next.
         next_n: u64,
         /// Where the server has another history: the last number that is the same, as far as the batch
         /// shows; 0 when not even the link before it is. None where the server is only behind.
@@ -112,12 +104,7 @@ pub enum StoreError {
         "this device would have to hold {documents} documents, and may hold {most}; shorten the window \
          (record_days), raise max_documents under [sync] in server.toml, or give the device a narrower view"
     )]
-    OverBudget {
-        /// How many there are.
-        documents: u64,
-        /// How many there may be.
-        most: u64,
-    },
+    OverBudget { documents: u64, most: u64 },
     /// The disk, or the size allowed for the database, is full. Nothing acknowledged is lost.
     #[error("the database's disk is full; free some space, then send the request again")]
     Full,
@@ -131,23 +118,13 @@ pub enum StoreError {
     #[error(
         "the database has schema version {found}, this build knows {known}; install the newer build again"
     )]
-    Newer {
-        /// The version found in the file.
-        found: u32,
-        /// The last version this build knows.
-        known: u32,
-    },
+    Newer { found: u32, known: u32 },
     /// The database was written by an older build, and this command does not bring it up.
     #[error(
         "the database has schema version {found}, this build knows {known}; start this build's server once, \
          which brings it up, or use the older build's command"
     )]
-    Older {
-        /// The version found in the file.
-        found: u32,
-        /// The last version this build knows.
-        known: u32,
-    },
+    Older { found: u32, known: u32 },
     /// A migration that this build carries is not the one the database was made with.
     #[error("migration {0} is not the one this database was made with; install an unmodified build")]
     ChangedMigration(u32),

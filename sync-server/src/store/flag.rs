@@ -3,7 +3,6 @@
 
 macro_rules! flags {
     ($($flag:ident, $name:literal, $words:literal;)+) => {
-        /// A flag.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Flag {
             $(#[doc = $words] $flag,)+

@@ -10,7 +10,6 @@ use super::StoreError;
 /// one page however many share a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed<T, P> {
-    /// What is on it.
     pub items: Vec<T>,
     /// The place of the last of them; none on the last page.
     pub next: Option<P>,
@@ -21,9 +20,7 @@ pub struct Listed<T, P> {
 pub struct Paging {
     /// By which key; its usual one unless given.
     pub sort: Option<String>,
-    /// The place behind which it begins.
     pub after: Option<Anchor>,
-    /// At most so many.
     pub most: usize,
 }
 

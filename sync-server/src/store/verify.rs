@@ -26,7 +26,6 @@ const MOST_FAULTS: usize = 1_000;
 pub struct Verified {
     /// How many lanes of incarnations were looked at.
     pub chains: u64,
-    /// How many entries they have.
     pub entries: u64,
     /// How many of these have no payload any more, or never had: their hashes keep the chain.
     pub without_payload: u64,
@@ -53,21 +52,17 @@ pub struct Missing {
     /// In which incarnation of its outbox.
     pub incarnation: IncarnationId,
     pub lane: Lane,
-    /// The first.
     pub from: u64,
-    /// The last.
     pub to: u64,
 }
 
 /// Something that does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// Whose chain.
     pub device: DeviceId,
     /// In which incarnation of its outbox.
     pub incarnation: IncarnationId,
     pub lane: Lane,
-    /// At which number.
     pub n: u64,
     pub what: What,
 }
@@ -93,7 +88,6 @@ pub enum What {
 }
 
 impl What {
-    /// It in words.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {

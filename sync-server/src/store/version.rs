@@ -28,7 +28,6 @@ pub enum Expected {
     /// Whichever there is.
     #[default]
     Any,
-    /// One of these.
     OneOf(Vec<Version>),
 }
 

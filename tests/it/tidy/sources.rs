@@ -1,5 +1,6 @@
 //! Rules about the sources themselves: clocks and dice, length, names, and where they were written.
 
+use super::store::texts;
 use super::tree::{self, File, has_word};
 use super::{assert_found, assert_kept};
 use std::path::Path;
@@ -36,6 +37,9 @@ const EMPTY_NAMES: &[&str] =
 
 /// First folders of paths that exist on one machine only.
 const MACHINE_FOLDERS: &[&str] = &["work", "root", "farm"];
+
+/// Where the command line says which words of the API's it has others for.
+const CLIENT: &str = "sync-server/src/cli/client.rs";
 
 /// The crates that C calls: a driver for pcscd, and file operations for SQLite. Their lints are the
 /// workspace's but for `unsafe`, which the workspace's forbid everywhere else.
@@ -83,6 +87,23 @@ fn the_project_stands_alone() {
 #[test]
 fn no_file_has_a_merge_left_undone() {
     assert_kept(&merges_left(&tree::project()));
+}
+
+#[test]
+fn the_command_line_replaces_words_that_the_api_says() {
+    assert_kept(&unsaid(&tree::project()));
+}
+
+#[test]
+fn planted_words_that_nobody_says_are_found() {
+    let client = "const OPTIONS: &[(&str, &str)] = &[\n    (\"name: give one\", \"--name\"),\n];";
+    let planted = |said: &str| {
+        let client = File::planted(CLIENT, client);
+        unsaid(&[client, File::planted("sync-server/src/operations/users.rs", said)])
+    };
+    assert_kept(&planted("(\"name\", \"give \\\n    one, or none\")"));
+    assert_found(&planted("(\"name\", \"choose one\") // give one"), "give one");
+    assert_found(&unsaid(&[File::planted(CLIENT, "const WORDS: &[&str] = &[];")]), "OPTIONS");
 }
 
 #[test]
@@ -238,4 +259,32 @@ fn merges_left(files: &[File]) -> Vec<String> {
         }
     }
     breaches
+}
+
+/// Phrases for which the command line has others, and that no source has between quotes: of a fault, the field and
+/// what is said of it, each by itself.
+fn unsaid(files: &[File]) -> Vec<String> {
+    let client = files.iter().find(|file| file.path == CLIENT).map_or("", |file| file.text.as_str());
+    let list = client.split_once("const OPTIONS").and_then(|(_, list)| list.split_once("\n];"));
+    let Some((list, _)) = list else {
+        return vec![format!("{CLIENT} has no OPTIONS: say where they are now")];
+    };
+    let sources = ["protocol/src/", "sync-server/src/"];
+    let of_api = |file: &&File| {
+        let is_source = sources.iter().any(|folder| file.path.starts_with(folder));
+        file.is("rs") && is_source && !file.path.starts_with("sync-server/src/cli/")
+    };
+    let said = files.iter().filter(of_api).flat_map(|file| texts(&file.text));
+    let said: Vec<String> = said.map(|(_, text)| in_one_line(text)).collect();
+    let phrases = texts(list).into_iter().step_by(2).map(|(_, phrase)| in_one_line(phrase));
+    let is_said = |phrase: &str| phrase.split(": ").all(|part| said.iter().any(|text| text.contains(part)));
+    let unsaid = phrases.filter(|phrase| !is_said(phrase));
+    unsaid.map(|phrase| format!("{CLIENT}: nothing says {phrase:?} any more")).collect()
+}
+
+/// A text without the breaks that its source has in it.
+fn in_one_line(text: &str) -> String {
+    let mut lines = text.split("\\\n");
+    let first = lines.next().unwrap_or_default().to_owned();
+    lines.fold(first, |joined, line| joined + line.trim_start())
 }

@@ -247,7 +247,7 @@ fn has_two_parts(rest: &str) -> bool {
 }
 
 /// The texts between quotes in a source, each with the line that it begins on.
-fn texts(source: &str) -> Vec<(usize, &str)> {
+pub(super) fn texts(source: &str) -> Vec<(usize, &str)> {
     let (mut found, mut at) = (Vec::new(), 0);
     while let Some(next) = source[at..].find(['"', '/', '\'']).map(|next| at + next) {
         let rest = &source[next..];

@@ -22,7 +22,6 @@ struct OlderTemplate {
     more_versions: Option<String>,
     /// That some are left out.
     left_out: Option<String>,
-    /// Why nothing is shown.
     missed: Option<String>,
     /// The addresses of this page and of the next.
     here: String,

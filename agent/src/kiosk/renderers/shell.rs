@@ -232,7 +232,6 @@ pub(crate) const fn status_of(why: &Refused) -> StatusCode {
     }
 }
 
-/// The status of what was not saved.
 pub(crate) const fn status_of_save(why: &NotSaved) -> StatusCode {
     match why {
         NotSaved::Refused(why) => status_of(why),
@@ -244,7 +243,6 @@ pub(crate) const fn status_of_save(why: &NotSaved) -> StatusCode {
     }
 }
 
-/// A refusal as a sentence.
 pub(crate) fn sentence(why: &Refused) -> String {
     format!("{}.", capital(&why.to_string()).trim_end_matches('.'))
 }

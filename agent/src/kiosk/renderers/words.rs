@@ -295,7 +295,6 @@ pub const fn not_trusted(whose: Distrust) -> &'static str {
     }
 }
 
-/// Whom to call.
 pub(crate) fn call(phone: Option<&str>) -> String {
     phone.map_or_else(|| "Call your facility's IT".to_owned(), |phone| format!("Call {phone}"))
 }

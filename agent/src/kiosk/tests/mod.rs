@@ -235,8 +235,8 @@ fn form_page(answers: &[(&str, &str)]) -> FormPage {
 }
 
 /// An answer that nobody has to see at once.
-fn plain(label: &str, words: &str) -> crate::workspace::Answer {
-    crate::workspace::Answer {
+fn plain(label: &str, words: &str) -> crate::workspace::AnsweredField {
+    crate::workspace::AnsweredField {
         label: label.to_owned(),
         words: words.to_owned(),
         is_critical: false,

@@ -180,7 +180,6 @@ impl Reader {
         self.put_together(permit, Found { versions, cut, ..Found::default() }, viewer, usize::MAX)
     }
 
-    /// A record as an entry.
     pub(super) fn entry_of(&self, record: RecordDocument, viewer: &Viewer<'_>) -> Result<Entry, Refused> {
         let (form, has_form) = viewer.workflows.of(&record.workflow, Some(record.schema_version))?;
         let form = form.as_deref();
@@ -408,7 +407,6 @@ fn before(counts: &[Entry], earlier: Vec<Entry>) -> Vec<Entry> {
     earlier.into_iter().rev().map(|entry| Entry { became, ..entry }).collect()
 }
 
-/// Whether it is a correction of one of those.
 fn corrects(waiting: &Pending, versions: &BTreeMap<RecordId, Version>) -> bool {
     let of_these = waiting.change.record.is_some_and(|of| versions.contains_key(&of));
     of_these && waiting.change.kind == ChangeKind::Amend

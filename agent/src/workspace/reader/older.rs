@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How many questions may wait.
 const QUEUE: usize = 4;
 
-type Answer = Result<OlderRecords<Box<RawValue>>, Missed>;
+type Fetched = Result<OlderRecords<Box<RawValue>>, Missed>;
 
 /// The questions that wait for the server, and what it answered last.
 #[derive(Debug, Default)]
@@ -40,16 +40,15 @@ struct State {
 /// A question for the server.
 #[derive(Debug)]
 pub struct Question {
-    /// About whom.
     pub patient: PatientId,
     /// After which place; none is the beginning.
     pub after: Option<OlderPlace>,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Fetched>,
 }
 
 /// An answer to wait for.
 #[derive(Debug)]
-pub struct Asked(Result<oneshot::Receiver<Answer>, Missed>);
+pub struct Asked(Result<oneshot::Receiver<Fetched>, Missed>);
 
 impl Question {
     /// Waits until nobody waits for the answer any more.
@@ -57,7 +56,7 @@ impl Question {
         self.answer.closed().await;
     }
 
-    pub fn answer(self, answer: Answer) {
+    pub fn answer(self, answer: Fetched) {
         // Whoever asked may have gone.
         drop(self.answer.send(answer));
     }
@@ -73,7 +72,7 @@ impl Asked {
     ///
     /// # Errors
     /// See [`Missed`].
-    pub async fn answer(self) -> Answer {
+    pub async fn answer(self) -> Fetched {
         match tokio::time::timeout(PATIENCE, self.0?).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Missed::Offline),
@@ -120,7 +119,7 @@ impl Reader {
         &self,
         permits: &Permits,
         patient: PatientId,
-        answer: Answer,
+        answer: Fetched,
         is_open: impl FnOnce() -> bool,
     ) -> Result<OlderPage, Refused> {
         let permit = &permits.read;

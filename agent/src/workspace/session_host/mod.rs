@@ -15,8 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use carepost_agent_core::session::{
-    Asked, Feedback as Answer, SessionEffect, SessionEvent, SessionMachine, SessionPolicy, SessionView,
-    Throttle,
+    self, Asked, SessionEffect, SessionEvent, SessionMachine, SessionPolicy, SessionView, Throttle,
 };
 use carepost_protocol::id::{SessionId, UserId};
 use carepost_protocol::pin::ChosenPin;
@@ -75,7 +74,6 @@ pub(crate) struct PinCheck {
 enum Typed {
     /// Hers.
     Own,
-    /// A new one.
     New,
     /// That one once more.
     Again(ChosenPin),
@@ -128,7 +126,6 @@ impl SessionHost {
         self.active().filter(|actor| on.names(actor.session))
     }
 
-    /// Whether that session is the one that is open.
     pub(super) fn is_open(&self, on: &SessionKey) -> bool {
         self.actor(on).is_some()
     }
@@ -217,10 +214,10 @@ impl SessionHost {
                 SessionEffect::Audit(note) => {
                     audit.extend(self.reader.trail.counted(self.session_event(note, tap)));
                 }
-                SessionEffect::Feedback(answer) => {
-                    outcome.feedback = Some(match answer {
-                        Answer::Accept => Feedback::Accept,
-                        Answer::Deny => Feedback::Deny,
+                SessionEffect::Feedback(felt) => {
+                    outcome.feedback = Some(match felt {
+                        session::Feedback::Accept => Feedback::Accept,
+                        session::Feedback::Deny => Feedback::Deny,
                     });
                 }
                 // The page keeps its draft as it is typed.

@@ -78,7 +78,6 @@ pub struct FormPage {
     pub resident: Option<PatientDocument>,
     /// Who looks the same here.
     pub twins: Twins,
-    /// What it asks.
     pub workflow: Workflow,
     /// What is filled in already, as typed: defaults, or the user's draft.
     pub answers: Vec<(String, String)>,
@@ -112,7 +111,6 @@ pub struct FormPage {
     pub since: Option<Since>,
     /// In which zone its times are.
     pub zone: Zone,
-    /// When it is shown.
     pub now: Timestamp,
     /// How much of a resident is sent here.
     pub sent: PhiMode,
@@ -138,7 +136,6 @@ impl From<Refused> for NotOpened {
 /// That an entry was struck out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Struck {
-    /// By whom, by name.
     pub by: String,
     pub reason: Option<String>,
 }
@@ -148,7 +145,6 @@ pub struct Struck {
 pub struct Since {
     /// What counts now.
     pub record: RecordId,
-    /// Who made it, by name.
     pub by: String,
     pub at: Timestamp,
     /// Whether it strikes the entry out.
@@ -168,8 +164,6 @@ pub enum Draft {
 pub struct Kept {
     /// As what they are kept.
     pub record: RecordId,
-    /// Whom they are about.
     pub about: PatientId,
-    /// Whether one of them is critical.
     pub is_critical: bool,
 }

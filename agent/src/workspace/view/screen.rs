@@ -33,7 +33,6 @@ pub struct Enrolling {
     pub trouble: Option<String>,
     /// Why the server refused the token that it was given.
     pub token_refused: Option<String>,
-    /// The server this device asks.
     pub server: String,
     /// The device's hardware UUID, for administrators who register devices beforehand.
     pub device_uuid: DeviceUuid,
@@ -55,7 +54,6 @@ pub struct Locked {
 pub struct PinPad {
     /// Whose PIN is asked for.
     pub display_name: String,
-    /// Which PIN.
     pub asked: Asked,
     /// Which try this is; a PIN for another try is dropped.
     pub attempt: u64,
@@ -96,7 +94,6 @@ impl SessionKey {
         Self(text)
     }
 
-    /// Whether it is that session's.
     #[must_use]
     pub fn names(&self, session: SessionId) -> bool {
         *self == Self::of(session)

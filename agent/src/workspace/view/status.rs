@@ -71,7 +71,6 @@ impl StatusLine {
     }
 }
 
-/// How the sync is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SyncView {
     /// Lanes whose first waiting entry the server does not take: each needs a person.

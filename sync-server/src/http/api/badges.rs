@@ -40,7 +40,6 @@ pub struct IssueTappedBadge {
 /// A badge.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BadgeView {
-    /// The badge.
     id: BadgeId,
     /// Whose it is.
     user_id: UserId,
@@ -50,7 +49,6 @@ pub struct BadgeView {
     card: String,
     /// Whether it still opens anything.
     is_active: bool,
-    /// When it was issued.
     created_at: Timestamp,
     /// Who issued it, by username; null for one of before that was kept, and where it was a platform administrator.
     issued_by: Option<String>,

@@ -36,7 +36,6 @@ pub struct ChangeView {
     incarnation_id: IncarnationId,
     /// Its number there.
     n: u64,
-    /// What it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<ChangeKind>,
     /// To a document of which collection.
@@ -48,7 +47,6 @@ pub struct ChangeView {
     /// Whom it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     patient_id: Option<PatientId>,
-    /// Who made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<UserId>,
     /// Which form was answered.
@@ -80,13 +78,10 @@ pub struct ChangeView {
     /// How it was settled; absent while it waits for somebody.
     #[serde(skip_serializing_if = "Option::is_none")]
     settlement: Option<Settlement>,
-    /// When it was settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     settled_at: Option<Timestamp>,
-    /// By whom.
     #[serde(skip_serializing_if = "Option::is_none")]
     settled_by: Option<UserId>,
-    /// Why it was discarded.
     #[serde(skip_serializing_if = "Option::is_none")]
     settled_reason: Option<String>,
     /// The hash of its exact bytes.

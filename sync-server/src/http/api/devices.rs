@@ -60,7 +60,6 @@ pub struct WithdrawalView {
 /// A device that was deactivated, and what that set off.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeactivatedDevice {
-    /// The device.
     #[serde(flatten)]
     device: DeviceView,
     /// What it held that a thief may know; absent unless it was just lost.
@@ -71,21 +70,16 @@ pub struct DeactivatedDevice {
 /// A device and how it is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeviceView {
-    /// The device.
     id: DeviceId,
-    /// The facility it belongs to.
     facility_id: FacilityId,
-    /// Its name.
     device_name: String,
-    /// What kind of device it is.
     device_type: DeviceType,
     /// How much of a resident it is sent; null is as the facility says.
     phi_mode: Option<PhiMode>,
-    /// Where it stands.
     state: DeviceState,
     /// Whether it may work: ACTIVE.
     is_active: bool,
-    /// The label read off its hardware.
+    /// The label read off its hardware; null until it enrolls, where it was registered without.
     device_uuid: Option<DeviceUuid>,
     /// The addresses of its network interfaces.
     mac_addresses: Vec<String>,
@@ -93,7 +87,6 @@ pub struct DeviceView {
     key_sha256: Option<String>,
     /// Whether another key that claims the same hardware waits in the lobby.
     possible_clone: bool,
-    /// The agent's version.
     agent_version: Option<String>,
     /// Whether its last heartbeat is at most five minutes old (S1-29), and it was not deactivated since.
     is_online: bool,
@@ -115,7 +108,6 @@ pub struct DeviceView {
     cannot_save: Option<String>,
     /// Why its copy does not go on, in its own words.
     copy_trouble: Option<String>,
-    /// Its badge reader.
     reader: Option<ReaderState>,
     /// The last card there that was nobody's badge, for fifteen minutes: it can be issued without its number.
     unknown_tap: Option<TapView>,
@@ -143,22 +135,18 @@ pub struct DeviceView {
     max_documents: u64,
     /// What to do when it comes near to that.
     warning: Option<String>,
-    /// Why it is quarantined.
     quarantine_reason: Option<String>,
-    /// Why it was deactivated.
     deactivation_reason: Option<Deactivation>,
     /// When it last went on from an older state of itself: a restored image, or a card that lost writes.
     rolled_back_at: Option<Timestamp>,
     /// Until when it may enroll with its one-time token.
     token_expires_at: Option<Timestamp>,
-    /// When it was registered.
     created_at: Timestamp,
 }
 
 /// Something on a device that rests in the clear, or could be read by others.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ExposureView {
-    /// What, and where.
     #[serde(flatten)]
     exposure: Exposure,
     /// What is wrong and what to do about it.
@@ -183,7 +171,6 @@ impl From<(String, Timestamp)> for TapView {
 /// A device that was just registered, with what is shown only now.
 #[derive(Serialize, ToSchema)]
 pub struct RegisteredDevice {
-    /// The device.
     #[serde(flatten)]
     device: DeviceView,
     /// The one-time token for `carepost-agent enroll --token`, until `token_expires_at`. The server does not

@@ -23,23 +23,17 @@ use crate::store::{Facility, warning};
 /// A facility and its figures.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct FacilityView {
-    /// The facility.
     id: FacilityId,
-    /// The organization that runs it.
     organization_id: OrganizationId,
-    /// Its name.
     name: String,
-    /// What care it gives.
     facility_type: FacilityType,
-    /// Licensed beds.
     licensed_beds: Option<u32>,
-    /// How many residents it has.
+    /// How many residents it was last reported to have; the server counts none.
     current_census: u32,
     /// How many of a hundred beds are taken; null without beds.
     occupancy_rate: Option<f64>,
     /// How many beds are free; null without beds.
     available_beds: Option<u32>,
-    /// Whom to call.
     phone: Option<String>,
     /// How much of a resident its devices are sent.
     phi_mode: PhiMode,
@@ -53,7 +47,6 @@ pub struct FacilityView {
     proposed_time_zone: Option<&'static str>,
     /// While none is set: what to do.
     time_zone_note: Option<String>,
-    /// Where it is.
     address: Option<serde_json::Value>,
     /// The measures that it charts in.
     units: Units,
@@ -63,9 +56,7 @@ pub struct FacilityView {
     max_documents: u64,
     /// What to do when it comes near to that.
     warning: Option<String>,
-    /// When it was created.
     created_at: Timestamp,
-    /// When it was last changed.
     updated_at: Timestamp,
 }
 

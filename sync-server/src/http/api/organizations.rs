@@ -23,28 +23,21 @@ use crate::store::{Organization, OrganizationType};
 /// An organization.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OrganizationView {
-    /// The organization.
     id: OrganizationId,
-    /// Its name.
     name: String,
-    /// Its name in addresses.
+    /// Its name in addresses and at sign-in, of 2 to 63 lower-case letters, digits and hyphens; it never changes.
     slug: String,
-    /// What kind of operator it is.
     #[serde(rename = "type")]
     organization_type: OrganizationType,
-    /// Its National Provider Identifier.
+    /// Its National Provider Identifier, of ten digits.
     npi: Option<String>,
-    /// Where it is.
     #[schema(value_type = Option<Address>)]
     address: Option<Value>,
-    /// Whom to reach.
     #[schema(value_type = Option<Contact>)]
     contact: Option<Value>,
-    /// The public half of its recovery key.
+    /// The public half of its recovery key: the secret one was shown once, when the organization was created.
     recovery_recipient: String,
-    /// When it was created.
     created_at: Timestamp,
-    /// When it was last changed.
     updated_at: Timestamp,
     /// What is doubtful, though accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -72,21 +65,17 @@ impl From<Organization> for OrganizationView {
 /// An organization that was just created, with what is shown only now.
 #[derive(Serialize, ToSchema)]
 pub struct CreatedOrganization {
-    /// The organization.
     #[serde(flatten)]
     organization: OrganizationView,
     /// The secret half of its recovery key. The server does not keep it: print it, lock it away.
     recovery_key: String,
-    /// Its first administrator.
     admin: CreatedAdmin,
 }
 
 /// The first administrator of an organization that was just created.
 #[derive(Serialize, ToSchema)]
 pub struct CreatedAdmin {
-    /// The user.
     id: UserId,
-    /// The name to sign in with.
     username: String,
     /// The password, where the server chose it.
     #[serde(skip_serializing_if = "Option::is_none")]

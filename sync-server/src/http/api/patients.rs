@@ -70,9 +70,7 @@ pub struct Chart {
 /// A patient.
 #[derive(Serialize, ToSchema)]
 pub struct PatientView {
-    /// The patient.
     id: PatientId,
-    /// The facility.
     facility_id: FacilityId,
     /// The fields, null where nothing is known; a day of birth as `YYYY-MM-DD`.
     #[serde(flatten)]
@@ -93,14 +91,12 @@ pub struct PatientView {
     /// may be one, it is with the one who was admitted, or given the other's number, last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     may_be: Vec<Another>,
-    /// When the patient was admitted here.
     created_at: Timestamp,
 }
 
 /// Another patient, as far as it takes to know who that is.
 #[derive(Serialize, ToSchema)]
 pub struct Another {
-    /// The patient.
     id: PatientId,
     /// The medical record number, where there is one.
     mrn: Option<String>,

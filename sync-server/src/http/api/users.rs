@@ -36,9 +36,7 @@ pub struct SetPassword {
 /// A user, without the secrets.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UserView {
-    /// The user.
     id: UserId,
-    /// The home facility.
     facility_id: Option<FacilityId>,
     /// The name to sign in with.
     username: String,
@@ -46,7 +44,6 @@ pub struct UserView {
     email: Option<String>,
     /// The name people see.
     display_name: String,
-    /// What the user may do.
     role: Role,
     /// The employer's number for the user.
     employee_id: Option<String>,
@@ -54,12 +51,10 @@ pub struct UserView {
     session_timeout_minutes: u32,
     /// Whether the user may sign in at all.
     is_active: bool,
-    /// Whether a PIN is set.
     has_pin: bool,
     /// Since when a stolen device may have given the PIN away: at the next sign-in at a kiosk the user has to
     /// choose another, and seven days later only an administrator can set one.
     pin_exposed_at: Option<Timestamp>,
-    /// Whether a password is set.
     has_password: bool,
     /// When the user last did something with the server.
     last_activity_at: Option<Timestamp>,

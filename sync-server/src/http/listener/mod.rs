@@ -3,7 +3,7 @@
 //! The protocol is chosen by ALPN and never guessed from the first bytes, so that a peer that says
 //! nothing after its handshake falls under the header timeout like any other.
 //!
-//! A connection goes through two rooms: one for handshakes, where an address has so many places, and then
+//! A connection goes through two limits: one for handshakes, where an address has so many places, and then
 //! that of the devices whose keys are known, or that of everybody else. The second does not take from the
 //! first: who holds no device's key cannot shut out who does.
 
@@ -37,7 +37,7 @@ use crate::network::client_network;
 use crate::stopping::Stopping;
 use crate::store::Store;
 use crate::tls::PeerKey;
-use connection_limits::{Holder, Line, Place, Room};
+use connection_limits::{Connection, ConnectionLimit, ConnectionSlot, Holder};
 use write_timeout::{Patient, Streams, Watched, measured};
 
 /// How long a TLS handshake may take.
@@ -75,11 +75,11 @@ pub struct Acceptor {
     tls: TlsAcceptor,
     proxies: Vec<IpNet>,
     /// Connections that trusted proxies pass on, until they have said whose they are.
-    proxied: Arc<Room>,
-    handshakes: Arc<Room>,
-    others: Arc<Room>,
+    proxied: Arc<ConnectionLimit>,
+    handshakes: Arc<ConnectionLimit>,
+    others: Arc<ConnectionLimit>,
     /// Where connections are made with keys: those of devices, and who knows them.
-    devices: Option<(Arc<Room>, Store)>,
+    devices: Option<(Arc<ConnectionLimit>, Store)>,
     refused: Seldom,
     unproxied: Seldom,
 }
@@ -88,30 +88,30 @@ impl Acceptor {
     /// For people and programs: so many connections, at most a quarter of them from one address.
     #[must_use]
     pub fn for_people(tls: Arc<ServerConfig>, most: usize, proxies: Vec<IpNet>) -> Self {
-        Self::new(tls, most, proxies, Room::new(most, most / 4), None)
+        Self::new(tls, most, proxies, ConnectionLimit::new(most, most / 4), None)
     }
 
     /// For devices: so many connections of devices that the store knows, and besides an eighth as many
     /// whose keys are no device's, as while they enroll; at most an eighth of those from one address.
     #[must_use]
     pub fn for_devices(tls: Arc<ServerConfig>, most: usize, proxies: Vec<IpNet>, store: Store) -> Self {
-        let devices = (Room::new(most, DEVICE_CONNECTIONS), store);
-        Self::new(tls, most, proxies, Room::passing(most / 8, most / 64), Some(devices))
+        let devices = (ConnectionLimit::new(most, DEVICE_CONNECTIONS), store);
+        Self::new(tls, most, proxies, ConnectionLimit::passing(most / 8, most / 64), Some(devices))
     }
 
     fn new(
         tls: Arc<ServerConfig>,
         most: usize,
         proxies: Vec<IpNet>,
-        others: Arc<Room>,
-        devices: Option<(Arc<Room>, Store)>,
+        others: Arc<ConnectionLimit>,
+        devices: Option<(Arc<ConnectionLimit>, Store)>,
     ) -> Self {
         Self {
             tls: TlsAcceptor::from(tls),
             proxies,
-            proxied: Room::passing(most / 4, most / 4),
+            proxied: ConnectionLimit::passing(most / 4, most / 4),
             // A building full of kiosks comes back at once, from one address.
-            handshakes: Room::passing(most / 4, most / 16),
+            handshakes: ConnectionLimit::passing(most / 4, most / 16),
             others,
             devices,
             refused: Seldom::default(),
@@ -125,24 +125,24 @@ impl Acceptor {
         SockRef::from(&stream).set_tcp_user_timeout(Some(UNHEARD)).ok()?;
         let address = self.client_of(&mut stream, address).await?;
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let (line, block) = (Arc::<Line>::default(), Holder::Block(client_network(address.ip())));
-        let shaking = self.place(&self.handshakes, block, &line)?;
+        let (connection, block) = (Arc::<Connection>::default(), Holder::Block(client_network(address.ip())));
+        let shaking = self.slot(&self.handshakes, block, &connection)?;
         let stream = tokio::select! {
             shaken = shake_hands(&self.tls, stream) => shaken?,
-            () = line.ended() => return None,
+            () = connection.ended() => return None,
         };
         let certificates = stream.get_ref().1.peer_certificates();
         let peer = certificates.and_then(|chain| chain.first()).and_then(PeerKey::of);
-        let (room, holder, terms) = match (&self.devices, &peer) {
-            (Some((room, store)), Some(key)) if is_known(store, key).await => {
-                (room, Holder::Key(*key.sha256()), Terms::DEVICE)
+        let (limit, holder, terms) = match (&self.devices, &peer) {
+            (Some((limit, store)), Some(key)) if is_known(store, key).await => {
+                (limit, Holder::Key(*key.sha256()), Terms::DEVICE)
             }
             (Some(_), _) => (&self.others, block, Terms::STRANGER),
             (None, _) => (&self.others, block, Terms::PERSON),
         };
-        let place = self.place(room, holder, &line)?;
+        let slot = self.slot(limit, holder, &connection)?;
         drop(shaking);
-        Some(Guest { stream, address, begun, peer, line, terms, place })
+        Some(Guest { stream, address, begun, peer, connection, terms, slot })
     }
 
     /// Whose connection it is: a trusted proxy says so, and nobody else is asked.
@@ -151,11 +151,11 @@ impl Acceptor {
         if !self.proxies.iter().any(|trusted| trusted.contains(&proxy)) {
             return Some(address);
         }
-        let line = Arc::<Line>::default();
-        let _place = self.place(&self.proxied, Holder::Block(proxy), &line)?;
+        let connection = Arc::<Connection>::default();
+        let _slot = self.slot(&self.proxied, Holder::Block(proxy), &connection)?;
         let said = tokio::select! {
             said = proxy::read(stream) => said,
-            () = line.ended() => return None,
+            () = connection.ended() => return None,
         };
         match said {
             Ok(client) => Some(client.unwrap_or(address)),
@@ -168,15 +168,20 @@ impl Acceptor {
         }
     }
 
-    fn place(&self, room: &Arc<Room>, holder: Holder, line: &Arc<Line>) -> Option<Place> {
-        let place = room.enter(holder, line);
-        if place.is_none()
+    fn slot(
+        &self,
+        limit: &Arc<ConnectionLimit>,
+        holder: Holder,
+        connection: &Arc<Connection>,
+    ) -> Option<ConnectionSlot> {
+        let slot = limit.enter(holder, connection);
+        if slot.is_none()
             && let Some(times) = self.refused.tell()
         {
             // It may come back, and those inside are served.
             tracing::warn!(times, "connections refused: all places are taken");
         }
-        place
+        slot
     }
 }
 
@@ -192,9 +197,9 @@ struct Guest {
     address: SocketAddr,
     begun: ConnectedAt,
     peer: Option<PeerKey>,
-    line: Arc<Line>,
+    connection: Arc<Connection>,
     terms: Terms,
-    place: Place,
+    slot: ConnectionSlot,
 }
 
 /// What a connection may have of the server.
@@ -278,7 +283,7 @@ async fn shake_hands(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<TlsStr
 
 /// Serves a connection, in a task that holds it in one place: thousands of them idle.
 fn speak(guest: Guest, router: Router, stopping: Stopping, connected: mpsc::Sender<()>) {
-    let Guest { stream, address, begun, peer, line, terms, place } = guest;
+    let Guest { stream, address, begun, peer, connection, terms, slot } = guest;
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2".as_slice());
     let service = router
         .map_request(move |mut request: http::Request<Incoming>| {
@@ -292,9 +297,9 @@ fn speak(guest: Guest, router: Router, stopping: Stopping, connected: mpsc::Send
         .map_response(measured);
     let service = TowerToHyperService::new(service);
     let stream = TokioIo::new(stream);
-    let held = (place, connected);
+    let held = (slot, connected);
     if is_http2 {
-        let mut http2 = hyper::server::conn::http2::Builder::new(Streams(Arc::clone(&line)));
+        let mut http2 = hyper::server::conn::http2::Builder::new(Streams(Arc::clone(&connection)));
         http2
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
@@ -304,23 +309,21 @@ fn speak(guest: Guest, router: Router, stopping: Stopping, connected: mpsc::Send
             .initial_connection_window_size(terms.window)
             .max_send_buf_size(64 * 1024)
             .max_header_list_size(16 * 1024);
-        let connection = Box::pin(http2.serve_connection(stream, service));
-        let end =
-            |connection: Pin<&mut _>| hyper::server::conn::http2::Connection::graceful_shutdown(connection);
+        let serving = Box::pin(http2.serve_connection(stream, service));
+        let end = |serving: Pin<&mut _>| hyper::server::conn::http2::Connection::graceful_shutdown(serving);
         tokio::spawn(async move {
-            finish(connection, &line, terms.idle, stopping, end).await;
+            finish(serving, &connection, terms.idle, stopping, end).await;
             drop(held);
         });
     } else {
         let mut http1 = hyper::server::conn::http1::Builder::new();
         http1.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(64 * 1024);
-        let connection = Box::pin(http1.serve_connection(stream, service));
-        let end =
-            |connection: Pin<&mut _>| hyper::server::conn::http1::Connection::graceful_shutdown(connection);
-        let busy = line.busy();
+        let serving = Box::pin(http1.serve_connection(stream, service));
+        let end = |serving: Pin<&mut _>| hyper::server::conn::http1::Connection::graceful_shutdown(serving);
+        let busy = connection.busy();
         tokio::spawn(Watched::new(
             async move {
-                finish(connection, &line, terms.idle, stopping, end).await;
+                finish(serving, &connection, terms.idle, stopping, end).await;
                 drop(held);
             },
             busy,
@@ -331,22 +334,22 @@ fn speak(guest: Guest, router: Router, stopping: Stopping, connected: mpsc::Send
 /// Runs a connection to its end. When the server stops, or nothing is under way for a while, it is told to
 /// take no further requests; when its place is needed, it ends.
 async fn finish<C: Future<Output = hyper::Result<()>>>(
-    mut connection: Pin<Box<C>>,
-    line: &Line,
+    mut serving: Pin<Box<C>>,
+    connection: &Connection,
     idle: Duration,
     mut stopping: Stopping,
     shut_down: impl FnOnce(Pin<&mut C>),
 ) {
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = line.ended() => return,
+        ended = serving.as_mut() => ended,
+        () = connection.ended() => return,
         () = stopping.wait() => {
-            shut_down(connection.as_mut());
-            connection.await
+            shut_down(serving.as_mut());
+            serving.await
         }
-        () = line.idled(idle) => {
-            shut_down(connection.as_mut());
-            let ended = tokio::time::timeout(GOODBYE, connection).await;
+        () = connection.idled(idle) => {
+            shut_down(serving.as_mut());
+            let ended = tokio::time::timeout(GOODBYE, serving).await;
             ended.unwrap_or(Ok(()))
         }
     };

@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::connection_limits::{Busy, Line};
+use super::connection_limits::{Busy, Connection};
 use crate::feed::Ends;
 
 /// How long a peer may take for the next piece of an answer.
@@ -197,7 +197,7 @@ fn over(ends: Option<Ends>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
 
 /// Runs the streams of one HTTP/2 connection.
 #[derive(Debug, Clone)]
-pub(super) struct Streams(pub(super) Arc<Line>);
+pub(super) struct Streams(pub(super) Arc<Connection>);
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, work: F) {

@@ -9,7 +9,6 @@ use crate::store::crossing::Crossing;
 pub(in crate::store) enum AccessScope {
     /// Nobody's.
     Nothing,
-    /// One facility's.
     Facility(FacilityScope),
     /// One organization's, or one facility's registry rows.
     Organization(OrganizationScope),

@@ -11,7 +11,6 @@ pub(in crate::store) enum Value<'v> {
     Null,
     /// A whole number; a truth is 0 or 1.
     Integer(i64),
-    /// Text.
     Text(Cow<'v, str>),
     /// Bytes.
     Blob(Cow<'v, [u8]>),

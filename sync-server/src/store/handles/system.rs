@@ -279,8 +279,6 @@ impl SystemStore {
         self.read(move |tx| tx.all(sql, params![])).await
     }
 
-    /// One organization, by id.
-    ///
     /// # Errors
     /// When the database fails.
     pub async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>> {
@@ -288,8 +286,6 @@ impl SystemStore {
         self.read(move |tx| tx.first(sql, params![id])).await
     }
 
-    /// One organization, by slug.
-    ///
     /// # Errors
     /// When the database fails.
     pub async fn organization_by_slug(&self, slug: &str) -> Result<Option<Organization>> {
@@ -317,8 +313,6 @@ impl SystemStore {
         .await
     }
 
-    /// Creates a platform administrator.
-    ///
     /// # Errors
     /// [`StoreError::Conflict`] for the username.
     pub async fn create_platform_admin(

@@ -17,27 +17,20 @@ row! {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Device {
         pub id: DeviceId,
-        /// The facility it belongs to.
         pub facility_id: FacilityId,
         pub name: String,
-        /// What kind of device it is.
         pub device_type: DeviceType,
         /// How much of a resident it is sent; none is as the facility says.
         pub phi_mode: Option<PhiMode>,
-        /// Where it stands.
         pub state: DeviceState,
-        /// The label read off its hardware.
         pub device_uuid: Option<DeviceUuid>,
-        /// The addresses of its network interfaces.
         pub mac_addresses: Vec<String>,
         /// Its binding to the facility; none before it was enrolled and after it was deactivated.
         pub assignment: Option<AssignmentId>
             = "(SELECT id FROM assignments WHERE device_id = devices.id AND until_at IS NULL)",
         /// SHA-256 of its public key (SPKI), in hexadecimal.
         pub key_sha256: Option<String> = "key_sha256" by hexadecimal,
-        /// The agent's version.
         pub agent_version: Option<String>,
-        /// The last heartbeat, on the server's clock.
         pub last_seen: Option<Timestamp>,
         /// What [`carepost_protocol::device::sync_status`] takes.
         pub sync: SyncFacts
@@ -46,15 +39,12 @@ row! {
             by sync_facts,
         /// Changes that wait on the device, as of the last heartbeat.
         pub waiting: u64,
-        /// Where its mirror stands.
         pub cursor: Option<Cursor> = "cursor_epoch, cursor_seq" by cursor,
-        /// Its badge reader.
         pub reader: Option<ReaderState>,
         /// Whether it says that what rests on it is encrypted.
         pub encrypted: Option<bool>,
         /// What it measured of that; none where it does not say.
         pub encryption: Option<Encryption>,
-        /// Whether its facility demands encryption.
         pub require_encryption: bool
             = "(SELECT require_encryption FROM facilities WHERE id = devices.facility_id)",
         /// Why it cannot save what is charted on it, or may not for long, in its own words.
@@ -63,21 +53,17 @@ row! {
         pub clock_skew_ms: Option<i64>,
         /// The names of the collections of its copy that were found to differ and are not mended yet.
         pub differs: Vec<String>,
-        /// How often it had to fetch a collection again.
         pub refetches: u64,
         /// The documents that it could not take, and went on without.
         pub stepped_over: Vec<SteppedOver>,
         /// For how many seconds nothing has moved, though something waits.
         pub no_progress: Option<u64>,
-        /// Why it is quarantined.
         pub quarantine: Option<String>,
-        /// Why it was deactivated.
         pub deactivation: Option<Deactivation>,
         /// When it last went on under a new incarnation, from an older state of itself.
         pub rolled_back_at: Option<Timestamp>,
         /// Until when it may enroll with its token; none once it has, or when it has none.
         pub token_expires_at: Option<Timestamp>,
-        /// When it was registered.
         pub created_at: Timestamp,
     } and {
         /// Whether another key that claims the same hardware waits in the lobby.
@@ -87,7 +73,6 @@ row! {
         /// The last card there that was nobody's badge: by what it would be known, and when it was there. In memory
         /// alone.
         pub unknown_tap: Option<(String, Timestamp)>,
-        /// How many documents it has to hold.
         pub documents: u64,
     }
 }
@@ -173,7 +158,6 @@ pub struct NewDevice {
     pub facility_id: FacilityId,
     pub name: String,
     pub device_type: DeviceType,
-    /// The label on its hardware.
     pub device_uuid: Option<DeviceUuid>,
     /// SHA-256 of the one-time token it may enroll with.
     pub token_sha256: [u8; 32],
@@ -195,14 +179,12 @@ pub struct PresentedKey {
     pub sha256: [u8; 32],
     /// The point itself: 65 bytes, uncompressed (04 || x || y).
     pub point: Vec<u8>,
-    /// From which network it was presented.
     pub network: String,
 }
 
 /// What an administrator says of a device whose code was read off it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The facility it shall belong to.
     pub facility_id: FacilityId,
     pub name: String,
     pub device_type: DeviceType,
@@ -212,11 +194,8 @@ pub struct Claim {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
     pub id: EnrollmentId,
-    /// The label it claims.
     pub device_uuid: DeviceUuid,
-    /// The addresses of its network interfaces.
     pub mac_addresses: Vec<String>,
-    /// What it calls itself.
     pub hostname: String,
     /// Whether an administrator of the same organization registered that hardware beforehand.
     pub expected: bool,

@@ -22,6 +22,5 @@ pub(in crate::store) use organization::merged;
 pub struct Page {
     /// NDJSON: the documents, then the page's end, each line ended by `\n`.
     pub lines: Vec<u8>,
-    /// The page's end, as the last line says it.
     pub end: PageEnd,
 }

@@ -41,7 +41,6 @@ row! {
         pub name: String,
         /// Its name in addresses: lower-case letters, digits and hyphens; unique on the server.
         pub slug: String,
-        /// What kind of operator it is.
         pub organization_type: OrganizationType,
         /// Its National Provider Identifier (S1-03).
         pub npi: Option<String>,
@@ -86,17 +85,13 @@ row! {
     #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
     pub struct Facility {
         pub id: FacilityId,
-        /// The organization that runs it.
         pub organization_id: OrganizationId,
         /// Its name, unique in the organization.
         pub name: String,
-        /// What care it gives.
         pub facility_type: FacilityType,
         /// Licensed beds, where it has any.
         pub licensed_beds: Option<u32>,
-        /// How many residents it has.
         pub current_census: u32,
-        /// Whom to call.
         pub phone: Option<String>,
         /// How much of a resident its devices are sent.
         pub phi_mode: PhiMode,
@@ -106,9 +101,7 @@ row! {
         pub record_days: Option<u32>,
         /// The IANA name of its time zone; none until somebody set it.
         pub time_zone: Option<String>,
-        /// Where it is.
         pub address: Option<Value>,
-        /// The measures that it charts in.
         pub units: Units,
         pub created_at: Timestamp,
         #[serde(skip)]
@@ -168,7 +161,6 @@ impl Versioned for Facility {
 }
 
 impl OrganizationPatch {
-    /// The organization as it is with this.
     pub(in crate::store) fn over(self, before: Organization, now: Timestamp) -> Organization {
         Organization {
             name: self.name.unwrap_or(before.name),
@@ -212,7 +204,6 @@ impl NewFacility {
 }
 
 impl FacilityPatch {
-    /// The facility as it is with this.
     pub(in crate::store) fn over(self, before: Facility, now: Timestamp) -> Facility {
         Facility {
             name: self.name.unwrap_or(before.name),

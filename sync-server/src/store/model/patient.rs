@@ -15,7 +15,6 @@ row! {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Patient {
         pub facility_id: FacilityId,
-        /// When the row was created.
         pub created_at: Timestamp,
         /// The fields, and who took the patient's place; whose place the patient took is not read with it.
         pub document: PatientDocument

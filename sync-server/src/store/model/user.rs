@@ -16,33 +16,25 @@ row! {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct User {
         pub id: UserId,
-        /// The home facility.
         pub facility_id: Option<FacilityId>,
         /// The name to sign in with, unique in the organization whatever its case.
         pub username: String,
         /// The address, unique in the organization whatever its case.
         pub email: Option<String>,
-        /// The name people see.
         pub display_name: String,
-        /// What the user may do.
         pub role: Role,
         /// The employer's number for the user (S1-67).
         pub employee_id: Option<String>,
-        /// How long an idle session lasts, in minutes.
         pub session_timeout_minutes: u32,
-        /// Whether the user may sign in at all.
         pub is_active: bool,
-        /// Whether a PIN is set.
         pub has_pin: bool = "pin_verifier IS NOT NULL",
         /// Since when a thief may know it.
         pub pin_exposed_at: Option<Timestamp>,
-        /// Whether a password is set.
         pub has_password: bool = "password_hash IS NOT NULL",
         /// What tells PIN and password from those that are set anew: their verifiers, hashed.
         pub(in crate::store) secrets: PayloadHash = "pin_verifier, password_hash" by secrets,
         /// When the user last did something with the server.
         pub last_activity_at: Option<Timestamp>,
-        /// Until when sign-in is locked.
         pub locked_until: Option<Timestamp> = "(SELECT max(locked_until) FROM sign_ins WHERE name = users.username_key)",
         pub created_at: Timestamp,
     }
@@ -118,17 +110,12 @@ row! {
         pub user: UserId = "u.id",
         /// The organization; none for the platform's administrators.
         pub organization: Option<OrganizationId> = "u.organization_id",
-        /// The home facility.
         pub facility: Option<FacilityId> = "u.facility_id",
-        /// What the user may do.
         pub role: Role = "u.role",
-        /// The name people see.
         pub display_name: String = "u.display_name",
         /// The password's verifier; none when no password is set: then nobody signs in with one.
         pub password_hash: Option<String> = "u.password_hash",
-        /// Whether the user may sign in at all.
         pub is_active: bool = "u.is_active",
-        /// How long an idle session lasts, in minutes.
         pub session_timeout_minutes: u32 = "u.session_timeout_minutes",
     }
 }
@@ -149,13 +136,9 @@ row! {
         /// Who: as the user's row says now, not as it said at sign-in.
         pub actor: Actor
             = "s.id, s.user_id, s.organization_id, u.facility_id, coalesce(u.role, 'platform_admin')" by actor,
-        /// The name to sign in with.
         pub username: String = "coalesce(u.username, p.username)",
-        /// The name people see.
         pub display_name: String = "coalesce(u.display_name, p.display_name)",
-        /// When it began.
         pub created_at: Timestamp = "s.created_at",
-        /// When it ends whatever happens.
         pub expires_at: Timestamp = "s.expires_at",
     }
 }
@@ -175,7 +158,6 @@ fn actor(
 /// A session to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewSession {
-    /// Who signed in.
     pub user: UserId,
     /// The user's organization; none for the platform's administrators.
     pub organization: Option<OrganizationId>,
@@ -189,13 +171,10 @@ row! {
     pub struct Badge {
         pub id: BadgeId,
         pub user_id: UserId,
-        /// The facility whose readers know it.
         pub facility_id: FacilityId,
         /// Which card it is, as the audit log masks it.
         pub card: String = "lookup" by UnknownTap::masked,
-        /// Whether it still opens anything.
         pub is_active: bool,
-        /// When it was issued.
         pub created_at: Timestamp,
         /// The username of who issued it, where that is a user in the scope and since it is kept.
         pub issued_by: Option<String> = "(SELECT username FROM users WHERE users.id = badges.issued_by)",

@@ -221,7 +221,6 @@ fn put_away(tx: &Tx<'_>, feed: &mut FeedEnd, record: &Held) -> Result<()> {
 /// A record and all that corrects it, as far as it is in the feed: what is corrected before what corrects.
 struct Thread {
     members: Vec<Held>,
-    /// Whether these are all of it.
     is_whole: bool,
     /// Whether each member comes after what it corrects in the feed too: then what is left of a thread that
     /// has left in part says what counts now.

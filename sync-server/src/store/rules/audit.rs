@@ -77,7 +77,6 @@ macro_rules! search {
 pub struct Audited {
     /// What happened. Where a device says so, its time is never later than when the server heard of it.
     pub event: AuditEvent,
-    /// Whose word it is.
     pub source: AuditSource,
     /// When the server wrote it down: the order of the log.
     pub received_at: Timestamp,
@@ -123,15 +122,11 @@ pub type AuditPlace = (Timestamp, AuditId);
 /// Which audit events somebody looks for: all that match every given part, the last received first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditQuery {
-    /// About this patient.
     pub patient: Option<PatientId>,
-    /// By this user.
     pub user: Option<UserId>,
-    /// On this device.
     pub device: Option<DeviceId>,
     /// Under this session.
     pub session: Option<SessionId>,
-    /// Whose word.
     pub source: Option<AuditSource>,
     /// Received at or after.
     pub since: Option<Timestamp>,
@@ -139,7 +134,6 @@ pub struct AuditQuery {
     pub until: Option<Timestamp>,
     /// Those that stand after this place in the list.
     pub after: Option<AuditPlace>,
-    /// At most so many.
     pub limit: usize,
 }
 

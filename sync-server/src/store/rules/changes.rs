@@ -21,31 +21,22 @@ row! {
     /// A care change as the server keeps it. What it could not read of it is none.
     #[derive(Debug, Clone, PartialEq)]
     pub struct KeptChange {
-        /// The device that made it.
         pub device: DeviceId = "device_id",
         /// In which incarnation of its outbox.
         pub incarnation: IncarnationId = "incarnation_id",
-        /// Its number there.
         pub n: u64,
-        /// What it does.
         pub kind: Option<ChangeKind>,
         /// To a document of which collection.
         pub collection: Option<Collection>,
-        /// Which document.
         pub record: Option<RecordId> = "record_id",
-        /// Whom it is about.
         pub patient: Option<PatientId> = "patient_id",
-        /// Who made it.
         pub actor: Option<UserId> = "actor_id",
-        /// Which form was answered.
         pub workflow: Option<String>,
         /// When it was made, on the device's clock.
         pub recorded_at: Option<Timestamp>,
         /// How far that clock could be believed.
         pub clock_quality: Option<ClockQuality>,
-        /// When it came, on the server's clock.
         pub received_at: Timestamp,
-        /// Why it was rejected.
         pub reason: Option<Rejection>,
         /// What somebody should look at, though it stands.
         pub flags: Vec<String> = "review" by flags,
@@ -53,12 +44,9 @@ row! {
         pub supersedes: Option<u64>,
         /// Its place in the facility's feed, where it entered it.
         pub seq: Option<u64> = "coalesce(settled_seq, seq)",
-        /// How it was settled.
         pub settlement: Option<Settlement>,
         pub settled_at: Option<Timestamp>,
-        /// By whom.
         pub settled_by: Option<UserId>,
-        /// Why it was discarded.
         pub settled_reason: Option<String>,
         /// The hash of its exact bytes.
         pub sha256: PayloadHash = "payload_sha256",

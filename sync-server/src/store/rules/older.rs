@@ -33,9 +33,7 @@ const MOST_BYTES: usize = 2 * PAGE_BYTES;
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct OlderRequest {
-    /// As which view it is sent.
     pub view: View,
-    /// Whose records.
     pub patient: PatientId,
     /// After which place; none is the beginning.
     pub after: Option<OlderPlace>,

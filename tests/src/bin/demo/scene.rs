@@ -64,7 +64,6 @@ pub(crate) struct Post {
     pub(crate) kiosk: Kiosk,
 }
 
-/// All of it.
 #[derive(Debug)]
 pub(crate) struct Scene {
     /// The kiosks; before the server, so that they stop first.

@@ -244,14 +244,14 @@ async fn who_hangs_up_has_no_other_turn_until_what_was_asked_for_is_read() {
         // Nothing else has run since.
         let mut free = Vec::new();
         for _ in 0..4 {
-            free.extend(given_up(1, quotas.attend(chief)).await);
+            free.extend(given_up(1, quotas.turn_of_person(chief)).await);
         }
         is_held |= !is_answered && free.len() == 3;
         drop(free);
         // And all are free once it is read.
         let mut turns = Vec::new();
         for _ in 0..4 {
-            turns.push(quotas.attend(chief).await.unwrap());
+            turns.push(quotas.turn_of_person(chief).await.unwrap());
         }
         if is_answered {
             break;
@@ -282,7 +282,7 @@ async fn who_hangs_up_on_a_rename_leaves_no_kiosk_with_the_name_of_before() {
         // Who has all four turns knows that nothing is under way.
         let mut turns = Vec::new();
         for _ in 0..4 {
-            turns.push(quotas.attend(chief).await.unwrap());
+            turns.push(quotas.turn_of_person(chief).await.unwrap());
         }
         let known = server.registry.organization().await.unwrap().name;
         for facility in &facilities {

@@ -19,8 +19,9 @@ use crate::store::{Ambient, DatabaseKey, StoreError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store::engine) enum Purpose {
     /// The one that migrates and writes; the file may grow to so many pages.
-    Write { max_pages: Option<u32> },
-    /// One of those that read.
+    Write {
+        max_pages: Option<u32>,
+    },
     Read,
     /// An operator's command, beside a server that may run: it neither makes nor migrates the file.
     Beside,

@@ -30,8 +30,6 @@ impl OrganizationStore {
         .await
     }
 
-    /// One badge.
-    ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn badge(&self, id: BadgeId) -> Result<Badge> {

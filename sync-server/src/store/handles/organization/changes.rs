@@ -14,7 +14,6 @@ use crate::store::version::{Version, Versioned};
 /// What came of looking at a rejected change again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reconsidered {
-    /// The change as it is now.
     pub change: KeptChange,
     pub facility: FacilityId,
     /// How many that had depended on it stand now as well.

@@ -19,8 +19,6 @@ use crate::store::{Claim, Deactivated, Device, DevicePatch, Exposed, NewDevice, 
 pub(in crate::store) const TOKEN_LIFE: Duration = Duration::from_secs(72 * 3_600);
 
 impl OrganizationStore {
-    /// The devices of a facility.
-    ///
     /// # Errors
     /// [`StoreError::NotFound`] for the facility.
     pub async fn devices(&self, facility: FacilityId) -> Result<Vec<Device>> {
@@ -35,8 +33,6 @@ impl OrganizationStore {
         Ok(found)
     }
 
-    /// One device.
-    ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn device(&self, id: DeviceId) -> Result<Device> {

@@ -16,8 +16,6 @@ use crate::store::rules::{budget, enrollment, superseded, view};
 use crate::store::{Facility, FacilityPatch, NewFacility, View};
 
 impl OrganizationStore {
-    /// The organization itself.
-    ///
     /// # Errors
     /// [`StoreError::NotFound`] when it is gone.
     pub async fn organization(&self) -> Result<Organization> {
@@ -36,8 +34,6 @@ impl OrganizationStore {
         .await
     }
 
-    /// One of them.
-    ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn facility(&self, id: FacilityId) -> Result<Facility> {
@@ -46,8 +42,6 @@ impl OrganizationStore {
 }
 
 impl AuditedWrite {
-    /// Changes it.
-    ///
     /// # Errors
     /// [`StoreError::Changed`].
     pub async fn update_organization(self, patch: OrganizationPatch) -> Result<Organization> {

@@ -48,9 +48,7 @@ pub(in crate::store) const EXPOSED: &str = "SELECT sort_key, id FROM users
 
 /// What is still to be done for the lost devices of a facility.
 pub(in crate::store) struct Unfinished {
-    /// What each badge will be known by.
     pub(in crate::store) lookups: Vec<(BadgeId, String)>,
-    /// Whose PINs will be marked.
     pub(in crate::store) pins: Vec<UserId>,
 }
 

@@ -212,8 +212,6 @@ impl OrganizationStore {
         self.write(move |tx| events.into_iter().try_for_each(|event| append(tx, scope, event))).await
     }
 
-    /// Looks for audit events.
-    ///
     /// # Errors
     /// When the database fails.
     pub async fn audit_events(&self, query: AuditQuery) -> Result<Listed<Audited, AuditPlace>> {

@@ -63,8 +63,6 @@ impl OrganizationStore {
         self.read(move |tx| tx.all(of, params![facility])).await
     }
 
-    /// One patient.
-    ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn patient(&self, id: PatientId) -> Result<Patient> {

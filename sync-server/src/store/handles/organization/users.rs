@@ -33,8 +33,6 @@ impl OrganizationStore {
         self.read(move |tx| LIST.page(tx, &asked, params![], facility, None::<fn(&User) -> bool>)).await
     }
 
-    /// One user.
-    ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn user(&self, id: UserId) -> Result<User> {
@@ -52,8 +50,6 @@ impl OrganizationStore {
 }
 
 impl AuditedWrite {
-    /// Adds one.
-    ///
     /// # Errors
     /// [`StoreError::Conflict`] for username or email, [`StoreError::Invalid`] for the role or the
     /// facility it needs, [`StoreError::NotFound`] for the facility.

@@ -128,7 +128,6 @@ struct Portion {
     done: Withdrawal,
     /// Of each resident: how many entries, and how many admissions.
     of: BTreeMap<PatientId, (u64, u64)>,
-    /// Where the next begins.
     on: Option<Place>,
 }
 
@@ -149,9 +148,7 @@ row! {
         kind: Option<String>,
         collection: Option<String>,
         document: Option<RecordId> = "record_id",
-        /// What it corrects.
         target: Option<RecordId> = "target_id",
-        /// Its place in the feed.
         seq: Option<u64> = "coalesce(settled_seq, seq)",
         received: Timestamp = "received_at",
     }

@@ -40,7 +40,6 @@ pub(super) struct Judge {
     /// Where the feed ended before these changes: nobody who made them had seen more.
     head: u64,
     now: Timestamp,
-    /// When the changes came.
     received: Timestamp,
     assignments: HashMap<AssignmentId, bool>,
     patients: HashMap<PatientId, bool>,
