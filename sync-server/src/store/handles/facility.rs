@@ -7,7 +7,6 @@ use std::time::Duration;
 use carepost_protocol::audit::AuditEvent;
 use carepost_protocol::device::DeviceState;
 use carepost_protocol::id::{PatientId, RecordId};
-use carepost_protocol::record::RecordDocument;
 use carepost_protocol::role::{Permit, ReadPatients, Resource};
 use carepost_protocol::time::Timestamp;
 use carepost_protocol::wire::heartbeat::{Encryption, Heartbeat, Revoked};
