@@ -22,9 +22,11 @@ pub fn tolerant<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
 /// As [`tolerant`].
 pub fn strict<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     // A list would be read as the object's members, in some order.
-    let is_object = bytes.trim_ascii_start().starts_with(b"{");
-    if !is_object && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
-        return Err(Refusal::new(ProblemKind::Invalid, "The body has to be an object: {...}."));
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        let no_object = |_| Refusal::new(ProblemKind::Invalid, "The body has to be an object: {...}.");
+        return Err(
+            serde_json::from_slice::<IgnoredAny>(bytes).map_or_else(|fault| malformed(&fault), no_object)
+        );
     }
     let mut errors = Vec::new();
     let read = telling(bytes, &mut |path| {
