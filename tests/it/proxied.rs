@@ -1,6 +1,8 @@
 //! A server behind a proxy that passes TCP on: whose connection it is, is what the trusted proxy says, and
 //! nobody else is believed.
 
+use std::net::Ipv6Addr;
+
 use anyhow::{Context as _, Result, ensure};
 use carepost_protocol::id::BootId;
 use carepost_protocol::wire::BOOT_HEADER;
@@ -20,6 +22,13 @@ const ELSEWHERE: [u8; 4] = [127, 0, 0, 3];
 fn header(from: [u8; 4]) -> Vec<u8> {
     let rest = [from.as_slice(), &[198, 51, 100, 1, 0xC3, 0x50, 0x20, 0xFB]].concat();
     [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice(), &rest].concat()
+}
+
+/// The same over IPv6.
+fn header_v6(from: &str) -> Result<Vec<u8>> {
+    let from: Ipv6Addr = from.parse()?;
+    let rest = [&from.octets()[..], &Ipv6Addr::LOCALHOST.octets(), &[0xC3, 0x50, 0x20, 0xFB]].concat();
+    Ok([b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24".as_slice(), &rest].concat())
 }
 
 /// Somebody signs in with a wrong password under that name: the status.
@@ -89,6 +98,19 @@ async fn who_is_behind_a_trusted_proxy_is_written_down_and_others_are_not_believ
     let told: Vec<&str> = told.collect();
     assert!((1..10).contains(&told.len()), "{} lines", told.len());
     assert!(told[0].contains("127.0.0.2") && told[0].contains("trusted_proxies"), "{}", told[0]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ipv6_network_is_one_guesser_and_the_next_is_another() -> Result<()> {
+    let (_folder, server, _organization) = behind_a_proxy().await?;
+    let proxy = Peer::person(&server)?.at(PROXY);
+    let mut tried = Vec::new();
+    let first = ["2001:db8:1:2::1"; 5];
+    for from in first.into_iter().chain(["2001:db8:1:2::9", "2001:db8:1:3::1"]) {
+        tried.push(sign_in(&proxy, &header_v6(from)?, "nora").await?);
+    }
+    assert_eq!(tried, ["401", "401", "401", "401", "429", "429", "401"]);
     Ok(())
 }
 

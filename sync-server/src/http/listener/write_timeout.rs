@@ -190,7 +190,7 @@ fn over(ends: Option<Ends>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         };
         tokio::select! {
             () = ended => tracing::debug!("an answer had to end before it was taken"),
-            () = tokio::time::sleep(PATIENCE) => tracing::debug!("an answer was not taken"),
+            () = tokio::time::sleep(PATIENCE) => tracing::debug!("an answer was not taken for too long"),
         }
     })
 }

@@ -96,7 +96,7 @@ pub(super) struct Tx<'a> {
 
 /// How long the writer works on one transaction before it commits. Work that could take longer is done in
 /// portions that ask [`Tx::is_spent`]; all other work is as much as one facility has of devices, one organization of
-/// forms, or one record of corrections, at the most.
+/// forms, one user of badges, or one portion of a record's corrections, at the most.
 const GROUP_TIME: Duration = Duration::from_millis(40);
 
 impl Engine {

@@ -30,8 +30,9 @@ type Result<T> = std::result::Result<T, StoreError>;
 pub(in crate::store) const PORTION: usize = 200;
 /// And about how many bytes, with those of the threads that it looks at; the record that reaches it is still in it.
 const PORTION_BYTES: usize = 1024 * 1024;
-/// A longer thread is no longer one: its records leave one by one, each when it is old, and what is
-/// corrected there brings none of them back. So nobody can keep the feed full with corrections.
+/// A thread of more records, or more bytes than a portion, is no longer one: its records leave one by one, each when it
+/// is old, and what is corrected there brings none of them back. So nobody can keep the feed full with corrections, and
+/// what comes or goes at once is no more than a portion.
 const LONGEST: usize = 32;
 const DAY: i64 = 24 * 3_600_000;
 
@@ -124,8 +125,14 @@ pub(in crate::store) fn bring_back(
     }
     let sql =
         "SELECT id, body FROM archive WHERE thread_id = ?1 ORDER BY id <> thread_id, made_at, id LIMIT ?2";
-    let members: Vec<(RecordId, String)> = tx.all(sql, params![thread, LONGEST + 1])?;
-    if members.len() <= LONGEST {
+    let (mut members, mut bytes) = (Vec::new(), 0);
+    tx.each(sql, params![thread, LONGEST + 1], |row| {
+        let member: (RecordId, String) = row.read()?;
+        bytes += member.1.len();
+        members.push(member);
+        Ok(if bytes <= PORTION_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    if members.len() <= LONGEST && bytes <= PORTION_BYTES {
         for (id, body) in members {
             tx.execute("DELETE FROM archive WHERE id = ?1", params![id])?;
             feed.add(tx, Collection::Records, id.as_bytes(), Some(patient), Some(&body))?;
@@ -251,8 +258,12 @@ impl Thread {
 
 /// The thread of a record; none where it stands alone.
 fn thread_of(tx: &Tx<'_>, record: &Held) -> Result<Option<Thread>> {
-    let mut root = record.clone();
+    let (mut root, mut climbed) = (record.clone(), 0);
     for _ in 0..LONGEST {
+        climbed += root.body.len();
+        if climbed > PORTION_BYTES {
+            return Ok(Some(Thread { members: vec![root], is_whole: false, is_in_order: true }));
+        }
         let parent = root.document().and_then(|document| document.amends);
         match parent.map(|parent| held(tx, parent)).transpose()?.flatten() {
             Some(parent) => root = parent,
@@ -262,8 +273,8 @@ fn thread_of(tx: &Tx<'_>, record: &Held) -> Result<Option<Thread>> {
     if root.id == record.id && !record.is_corrected {
         return Ok(None);
     }
+    let (mut at, mut bytes) = (0, root.body.len());
     let mut thread = Thread { members: vec![root], is_whole: true, is_in_order: true };
-    let mut at = 0;
     while let Some(Held { id, seq, .. }) = thread.members.get(at) {
         let (id, seq) = (*id, *seq);
         at += 1;
@@ -271,11 +282,12 @@ fn thread_of(tx: &Tx<'_>, record: &Held) -> Result<Option<Thread>> {
             if thread.members.iter().any(|known| known.id == child) {
                 continue;
             }
-            if thread.members.len() >= LONGEST {
+            let Some(child) = held(tx, child)? else { continue };
+            bytes += child.body.len();
+            if thread.members.len() >= LONGEST || bytes > PORTION_BYTES {
                 thread.is_whole = false;
                 return Ok(Some(thread));
             }
-            let Some(child) = held(tx, child)? else { continue };
             thread.is_in_order &= child.seq > seq;
             thread.members.push(child);
         }

@@ -309,6 +309,50 @@ async fn a_facility_has_so_many_devices_in_use_and_an_organization_so_many_forms
     assert_eq!(publish(vitals(30.0)).await.unwrap().version, 2, "what is there goes on");
 }
 
+/// The attack: one administrator who goes on with one user without end.
+#[tokio::test]
+async fn a_user_has_so_many_badges_and_terms() {
+    let world = World::new();
+    let tenant = world.tenant("alpha").await;
+    let registry = world.store.organization(&tenant.organization);
+    let issue = async |n: u8| registry.audited(event(&world)).issue_badge(tenant.nurse, &[4, 1, 2, n]).await;
+    let revoke = async |id| registry.audited(event(&world)).revoke_badge(id).await.unwrap();
+    let mut issued = Vec::new();
+    for n in 0..50 {
+        world.pass(1);
+        issued.push(issue(n).await.unwrap().id);
+    }
+    revoke(issued[0]).await;
+    revoke(issued[1]).await;
+    for (n, oldest) in (50..).zip(&issued[..2]) {
+        issue(n).await.unwrap();
+        assert!(matches!(registry.badge(*oldest).await, Err(StoreError::NotFound("badge"))), "{n}");
+    }
+    assert_eq!(registry.badges(tenant.nurse).await.unwrap().len() as u64, organization::MAX_BADGES);
+    let refused = issue(52).await;
+    let Err(StoreError::Invalid { field: "user_id", detail }) = refused else { panic!("{refused:?}") };
+    assert!(detail.contains("revoke one first"), "{detail}");
+    revoke(issued[2]).await;
+    issue(52).await.expect("there is room for one");
+
+    let nurse = tenant.nurse;
+    let served = move |tx: &Tx<'_>| {
+        let sql = "INSERT INTO user_terms (user_id, id, role, from_at, until_at) VALUES (?1, ?2, 'rn', 0, 0)";
+        for _ in 1..organization::MAX_TERMS {
+            tx.execute(sql, params![nurse, tx.random::<16>()?])?;
+        }
+        Ok(())
+    };
+    world.store.write(AccessScope::Organization(tenant.organization), served).await.unwrap();
+    let change = async |patch| registry.audited(event(&world)).update_user(nurse, patch).await;
+    let other = UserPatch { role: Some(Role::Lpn), ..UserPatch::default() };
+    let refused = change(other).await;
+    let Err(StoreError::Invalid { field: "user_id", detail }) = refused else { panic!("{refused:?}") };
+    assert!(detail.contains("1,000") && detail.contains("create another"), "{detail}");
+    let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    assert!(!change(off).await.unwrap().is_active, "who goes goes");
+}
+
 #[tokio::test]
 async fn nothing_larger_than_a_document_may_be_enters_a_feed() {
     let (world, tenant, mut kiosk) = World::with_kiosk().await;

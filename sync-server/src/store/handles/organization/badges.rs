@@ -16,6 +16,9 @@ use crate::store::rules::badge_keys::{BadgeKeys, keys, renew};
 use crate::store::rules::feed_writer::{FeedEnd, put};
 use crate::store::rules::user;
 
+/// How many badges a user may have, those that were revoked among them: all go at once when the user moves.
+pub(in crate::store) const MAX_BADGES: u64 = 50;
+
 impl OrganizationStore {
     /// A user's badges, latest first.
     ///
@@ -43,8 +46,8 @@ impl AuditedWrite {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for the user, [`StoreError::Issued`] when the card is somebody's
-    /// badge, [`StoreError::Invalid`] for a user without a home facility, for what is no card's id and for a card
-    /// that draws a new id for each tap.
+    /// badge, [`StoreError::Invalid`] for a user without a home facility or with as many badges in use as anybody may
+    /// have, for what is no card's id and for a card that draws a new id for each tap.
     pub async fn issue_badge(self, user: UserId, uid: &[u8]) -> Result<Badge> {
         let fault = |fault: UidError| invalid("uid", &fault.to_string());
         check(uid).map_err(fault)?;
@@ -154,6 +157,7 @@ fn issue(
             None => {}
         }
     }
+    make_room(tx, user)?;
     let now = tx.now();
     let lookup = keys.over(first, 0, keys.told);
     let name = by.map(|by| tx.first("SELECT username FROM users WHERE id = ?1", params![by]));
@@ -177,6 +181,23 @@ fn issue(
     })?;
     publish(tx, &badge)?;
     Ok(badge)
+}
+
+/// Of as many badges as a user may have, the oldest that was revoked goes: the card is one that nobody knows then, and
+/// whose it was is in the audit log.
+fn make_room(tx: &Tx<'_>, user: UserId) -> Result<()> {
+    let all = tx.first::<u64>("SELECT count(*) FROM badges WHERE user_id = ?1", params![user])?.unwrap_or(0);
+    let beyond = (all + 1).saturating_sub(MAX_BADGES).min(MAX_BADGES);
+    let revoked =
+        select!(Badge, "badges WHERE user_id = ?1 AND is_active = 0 ORDER BY created_at, id LIMIT ?2");
+    let oldest = tx.all::<Badge>(revoked, params![user, beyond])?;
+    if beyond > 0 && oldest.is_empty() {
+        return Err(invalid(
+            "user_id",
+            "this user has 50 badges in use, as many as there may be: revoke one first",
+        ));
+    }
+    oldest.iter().try_for_each(|badge| remove(tx, badge))
 }
 
 /// Takes every badge of a user out of the registry and off the devices.

@@ -29,6 +29,8 @@ use crate::store::{
     Store, StoreError,
 };
 
+#[cfg(test)]
+pub(in crate::store) use badges::MAX_BADGES;
 pub(in crate::store) use badges::remove_by_id as remove_badge;
 pub use changes::Reconsidered;
 pub(in crate::store) use devices::TOKEN_LIFE;
@@ -40,7 +42,7 @@ pub(in crate::store) use lost::{
 };
 pub use records::Struck;
 #[cfg(test)]
-pub(in crate::store) use users::LIST as USERS;
+pub(in crate::store) use users::{LIST as USERS, MAX_TERMS};
 pub use users::{USERNAME_RULE, is_username};
 pub(in crate::store) use users::{insert_user, parked_key};
 #[cfg(test)]

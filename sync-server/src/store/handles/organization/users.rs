@@ -20,6 +20,9 @@ use crate::store::{Anchor, Listed, NewUser, Paging, User, UserPatch};
 pub const USERNAME_RULE: &str = "give 1 to 100 characters without blanks, with a letter or a digit";
 /// The longest username, in characters.
 const MAX_USERNAME: usize = 100;
+/// How many terms a user may have. Each is kept, as a change is judged by the one in which it was made, and all of them
+/// are read for each batch in which the user charted.
+pub(in crate::store) const MAX_TERMS: u64 = 1_000;
 
 pub(in crate::store) static LIST: SortedList<User> =
     sorted_list!(User, "users", "", "facility_id = ?4 AND ", |user| *user.id.as_bytes());
@@ -261,6 +264,12 @@ fn leave(tx: &Tx<'_>, id: UserId, facility: Option<FacilityId>) -> Result<()> {
 }
 
 fn begin_term(tx: &Tx<'_>, user: UserId, role: Role, facility: Option<FacilityId>) -> Result<()> {
+    let served = "SELECT count(*) FROM user_terms WHERE user_id = ?1";
+    if tx.first::<u64>(served, params![user])?.is_some_and(|served| served >= MAX_TERMS) {
+        let detail =
+            "this user's role and facility were changed 1,000 times; deactivate the user, and create another";
+        return Err(StoreError::Invalid { field: "user_id", detail: detail.to_owned() });
+    }
     tx.execute(
         "INSERT INTO user_terms (user_id, id, facility_id, role, from_at) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![user, tx.random::<16>()?, facility, role, tx.now()],

@@ -85,3 +85,34 @@ async fn what_cannot_be_read_whole_strikes_out_all_the_same_and_is_counted() {
     assert_eq!((ids(&page.items), page.left_out), (vec![entry], 1));
     assert_eq!(store.struck(&permit, vec![entry]).await.unwrap().get(&entry), Some(&strike));
 }
+
+/// A thread is few records here, and more than may come or go at once.
+#[tokio::test]
+async fn a_thread_of_more_than_a_mebibyte_leaves_record_by_record_and_stays_away() {
+    let (world, tenant, mut kiosk) = World::with_kiosk().await;
+    let root = world.chart(&tenant, &mut kiosk).await;
+    world.pass(60 * DAY);
+    for _ in 0..5 {
+        world.correct(&tenant, &mut kiosk, root).await;
+    }
+    let charted: Vec<(u64, RecordDocument)> =
+        documents_of(&world, &tenant.facility, Collection::Records).await;
+    let corrections = charted.into_iter().map(|(_, record)| record).filter(|record| record.id != root);
+    let large: Vec<(RecordId, String)> = corrections
+        .map(|mut record| {
+            record.values.insert("note".to_owned(), "x".repeat(250 * 1024).into());
+            (record.id, serde_json::to_string(&record).unwrap())
+        })
+        .collect();
+    let corrections: Vec<RecordId> = large.iter().map(|(id, _)| *id).collect();
+    world.write_over(&tenant, large).await;
+    world.pass(31 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, corrections, "the root was old, and they are not");
+    world.pass(60 * DAY);
+    world.archive(&tenant).await;
+    assert_eq!(world.feed(&tenant).await.0, []);
+    let one = world.correct(&tenant, &mut kiosk, root).await;
+    assert_eq!(world.feed(&tenant).await.0, [one]);
+    assert_eq!(world.chart_of(&tenant).await.len(), 7);
+}
