@@ -15,6 +15,7 @@ mod lobby;
 mod merging;
 mod persons;
 mod portions;
+mod readers;
 mod registry;
 mod restoring;
 mod rewinds;
