@@ -3,19 +3,13 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use carepost_protocol::change::{Change, ChangeKind, Lane, Verdict};
-use carepost_protocol::record::Collection;
-use carepost_protocol::wire::push::{MAX_CHANGES, PushReceipt, RejectionCode};
+use anyhow::{Context as _, Result, bail};
 use carepost_tests::children::until;
-use carepost_tests::device::Device;
 use carepost_tests::kiosk::{Kiosk, PATIENCE};
 use carepost_tests::scene::{Scene, vitals};
 use carepost_tests::world::{Nurse, items};
 use reqwest::Method;
-use serde_json::{Map, Value, json};
-
-const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+use serde_json::{Value, json};
 
 /// The prefix of base tables, written so that the search for it finds only who may name it.
 const BASE: &str = concat!("ba", "se_");
@@ -43,79 +37,6 @@ impl Database {
         self.0.execute(&format!("UPDATE {BASE}feeds SET seq = seq + 1, digested = 0"), [])?;
         Ok(())
     }
-
-    /// Puts an open review of a resident there likewise.
-    fn put_review(&self, kind: &str, id: &str, patient: &str, body: &str) -> Result<()> {
-        self.put("reviews", id, body)?;
-        let bytes = |id: &str| anyhow::Ok(id.parse::<carepost_protocol::id::RecordId>()?.as_bytes().to_vec());
-        let add = format!(
-            "INSERT INTO {BASE}reviews (facility_id, organization_id, id, kind, collection, record_id, patient_id, is_open)
-                SELECT facility_id, organization_id, ?1, ?2, 'patients', ?3, ?3, 1 FROM {BASE}feeds"
-        );
-        self.0.execute(&add, rusqlite::params![bytes(id)?, kind, bytes(patient)?])?;
-        Ok(())
-    }
-
-    /// Publishes a workflow.
-    fn put_workflow(&self, key: &str, body: &str) -> Result<()> {
-        let add = format!(
-            "INSERT INTO {BASE}workflows (organization_id, key, version, id, label, body, published_at)
-                SELECT organization_id, ?1, 1, zeroblob(16), ?1, ?2, 0 FROM {BASE}feeds"
-        );
-        self.0.execute(&add, rusqlite::params![key, body])?;
-        Ok(())
-    }
-}
-
-/// A device that the scene's nurse charts at, written by hand.
-async fn device(scene: &Scene, name: &str) -> Result<Device> {
-    let port = scene.server.devices.port();
-    Device::enroll(&scene.folder_of(name), &scene.server, port, &scene.facility, name).await
-}
-
-/// A round of vitals of the first resident, on that form.
-fn entry(scene: &Scene, at: &Device, form: &str) -> Result<Change> {
-    let mut values = Map::new();
-    values
-        .extend([("systolic", 128), ("diastolic", 77), ("pulse", 71)].map(|(k, v)| (k.to_owned(), v.into())));
-    let nurse = at.nurse(scene.nora.id.parse()?);
-    Ok(Change { workflow: Some(form.to_owned()), ..at.vitals(&nurse, scene.resident()?.1.parse()?, values) })
-}
-
-/// Another room for the first resident, by somebody who had seen nothing.
-fn edit(scene: &Scene, at: &Device, room: &str) -> Result<Change> {
-    let mut fields = Map::new();
-    fields.insert("room".to_owned(), room.into());
-    Ok(Change {
-        kind: ChangeKind::Patch,
-        collection: Collection::Patients,
-        record: Some(scene.resident()?.1.parse()?),
-        base_seq: Some(0),
-        workflow: None,
-        schema_version: None,
-        fields,
-        ..entry(scene, at, "")?
-    })
-}
-
-/// Pushes changes of one chain: the verdict of each, and why it was rejected.
-async fn push(
-    scene: &Scene,
-    from: &Device,
-    changes: &[Change],
-) -> Result<Vec<(Verdict, Option<RejectionCode>)>> {
-    let (mut chain, wire, mut verdicts) = (from.chain(Lane::Care), from.wire(&scene.server)?, Vec::new());
-    for part in changes.chunks(MAX_CHANGES) {
-        let part = part.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
-        let batch = chain.batch(&part)?.into_bytes();
-        let answer = wire.send(Method::POST, "/api/v1/sync/push", &JSON, batch).await?;
-        ensure!(answer.status == 200, "{}", answer.text);
-        for run in serde_json::from_str::<PushReceipt>(&answer.text)?.verdicts {
-            let one = (run.verdict, run.reason.map(|reason| reason.code));
-            verdicts.extend(std::iter::repeat_n(one, run.count.try_into()?));
-        }
-    }
-    Ok(verdicts)
 }
 
 /// A review of a resident to which so many values of a thousand bytes were added.
@@ -203,70 +124,6 @@ async fn a_deactivated_nurse_can_no_longer_sign_in_although_a_document_of_the_fe
         told.iter().filter_map(|event| event["details"]["most_bytes"].as_u64()).max().context("none")?;
     assert!(bytes > 1_200_000, "{told:?}");
     Ok(())
-}
-
-/// The same at the server, as a newer version left it that was put back: what is about such a document waits for that,
-/// and all else is taken and listed.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_server_cannot_read_holds_up_nothing_that_comes_to_it() -> Result<()> {
-    let mut scene = Scene::new(1).await?;
-    let hall = device(&scene, "hall").await?;
-    let patient = scene.resident()?.1.to_owned();
-    scene.server.stop().await?;
-    let (database, body) = (Database::of(&scene)?, r#"{"shape":"of another version"}"#);
-    database.put_review("conflict", "019a0000-0000-7000-8000-000000000004", &patient, body)?;
-    database.put_review("duplicate", "019a0000-0000-7000-8000-000000000005", &patient, body)?;
-    database.put_workflow("odd", body)?;
-    drop(database);
-    scene.server.resume().await?;
-
-    let changes = [
-        entry(&scene, &hall, "vitals")?,
-        entry(&scene, &hall, "odd")?,
-        edit(&scene, &hall, "22")?,
-        entry(&scene, &hall, "vitals")?,
-    ];
-    let (taken, waits) = ((Verdict::Applied, None), (Verdict::Rejected, Some(RejectionCode::Unsupported)));
-    assert_eq!(push(&scene, &hall, &changes).await?, [taken, waits, waits, taken]);
-    let admin = &scene.facility.organization.admin;
-    let changes = format!("/api/v1/facilities/{}/rejected-changes", scene.facility.id);
-    let told = admin.get(&changes).await?.to_string();
-    assert_eq!(told.matches("cannot read what this is about; update it, then retry").count(), 2, "{told}");
-    for (path, listed) in [
-        (format!("/api/v1/facilities/{}/reviews", scene.facility.id), 0),
-        ("/api/v1/workflows".to_owned(), 1),
-    ] {
-        assert_eq!(items(&admin.get(&path).await?)?.len(), listed, "{path}");
-    }
-    admin.get(&format!("/api/v1/patients/{patient}")).await?;
-    Ok(())
-}
-
-/// The attack as it was played, through two devices: what comes of it stays small, and the copy of a third is equal.
-#[tokio::test(flavor = "multi_thread")]
-async fn twelve_hundred_values_of_one_field_leave_every_copy_equal() -> Result<()> {
-    let scene = Scene::new(1).await?;
-    let ward = scene.kiosk("ward").await?;
-    let (hall, loud) = (device(&scene, "hall").await?, device(&scene, "loud").await?);
-    push(&scene, &hall, &[edit(&scene, &hall, "hall")?]).await?;
-    let many = (0..1_200_i64).map(|n| {
-        let edit = edit(&scene, &loud, &format!("room {n}"))?;
-        Ok(Change { recorded_at: edit.recorded_at.plus_millis((n - 3_000) * 1_000), ..edit })
-    });
-    let verdicts = push(&scene, &loud, &many.collect::<Result<Vec<_>>>()?).await?;
-    assert!(verdicts.iter().all(|one| *one == (Verdict::Merged, None)), "{verdicts:?}");
-    let reviews = format!("/api/v1/facilities/{}/reviews", scene.facility.id);
-    let reviews = items(&scene.facility.organization.admin.get(&reviews).await?)?;
-    let field = &reviews[0]["fields"][0];
-    assert_eq!((field["values"].as_array().map(Vec::len), &field["more"]), (Some(10), &json!(1_191)));
-
-    ward.sign_in(&scene.nora).await?;
-    ward.page_says("/reviews", &["And 1191 more"]).await?;
-    until("the copy to be equal", PATIENCE, || async {
-        let device = scene.facility.device("ward").await?;
-        if device["sync_status"] == "SYNCED" { Ok(()) } else { bail!("{device}") }
-    })
-    .await
 }
 
 /// What a device is sent in part, the server reads: a record that it does not know is sent to none of those.

@@ -105,6 +105,9 @@ pub enum MirrorError {
     /// The mirror was made anew since the page's stream began: that page belongs to the one before.
     #[error("the copy of the facility's records was made anew: a stream has to begin at its beginning")]
     BegunAnew,
+    /// A row is not what its collection holds.
+    #[error("a document of {collection} cannot be read: {source}; refetch the mirror")]
+    NotUnderstood { collection: &'static str, source: serde_json::Error },
     /// SQLite refused for another reason.
     #[error("the mirror's file: {0}; check the disk")]
     Sqlite(rusqlite::Error),

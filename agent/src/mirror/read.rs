@@ -58,7 +58,7 @@ impl Mirror {
             let keys = keys.map_or_else(Vec::new, |document: BadgeKeysDocument| document.keys);
             let mut badges: Vec<BadgeDocument> = Vec::new();
             for lookup in under(&keys) {
-                badges.extend(all(&reader, SQL, params![lookup])?);
+                badges.extend(all(&reader, Collection::Badges, SQL, params![lookup])?);
             }
             for badge in &mut badges {
                 badge.is_active &= !revoked::is_badge(&reader, badge.id)?;
@@ -77,8 +77,9 @@ impl Mirror {
         const SQL: &str = "SELECT body FROM documents WHERE collection = ? AND id < ?";
         let number = schema::number(Collection::Workflows);
         self.kept.get(&self.kept.workflows, || {
-            let mut workflows: Vec<Workflow> =
-                self.reading(|reader| all(reader, SQL, params![number, WorkflowId::LAST.as_bytes()]))?;
+            let mut workflows: Vec<Workflow> = self.reading(|reader| {
+                all(reader, Collection::Workflows, SQL, params![number, WorkflowId::LAST.as_bytes()])
+            })?;
             workflows.sort_by_cached_key(|form| (sort_key(&form.label), form.key.clone()));
             Ok(workflows.into_iter().map(Arc::new).collect())
         })
@@ -100,7 +101,7 @@ impl Mirror {
         const SQL: &str = "SELECT body FROM documents WHERE collection = ? ORDER BY seq DESC";
         self.permitted(permit)?;
         let number = schema::number(Collection::Patients);
-        self.reading(|reader| all(reader, SQL, [number]))
+        self.reading(|reader| all(reader, Collection::Patients, SQL, [number]))
     }
 
     /// The residents in care, by room (2 before 10), then name.
@@ -183,7 +184,7 @@ impl Mirror {
         self.permitted(permit)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let open = params![schema::OPEN, schema::number(Collection::Reviews), limit];
-        self.reading(|reader| all(reader, SQL, open))
+        self.reading(|reader| all(reader, Collection::Reviews, SQL, open))
     }
 
     /// What somebody has to look at about one resident.
@@ -200,7 +201,7 @@ impl Mirror {
             WHERE patient = ? AND amends IS NULL AND recorded_at IS NULL AND collection = ? AND lookup = ?";
         self.permitted(permit)?;
         let open = params![patient.as_bytes(), schema::number(Collection::Reviews), schema::OPEN];
-        self.reading(|reader| all(reader, SQL, open))
+        self.reading(|reader| all(reader, Collection::Reviews, SQL, open))
     }
 
     /// The last review that was closed of the corrections of a record that stand side by side; none where none was.
@@ -216,7 +217,7 @@ impl Mirror {
             "SELECT body FROM documents WHERE lookup = ? AND collection = ? ORDER BY id DESC LIMIT 1";
         self.permitted(permit)?;
         let closed = params![schema::corrections_of(record), schema::number(Collection::Reviews)];
-        let mut found = self.reading(|reader| all(reader, SQL, closed))?;
+        let mut found = self.reading(|reader| all(reader, Collection::Reviews, SQL, closed))?;
         Ok(found.pop())
     }
 
@@ -235,14 +236,13 @@ pub(super) fn by_id<T: DeserializeOwned>(
     id: &[u8; 16],
 ) -> Result<Option<T>, MirrorError> {
     const SQL: &str = "SELECT body FROM documents WHERE collection = ? AND id = ?";
-    let mut found = all(reader, SQL, params![schema::number(collection), id])?;
+    let mut found = all(reader, collection, SQL, params![schema::number(collection), id])?;
     Ok(found.pop())
 }
 
-/// What can be read here. What a newer agent took that was put back is left out, and the check has it named as stepped
-/// over: it holds up none of the others.
 fn all<T: DeserializeOwned>(
     connection: &Connection,
+    collection: Collection,
     sql: &str,
     parameters: impl Params,
 ) -> Result<Vec<T>, MirrorError> {
@@ -251,7 +251,9 @@ fn all<T: DeserializeOwned>(
     let mut documents = Vec::new();
     while let Some(row) = rows.next()? {
         let body = row.get_ref(0)?.as_bytes().map_err(rusqlite::Error::from)?;
-        documents.extend(serde_json::from_slice::<T>(body).ok());
+        let document = serde_json::from_slice(body)
+            .map_err(|source| MirrorError::NotUnderstood { collection: collection.name(), source })?;
+        documents.push(document);
     }
     Ok(documents)
 }

@@ -150,10 +150,9 @@ impl From<EngineError> for StoreError {
         match &error.kind {
             EngineErrorKind::Full => Self::Full,
             EngineErrorKind::Unique(column) => taken(column).map_or(Self::Engine(error), Self::Conflict),
-            EngineErrorKind::Constraint
-            | EngineErrorKind::Unreadable
-            | EngineErrorKind::NotUnderstood
-            | EngineErrorKind::Other => Self::Engine(error),
+            EngineErrorKind::Constraint | EngineErrorKind::Unreadable | EngineErrorKind::Other => {
+                Self::Engine(error)
+            }
         }
     }
 }
@@ -177,12 +176,7 @@ impl StoreError {
     pub(super) fn is_constraint(&self) -> bool {
         match self.engine_kind() {
             Some(EngineErrorKind::Unique(_) | EngineErrorKind::Constraint) => true,
-            Some(
-                EngineErrorKind::Full
-                | EngineErrorKind::Unreadable
-                | EngineErrorKind::NotUnderstood
-                | EngineErrorKind::Other,
-            ) => false,
+            Some(EngineErrorKind::Full | EngineErrorKind::Unreadable | EngineErrorKind::Other) => false,
             None => matches!(self, Self::Conflict(_)),
         }
     }
@@ -195,11 +189,6 @@ impl StoreError {
     /// Whether the disk failed under a connection, or what is on it is not a database any more.
     pub(super) fn is_unreadable(&self) -> bool {
         self.engine_kind() == Some(&EngineErrorKind::Unreadable)
-    }
-
-    /// Whether a row holds what this build does not know: another version wrote it.
-    pub(super) fn is_not_understood(&self) -> bool {
-        self.engine_kind() == Some(&EngineErrorKind::NotUnderstood)
     }
 
     fn engine_kind(&self) -> Option<&EngineErrorKind> {

@@ -19,8 +19,6 @@ pub(in crate::store) enum EngineErrorKind {
     Full,
     /// The disk, or what is on it, cannot be read: the connection may be of no use any more.
     Unreadable,
-    /// A row holds what this build does not know: another version wrote it.
-    NotUnderstood,
     /// Anything else: a fault of the program's.
     Other,
 }
@@ -38,6 +36,6 @@ impl EngineError {
 
     /// A column that does not hold what it should.
     pub(in crate::store) fn column(at: usize, detail: impl std::fmt::Display) -> Self {
-        Self::new(EngineErrorKind::NotUnderstood, format!("column {at} of a row cannot be read: {detail}"))
+        Self::new(EngineErrorKind::Other, format!("column {at} of a row cannot be read: {detail}"))
     }
 }

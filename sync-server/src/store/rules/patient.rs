@@ -452,11 +452,7 @@ pub(in crate::store) fn ask_about_numbers(tx: &Tx<'_>, most: usize) -> Result<bo
         let patient = find(tx, *id)?.filter(|patient| patient.replaced_by.is_none());
         let others = not_asking(tx, *id, patient.map_or(Ok(Vec::new()), |patient| of_mrn(tx, &patient))?)?;
         if !others.is_empty() {
-            match pair(tx, &mut feed, *id, &others) {
-                // Another version's review asks already.
-                Err(fault) if fault.is_not_understood() => {}
-                asked => asked?,
-            }
+            pair(tx, &mut feed, *id, &others)?;
         }
         tx.execute("UPDATE patients SET unasked = NULL WHERE id = ?1", params![id])?;
     }
@@ -464,12 +460,9 @@ pub(in crate::store) fn ask_about_numbers(tx: &Tx<'_>, most: usize) -> Result<bo
     Ok(unasked.len() >= most)
 }
 
-/// Who a resident may be, by the open review that asks; nobody where it cannot be read here.
+/// Who a resident may be, by the open review that asks.
 pub(in crate::store) fn may_be(tx: &Tx<'_>, id: PatientId) -> Result<Vec<PatientId>> {
-    let found = match review::find_open(tx, duplicates(id)) {
-        Err(fault) if fault.is_not_understood() => None,
-        found => found?,
-    };
+    let found = review::find_open(tx, duplicates(id))?;
     Ok(found.into_iter().flat_map(|review| review.others).map(PatientId::from).collect())
 }
 

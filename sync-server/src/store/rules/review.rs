@@ -53,8 +53,7 @@ pub(in crate::store) const CLOSED: &str = "SELECT d.id FROM documents d CROSS JO
         AND (d.written_at < ?1 OR d.written_at > ?2)
     ORDER BY d.seq LIMIT ?3";
 
-/// Reviews after a place, or from the latest on, at most so many: the open ones, the closed ones, or all. What another
-/// version left that cannot be read here is left out: it holds up nothing behind it.
+/// Reviews after a place, or from the latest on, at most so many: the open ones, the closed ones, or all.
 pub(in crate::store) fn list(
     tx: &Tx<'_>,
     open: Option<bool>,
@@ -66,27 +65,15 @@ pub(in crate::store) fn list(
         Some(ReviewPlace::Feed(seq)) => (seq, ReviewId::from_bytes([0xff; 16])),
         Some(ReviewPlace::Archive(id)) => (0, id),
     };
-    let held: Vec<(String, u64)> = tx.all(LISTED, params![open, most + 1, seq])?;
-    let mut found: Vec<_> = held.into_iter().map(|(body, seq)| (ReviewPlace::Feed(seq), body)).collect();
+    let held: Vec<(ReviewDocument, u64)> = tx.all(LISTED, params![open, most + 1, seq])?;
+    let mut found: Vec<_> = held.into_iter().map(|(review, seq)| (ReviewPlace::Feed(seq), review)).collect();
     if open != Some(true) {
         let room = (most + 1).saturating_sub(found.len());
-        let archived: Vec<(String, ReviewId)> = tx.all(ARCHIVED, params![room, id])?;
-        found.extend(archived.into_iter().map(|(body, id)| (ReviewPlace::Archive(id), body)));
+        let archived: Vec<(ReviewDocument, ReviewId)> = tx.all(ARCHIVED, params![room, id])?;
+        found.extend(archived.into_iter().map(|(review, id)| (ReviewPlace::Archive(id), review)));
     }
     let Listed { items, next } = Listed::of(found, most, |(place, _)| *place);
-    Ok(Listed { items: items.into_iter().filter_map(|(place, body)| read(place, &body)).collect(), next })
-}
-
-/// What a review says; none where it cannot be read here.
-fn read(place: ReviewPlace, body: &str) -> Option<ReviewDocument> {
-    let review = serde_json::from_str(body);
-    if review.is_err() {
-        tracing::warn!(
-            ?place,
-            "a review cannot be read here, and is left out of the list: update the server"
-        );
-    }
-    review.ok()
+    Ok(Listed { items: items.into_iter().map(|(_, review)| review).collect(), next })
 }
 
 /// Takes reviews out of the feed that were closed before a moment, or after one that cannot have come yet: at

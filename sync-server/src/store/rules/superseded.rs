@@ -25,12 +25,7 @@ pub(in crate::store) fn bring_all(tx: &Tx<'_>, after: Option<String>) -> Result<
     let mut last = after.unwrap_or_default();
     for _ in 0..AT_ONCE {
         let Some(key) = tx.first::<String>(next, params![last])? else { return Ok(None) };
-        match tx.savepoint(|tx| bring(tx, &key)) {
-            Err(fault) if fault.is_not_understood() => {
-                tracing::warn!(%key, "a workflow cannot be read here, and stays as it is: update the server");
-            }
-            brought => brought?,
-        }
+        bring(tx, &key)?;
         last = key;
         if tx.is_spent() {
             break;

@@ -24,21 +24,14 @@ pub(in crate::store) const BEFORE: &str =
     "SELECT key, label FROM workflows WHERE key < ?1 ORDER BY key DESC, version DESC LIMIT 1";
 
 impl OrganizationStore {
-    /// The latest version of each workflow, by label. What another version left that cannot be read here is left out.
+    /// The latest version of each workflow, by label.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn workflows(&self) -> Result<Vec<Workflow>> {
         self.read(|tx| {
-            let latest = tx.all::<(WorkflowId, String)>(LATEST, params![])?;
-            let read = latest.into_iter().filter_map(|(id, body)| {
-                let workflow = serde_json::from_str::<Workflow>(&body);
-                if workflow.is_err() {
-                    tracing::warn!(%id, "a workflow cannot be read here, and is left out of the list: update the server");
-                }
-                workflow.ok()
-            });
-            Ok(read.collect())
+            let latest = tx.all::<(WorkflowId, Workflow)>(LATEST, params![])?;
+            Ok(latest.into_iter().map(|(_, workflow)| workflow).collect())
         })
         .await
     }

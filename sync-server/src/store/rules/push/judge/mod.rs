@@ -153,8 +153,8 @@ impl Judge {
         })
     }
 
-    /// Judges one entry and keeps it. One whose rows the database does not take, or which is about what cannot be
-    /// read here, is kept as rejected, and does not hold up those behind it.
+    /// Judges one entry and keeps it. One whose rows the database does not take is kept as rejected, and does
+    /// not hold up those behind it.
     pub(super) fn take(&mut self, tx: &Tx<'_>, n: u64, entry: &Entry) -> Result<Judgement> {
         match &entry.content {
             Content::Unreadable(rejection) => {
@@ -173,11 +173,12 @@ impl Judge {
                 }
             },
             Content::Audit(event) => match tx.savepoint(|tx| self.write_down(tx, n, event)) {
-                Err(fault) => {
-                    let rejection = rejected_by_database(&fault).ok_or(fault)?;
+                Err(fault) if fault.is_constraint() => {
+                    let rejection = rejected_by_database();
                     self.keep_row(tx, n, entry, Verdict::Rejected, Some(&rejection), None)?;
                     Ok((Verdict::Rejected, None, Some(rejection)))
                 }
+                Err(fault) => Err(fault),
                 Ok(()) => {
                     self.keep_row(tx, n, entry, Verdict::Applied, None, None)?;
                     Ok((Verdict::Applied, None, None))
@@ -215,7 +216,8 @@ impl Judge {
             (Err(fault @ StoreError::TooLarge { .. }), None) => {
                 reject(RejectionCode::TooLarge, format!("{fault}, and enter it anew"))
             }
-            (Err(fault), None) => rejected_by_database(&fault).ok_or(fault)?,
+            (Err(fault), None) if fault.is_constraint() => rejected_by_database(),
+            (Err(fault), None) => return Err(fault),
         };
         self.feed.rewind(before);
         Ok(Err(rejection))
@@ -297,14 +299,7 @@ impl Judge {
     }
 }
 
-/// Why a change is rejected at which the database failed, where it would at each further try.
-fn rejected_by_database(fault: &StoreError) -> Option<Rejection> {
-    let detail = if fault.is_not_understood() {
-        "the server cannot read what this is about; update it, then retry"
-    } else if fault.is_constraint() {
-        "the server's database rejected this entry; export it and tell the operator"
-    } else {
-        return None;
-    };
-    Some(reject(RejectionCode::Unsupported, detail))
+fn rejected_by_database() -> Rejection {
+    let detail = "the server's database rejected this entry; export it and tell the operator";
+    reject(RejectionCode::Unsupported, detail)
 }
