@@ -259,10 +259,13 @@ impl From<PasswordError> for Refusal {
     }
 }
 
-/// The body is larger than the endpoint takes.
+/// The body is larger than the endpoint takes, or comes to more in memory.
 #[must_use]
 pub fn too_large() -> Refusal {
-    Refusal::new(ProblemKind::TooLarge, "The body is larger than this endpoint takes.")
+    Refusal::new(
+        ProblemKind::TooLarge,
+        "The body is larger than this endpoint takes, or has too many lists and objects in it: send less at once.",
+    )
 }
 
 /// The body is not of a type the endpoint takes.

@@ -41,7 +41,9 @@ impl RequestRate {
         self.asked.check_key(&by).map_err(|until| {
             let wait = until.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
             let who = if matches!(by, Asker::Address(_)) { "Your network asks" } else { "You ask" };
-            let words = format!("{who} faster than the server's configuration allows (requests_per_minute).");
+            let words = format!(
+                "{who} faster than the server's configuration allows (requests_per_minute): try again in {wait} s."
+            );
             Refusal::new(ProblemKind::OverQuota, words).retry_after(wait)
         })
     }

@@ -134,7 +134,7 @@ async fn nonsense_and_errors_from_the_server_are_waited_out() -> Result<()> {
         hall.chart(name, "vitals", &vitals(&note)).await?;
         stub.answered(2).await?;
         if answer == busy {
-            hall.says(&["Something answers in the server's place", "You can keep charting"]).await?;
+            hall.says(&["Something else answers in the server's place", "You can keep charting"]).await?;
             hall.status_is("link", "NOT_THE_SERVER").await?;
         }
         let path = hall.path_of(name).await?;

@@ -157,7 +157,7 @@ async fn a_peer_that_refuses_this_devices_certificate_is_said_as_such() -> Resul
     new.stop().await.context("the new one")
 }
 
-const STRANGER: &str = "Something answers in the server's place";
+const STRANGER: &str = "Something else answers in the server's place";
 
 async fn link_is(kiosk: &Kiosk, link: &str) -> Result<()> {
     until(link, PATIENCE, || async {

@@ -220,7 +220,7 @@ async fn a_state_directory_in_memory_is_told_of() -> Result<()> {
     let state = format!("state_dir = \"{}/state\"", hall.folder.display());
     hall.reconfigure(&state, &format!("state_dir = \"{}\"", folder.path().display()))?;
     let (_, said) = hall.command(&["doctor"]).await?;
-    ensure!(said.contains("note  disk") && said.contains("MEMORY"), "{said}");
+    ensure!(said.contains("note   disk") && said.contains("MEMORY"), "{said}");
     Ok(())
 }
 

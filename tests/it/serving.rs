@@ -203,6 +203,6 @@ async fn a_renewed_certificate_is_shown_a_broken_one_is_not_and_one_that_ends_is
     mark(&kiosk.config())?;
     mark(&server.ca)?;
     let (_, said) = kiosk.command(&["doctor"]).await?;
-    ensure!(said.contains("note  expiry") && said.contains("its certificate is trusted"), "{said}");
+    ensure!(said.contains("note   expiry") && said.contains("its certificate is trusted"), "{said}");
     Ok(())
 }

@@ -56,7 +56,7 @@ pub(super) fn doctor(config: &Config, json: bool) -> anyhow::Result<Outcome> {
         say(&json!({ "checks": checks }).to_string());
     } else {
         for Finding { check, verdict, words } in &findings {
-            say(&format!("{:5} {check:9} {words}", verdict.name()));
+            say(&format!("{:6} {check:9} {words}", verdict.name()));
         }
     }
     let is_ill = |finding: &Finding| matches!(finding.verdict, Verdict::Wrong | Verdict::Unseen);

@@ -64,8 +64,10 @@ fn of_organization(tx: &Tx<'_>, slug: &str) -> Result<Vec<String>, StoreError> {
              them another name (`carepost-server device rename {other_id} NAME`)"
         )
     });
-    let forms = tx.all::<(WorkflowId, Workflow)>(LATEST_FORMS, params![])?;
-    let offered = forms.into_iter().map(|(_, form)| form).filter(|form| form.enabled);
+    let forms = tx.all::<(WorkflowId, String)>(LATEST_FORMS, params![])?;
+    // One that another version wrote, and that cannot be read, hides nothing of the others.
+    let offered = forms.iter().filter_map(|(_, form)| serde_json::from_str::<Workflow>(form).ok());
+    let offered = offered.filter(|form| form.enabled);
     found.extend(pairs(offered.map(|form| (fold(&form.label), form)).collect(), |one, other| {
         format!(
             "the forms {} ({:?}) and {} ({:?}) of {slug} read the same: publish one of them with another label, or \

@@ -288,7 +288,7 @@ pub const fn not_trusted(whose: Distrust) -> &'static str {
     match whose {
         Distrust::Theirs => "The server's certificate is not trusted here",
         Distrust::Ours => "The server does not accept this device's certificate",
-        Distrust::Stranger => "Something answers in the server's place",
+        Distrust::Stranger => "Something else answers in the server's place",
         Distrust::Blind => {
             "This device cannot use the certificate that it knows its server by (server.ca_file)"
         }

@@ -73,7 +73,7 @@ fn every_state_has_its_sentence() {
                 ..calm()
             },
             &[
-                "Something answers in the server's place since 2026-05-01 14:10 UTC. Call your facility's IT. You can keep charting. Nothing is waiting.",
+                "Something else answers in the server's place since 2026-05-01 14:10 UTC. Call your facility's IT. You can keep charting. Nothing is waiting.",
             ],
         ),
         (

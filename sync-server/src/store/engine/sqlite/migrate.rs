@@ -106,6 +106,21 @@ fn apply(connection: &mut Connection, now: Timestamp, migrations: &[(&str, &str)
         transaction.commit()?;
     }
     connection.pragma_update(None, "foreign_keys", true)?;
+    list_same_numbers(connection)
+}
+
+/// Says which patients a migration found to have another's number, also in another facility: only that of two of one
+/// facility is asked about in a review, and nothing else can be told by what is stored afterwards.
+fn list_same_numbers(connection: &Connection) -> Result<(), StoreError> {
+    if !connection.table_exists(Some("temp"), "collided")? {
+        return Ok(());
+    }
+    let mut same = connection.prepare("SELECT id FROM temp.collided WHERE what = 'mrn'")?;
+    let mut rows = same.query([])?;
+    while let Some(row) = rows.next()? {
+        let id = uuid::Uuid::from_bytes(row.get(0)?);
+        tracing::warn!(%id, "a patient has the number (MRN) of another but for case, width, blanks or signs: give one another");
+    }
     Ok(())
 }
 
