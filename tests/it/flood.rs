@@ -186,11 +186,12 @@ async fn streams_that_nobody_reads_cost_little_are_two_and_end_with_the_device()
     let admin = &scene.facility.organization.admin;
     let path = format!("/api/v1/devices/{}/deactivate", scene.hostile.grant.device_id);
     admin.post(&path, &json!({})).await?;
+    // Where it took longer to come here, they may end by themselves.
+    let is_early = began.elapsed() < UNTAKEN / 2;
     for stream in open {
         is_reset(stream.into_body(), PATIENCE).await?;
     }
-    // Where all this took longer, they ended by themselves.
-    if began.elapsed() < UNTAKEN {
+    if is_early {
         let log = scene.server.log();
         assert_eq!(log.matches("had to end before it was taken").count(), 2, "{log}");
     }
