@@ -381,6 +381,7 @@ async fn records_that_cannot_be_read_hold_up_none_behind_them() {
         }
     }
     assert_eq!(ids(&world.older(&tenant, View::Full, None).await.records), [plain]);
+    assert_eq!(world.chart_of(&tenant).await, BTreeSet::from([root, plain]), "the office's");
     // A device that is sent less is sent none of their bodies: what it has of them goes.
     let asked = PageRequest { view: View::Minimal, ..after(None, 1_000) };
     let page = world.store.facility(&tenant.facility).page(asked).await.unwrap();

@@ -100,6 +100,12 @@ async fn namesakes_are_named_up_to_ten_and_counted() {
     assert!(last.more >= MAX_COUNTED - MAX_REVIEWED as u64 && last.more <= 2 * MAX_COUNTED, "{}", last.more);
     let (all, largest) = sizes(&world, &tenant).await;
     assert!(largest < 4_096 && all < ADMITTED * 1_500, "{largest} of {all} bytes");
+    // What the writer looks at for the next one does not grow with them: by name, by birthday, by its days turned.
+    let registry = world.store.organization(&tenant.organization);
+    let asked = registry.patient(PatientId::from(last.record)).await.unwrap();
+    let alike = move |tx: &Tx<'_>| patient::alike(tx, &asked);
+    let found = world.store.read(AccessScope::Facility(tenant.facility), alike).await.unwrap().len() as u64;
+    assert!((MAX_REVIEWED as u64..=3 * MAX_COUNTED).contains(&found), "{found}");
 }
 
 #[tokio::test]

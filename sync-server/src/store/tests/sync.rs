@@ -247,7 +247,8 @@ async fn a_deactivated_device_is_refused_at_once_and_its_stream_ends() {
         .deactivate_device(device, Deactivation::Retired)
         .await
         .unwrap();
-    assert_eq!(listener.wake().await, Wake::Refused);
+    let ended = tokio::time::timeout(Duration::from_secs(60), listener.wake()).await;
+    assert_eq!(ended, Ok(Wake::Refused));
     let change = kiosk.vitals(&tenant, 72, world.now());
     assert!(matches!(world.push(&mut kiosk, &[change]).await, Err(StoreError::DeviceRevoked)));
     let sha256 = presented(&kiosk.key).sha256;
