@@ -228,7 +228,7 @@ async fn a_certificate_that_had_ended_or_is_anothers_is_refused_under_any_clock(
             hall.link.lead_to(refused.address);
             let (code, said) = hall.command(&["doctor"]).await?;
             assert_eq!(code, 5, "at {time}: {said}");
-            assert!(said.contains("WRONG server") && said.contains("certificate"), "at {time}: {said}");
+            assert!(said.contains("WRONG  server") && said.contains("certificate"), "at {time}: {said}");
             assert_eq!(refused.trusted(), 0, "at {time}: {said}");
         }
         // The same device, the same clock, a certificate that is in order.
